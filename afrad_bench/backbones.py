@@ -1,0 +1,2 @@
+"""Frozen timm backbones and where their weights come from. (to be written)"""
+from __future__ import annotations

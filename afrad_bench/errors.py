@@ -1,0 +1,61 @@
+"""Errors for people: where, what was wrong, the nearest right name, what to do.
+
+`UserError` is the only exception that the command line turns into text; anything else is a defect and keeps its
+traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that the user can fix. `where` is `file:line`, a path, or an option; `hint` says what to do."""
+
+    what: str
+    where: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return text + "".join(f"\n  {line}" for line in (self.hint or "").splitlines())
+
+
+class UserError(Exception):
+    """One or more problems that the user can fix, reported together. The command line prints them and exits with 2."""
+
+    def __init__(self, *problems: Problem) -> None:
+        if not problems:
+            raise ValueError("a UserError needs at least one problem")
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[Problem, ...]]:
+        return type(self), self.problems
+
+
+def fail(what: str, where: str | None = None, hint: str | None = None) -> UserError:
+    """A `UserError` with a single problem, to be raised."""
+    return UserError(Problem(what, where, hint))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, or None when nothing is near."""
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else None
+
+
+def unknown(kind: str, name: str, known: Iterable[str], where: str | None = None) -> Problem:
+    """The problem of a name that does not exist, with the nearest one that does.
+
+    >>> print(unknown("method", "pathcore", ["afrad", "patchcore"], "suites/x.yaml:14"))
+    suites/x.yaml:14: unknown method 'pathcore' (did you mean 'patchcore'?)
+      known: afrad, patchcore
+    """
+    names = sorted(known)
+    match = nearest(name, names)
+    what = f"unknown {kind} {name!r}" + (f" (did you mean {match!r}?)" if match else "")
+    return Problem(what, where, f"known: {', '.join(names) if names else 'none'}")

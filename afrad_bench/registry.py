@@ -1,0 +1,100 @@
+"""Names -> modules. Our own methods, data sets and measures come in by the same entry points as a stranger's.
+
+Groups: `afrad_bench.methods`, `.datasets`, `.measures` name one module each; `afrad_bench.method_packages`,
+`.dataset_packages`, `.measure_packages` name a package whose public modules are one entry each, under their file
+names. Nothing is imported to list; only `load` imports."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import pkgutil
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from afrad_bench.errors import Problem, UserError, unknown
+
+Kind = Literal["method", "dataset", "measure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A registered name and the module behind it."""
+
+    kind: Kind
+    name: str
+    module: str
+    owner: str
+    """Distribution and version that registered it, e.g. "afrad-bench 0.1.0"."""
+
+    def summary(self) -> str:
+        """First line of the module's docstring, read without importing it."""
+        text = ast.get_docstring(ast.parse(_source(self.module))) or ""
+        return text.partition("\n")[0].strip()
+
+    def load(self) -> ModuleType:
+        """Import the module. A real defect in it keeps its traceback."""
+        return importlib.import_module(self.module)
+
+
+def entries(kind: Kind) -> dict[str, Entry]:
+    """All registered names of a kind, sorted. Two owners of one name are an error that names both."""
+    return dict(_entries(kind))
+
+
+def find(kind: Kind, name: str, where: str | None = None) -> Entry:
+    """The entry of that name, or a `UserError` with the nearest one."""
+    known = entries(kind)
+    if name not in known:
+        raise UserError(unknown(kind, name, known, where))
+    return known[name]
+
+
+@cache
+def _entries(kind: Kind) -> dict[str, Entry]:
+    found: list[Entry] = []
+    for point in entry_points(group=f"afrad_bench.{kind}s"):
+        found.append(Entry(kind, point.name, point.value.partition(":")[0], _owner(point)))
+    for point in entry_points(group=f"afrad_bench.{kind}_packages"):
+        for name in _modules(point.value):
+            found.append(Entry(kind, name, f"{point.value}.{name}", _owner(point)))
+    table: dict[str, Entry] = {}
+    clashes: list[Problem] = []
+    for entry in sorted(set(found), key=lambda e: (e.name, e.owner, e.module)):
+        other = table.setdefault(entry.name, entry)
+        if other.module != entry.module:
+            clashes.append(
+                Problem(
+                    f"two owners of the {kind} {entry.name!r}: {other.module} ({other.owner}) and "
+                    f"{entry.module} ({entry.owner})",
+                    hint="uninstall one of them, or rename one",
+                )
+            )
+    if clashes:
+        raise UserError(*clashes)
+    return table
+
+
+def _modules(package: str) -> list[str]:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        raise UserError(
+            Problem(f"the registered package {package!r} is not installed", hint="reinstall the package that names it")
+        )
+    return [m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if not m.name.startswith("_")]
+
+
+def _owner(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
+
+
+def _source(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return ""
+    return Path(spec.origin).read_text(encoding="utf-8")

@@ -1,0 +1,371 @@
+"""The nouns of the house and the two protocols that methods and images obey. Standard library only.
+
+Data flows one way: suite -> cells -> fit -> measures -> store -> report. Everything here is a frozen value; arrays are
+numpy at every border between rooms, so that no room needs to know another's device.
+
+Shapes: B images of a batch, N images of a set, H x W pixels, always 3 channels, RGB."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from pydantic import BaseModel
+
+    from afrad_bench.features import FeatureCache
+    from afrad_bench.pictures import FileIndex
+
+    FloatArray = npt.NDArray[np.floating[Any]]
+    ByteArray = npt.NDArray[np.uint8]
+    BoolArray = npt.NDArray[np.bool_]
+
+Setting = Literal["unified", "one_class"]
+
+MEAN = "mean"
+"""Category of a measurement that is the unweighted mean over the categories; no data set may use it as a name."""
+
+
+def canonical(value: object) -> str:
+    """JSON text that is the same for equal values, whatever the order of their keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(*parts: str | bytes) -> str:
+    """SHA-256 of length-prefixed parts, as 64 hexadecimal digits."""
+    total = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        total.update(len(raw).to_bytes(8, "big"))
+        total.update(raw)
+    return total.hexdigest()
+
+
+def seed_for(*names: object) -> int:
+    """A 32-bit seed made from names, so that adding a method never changes another one's draws."""
+    return int(digest(*map(str, names))[:8], 16)
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+class Picture(Protocol):
+    """One image or mask that can be read when it is needed. Implementations are frozen, picklable values."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in an error: a path, or how it is made."""
+
+    def fingerprint(self) -> str:
+        """A digest of its content (never of times or paths)."""
+
+    def read(self) -> ByteArray | BoolArray:
+        """(H, W, 3) uint8 RGB for an image, (H, W) bool for a mask. Raises `UserError` when unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image with its truth. `defect` is "good" for normal images; `mask` is None where there is none."""
+
+    id: str
+    """Unique in the data set and stable between machines, e.g. "bottle/test/crack/000"."""
+    category: str
+    image: Picture
+    gt_label: bool
+    """True if anomalous."""
+    defect: str = "good"
+    mask: Picture | None = None
+    """Truth per pixel, of the image's size. A normal image without a mask has none of its pixels marked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A verified data set: the normal training images and the test images, in a fixed order."""
+
+    name: str
+    version: str
+    """Of the loader and its split; part of every result's terms."""
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    fingerprint: str
+    """Digest over content, labels, masks, order and split."""
+    notes: tuple[str, ...] = ()
+    """What every report on these data must say, e.g. "defects of texture_* are planted"."""
+    licence: str = ""
+    source: str = ""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the categories, in the order of the test split."""
+        return tuple(dict.fromkeys(sample.category for sample in self.test))
+
+    def only(self, category: str) -> Dataset:
+        """The same data set restricted to one category (setting `one_class`)."""
+        return replace(
+            self,
+            train=tuple(s for s in self.train if s.category == category),
+            test=tuple(s for s in self.test if s.category == category),
+            fingerprint=digest(self.fingerprint, category),
+        )
+
+
+@runtime_checkable
+class Images(Protocol):
+    """An ordered set of images, decoded and resized on demand. A batch is an `Images`, and so is a training set."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+
+    @property
+    def ids(self) -> tuple[str, ...]: ...
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The category of each image. Only methods that declare it may look (the unified setting hides it)."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of `root` and its preprocessing; None for images that exist in memory only, for which nothing is cached."""
+
+    @property
+    def root(self) -> Images:
+        """The whole set that this one was taken from; itself if it is whole."""
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """Positions of these images in `root`."""
+
+    def __len__(self) -> int: ...
+
+    def subset(self, indices: Sequence[int]) -> Images:
+        """The images at these positions of this set, in this order."""
+
+    def batches(self, size: int) -> Iterator[Images]:
+        """This set in order, `size` images at a time; the last batch may be smaller."""
+
+    def array(self) -> FloatArray:
+        """(N, 3, H, W) float32 in [0, 1]; decoded anew by each call."""
+
+
+# ------------------------------------------------------------------------------------------------------------- methods
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a method says of B images: higher is more anomalous, any finite scale."""
+
+    pred_score: FloatArray
+    """(B,)"""
+    anomaly_map: FloatArray | None
+    """(B, H, W) at the size of the input images, or None for a method that only classifies images."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """What `fit` really did, for the terms of the result."""
+
+    epochs: int = 0
+    """Passes over the training images that changed parameters; 0 for a method that fits in closed form."""
+    images_seen: int = 0
+    """Training images processed, with repetition: the cost of training in images."""
+    loss: tuple[float, ...] = ()
+    """Mean training loss of each epoch."""
+    resumed_at: int = 0
+    """Epoch at which an interrupted fit was taken up again; 0 if it ran in one go."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the numbers must know, e.g. "coreset 1 % instead of the official 10 %"."""
+
+
+class Method(Protocol):
+    """Two calls. A method made by its module's `build(config, bench)` is fitted once and then predicts."""
+
+    def fit(self, train: Images) -> TrainingRecord:
+        """Learn from normal images only. Randomness comes from `bench.seeds`, progress goes to `bench.watch`."""
+
+    def predict(self, images: Images) -> Prediction:
+        """Score a batch; what it says of an image must not depend on the other images of the batch."""
+
+
+@runtime_checkable
+class HasNetwork(Protocol):
+    """Capability: the whole inference path as one module, for complexity, latency and export."""
+
+    def network(self) -> torch.nn.Module:
+        """In eval mode: (B, 3, H, W) float32 in [0, 1] -> (anomaly_map (B, H, W), pred_score (B,)), post-processing
+        included, equal to `predict` up to rounding."""
+
+
+class Watch(Protocol):
+    """Receives the progress of a long step."""
+
+    def __call__(self, done: int, total: int, what: str, loss: float | None = None) -> None: ...
+
+
+def unwatched(done: int, total: int, what: str, loss: float | None = None) -> None:
+    """A `Watch` that shows nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """Where randomness comes from, by name: `order` is the same for all methods of a cell's data and seed."""
+
+    init: int
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What the harness lends a method: where to compute, seeds, cached features, a place for a checkpoint."""
+
+    device: str
+    """"cpu", "cuda:0", "mps"."""
+    image_size: int
+    """Side of the square input in pixels."""
+    seeds: Seeds
+    features: FeatureCache
+    checkpoint: Path | None = None
+    """File in which a long `fit` may keep its state, to be resumed after a kill. None: keep nothing."""
+    watch: Watch = unwatched
+
+
+class MethodModule(Protocol):
+    """What a file in `baselines/` (or a plug-in's module) defines. It must import quickly: torch inside `build` only.
+
+    The module's docstring gives citation, source of the defaults and known deviations; its first line is what
+    `afrad-bench list methods` shows. A field `backbone: BackboneConfig` of `Config` names a frozen backbone, whose
+    weights' hash then goes into the terms of the result."""
+
+    VERSION: str
+    """Changed whenever results of an equal configuration may change; stale cells are then measured again."""
+    PAPER: str
+    Config: type[BaseModel]
+
+    def build(self, config: Any, bench: Bench) -> Method: ...
+
+
+# ------------------------------------------------------------------------------------------------------------ measures
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number with its unit. `value` is None when it is undefined or could not be measured, and `note` says why."""
+
+    metric: str
+    value: float | None
+    unit: str
+    category: str | None = None
+    """None for what belongs to the whole cell; `MEAN` for the mean over categories."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The image score of one test image, kept so that statistics can be done later without running again."""
+
+    category: str
+    image_id: str
+    gt_label: bool
+    pred_score: float
+    defect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How to read one metric in a report."""
+
+    title: str
+    unit: str
+    higher_is_better: bool
+    description: str
+    decimals: int = 1
+    percent: bool = False
+    """Shown multiplied by 100, as papers do; stored as a fraction."""
+    headline: bool = True
+    """Shown in the main table; the others only in the per-category tables and the files."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A fitted method and what it may be measured on."""
+
+    cell: Cell
+    method: Method
+    dataset: Dataset
+    test: Images
+    """The test images in the order of `dataset.test`."""
+    train: Images
+    record: TrainingRecord
+    fit_seconds: float
+    fit_peak_bytes: int | None
+    device: str
+    threads: int
+    watch: Watch = unwatched
+
+
+class MeasureModule(Protocol):
+    """What a file in `measures/` defines. It knows nothing of reports or stores, and imports no other measure."""
+
+    VERSION: str
+    """Of the definitions; a result of another version is measured again, never mixed."""
+    TERMS: tuple[str, ...]
+    """Names of environment fields that make results incomparable when they differ, e.g. ("device", "threads")."""
+    METRICS: Mapping[str, Metric]
+    Config: type[BaseModel]
+
+    def measure(self, subject: Subject, config: Any) -> Iterator[Measurement | Score]: ...
+
+
+# --------------------------------------------------------------------------------------------------------------- cells
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """One run as a value: what is fitted on what. Its id is a digest of its content; labels are not part of it."""
+
+    method: str
+    params: str = field(repr=False)
+    """The whole validated configuration of the method, defaults included, as canonical JSON."""
+    dataset: str
+    dataset_params: str = field(repr=False)
+    """Options of the data set, defaults included, as canonical JSON (its root is not part: content counts)."""
+    setting: Setting
+    category: str | None
+    """The category of a `one_class` cell; None in the unified setting."""
+    image_size: int
+    seed: int
+    profile: str
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits."""
+        content = [self.method, self.params, self.dataset, self.dataset_params, self.setting, self.category or "",
+                   str(self.image_size), str(self.seed), self.profile]
+        return digest(*content)[:16]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """`params` as a dictionary."""
+        loaded: dict[str, Any] = json.loads(self.params)
+        return loaded
+
+
+class DatasetModule(Protocol):
+    """What a file in `datasets/` (or a plug-in's module) defines. It must import quickly."""
+
+    VERSION: str
+    ENVIRONMENT: str | None
+    """Environment variable that may hold the root folder, or None for a data set that needs no root."""
+    HELP: str
+    """What to put where, for `doctor` and for the error of a missing root; names the licence page."""
+    Config: type[BaseModel]
+
+    def load(self, config: Any, root: Path | None, files: FileIndex) -> Dataset:
+        """Find, pair and verify every image; raises one `UserError` that lists all offenders."""
