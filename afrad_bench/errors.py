@@ -9,6 +9,9 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MANY = 60
+"""More names than this are not listed in an error, only the nearest of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -58,4 +61,7 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str | None = None
     names = sorted(known)
     match = nearest(name, names)
     what = f"unknown {kind} {name!r}" + (f" (did you mean {match!r}?)" if match else "")
+    if len(names) > MANY:
+        near = difflib.get_close_matches(name.casefold(), names, n=8, cutoff=0.5)
+        return Problem(what, where, f"near: {', '.join(near) if near else 'none'} ({len(names)} are known)")
     return Problem(what, where, f"known: {', '.join(names) if names else 'none'}")

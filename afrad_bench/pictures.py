@@ -66,15 +66,19 @@ class FileMask:
         return self.sha256
 
     def read(self) -> BoolArray:
-        import numpy as np
+        return _marked(_open(self.path))
 
-        image = _open(self.path)
-        if image.mode == "P":  # palette indices, not colours: index 0 is the background
-            return np.asarray(image) > 0
-        if image.mode in ("LA", "RGBA", "PA"):
-            image = image.convert(image.mode[:-1].replace("P", "RGB"))
-        marked: BoolArray = np.asarray(image) > 0
-        return marked if marked.ndim == 2 else np.asarray(marked.any(axis=2))
+
+def _marked(image: Image) -> BoolArray:
+    """(H, W), True where any channel but alpha is above 0."""
+    import numpy as np
+
+    if image.mode == "P":  # palette indices, not colours: index 0 is the background
+        return np.asarray(image) > 0
+    if image.mode in ("LA", "RGBA", "PA"):
+        image = image.convert(image.mode[:-1].replace("P", "RGB"))
+    marked: BoolArray = np.asarray(image) > 0
+    return marked if marked.ndim == 2 else np.asarray(marked.any(axis=2))
 
 
 def _open(path: Path) -> Image:
@@ -97,6 +101,8 @@ class FileFacts:
     width: int
     height: int
     mode: str
+    blank: bool
+    """As a mask, it marks no pixel."""
     error: str | None
 
 
@@ -126,19 +132,19 @@ class FileIndex:
         if self._location is None or not self._location.exists():
             return {}
         with closing(self._connect()) as connection:
-            rows = connection.execute("SELECT path, length, modified, sha256, width, height, mode FROM files")
+            rows = connection.execute("SELECT path, length, modified, sha256, width, height, mode, blank FROM facts")
             wanted = {str(path): path for path in stamps}
             found = {}
-            for name, length, modified, sha256, width, height, mode in rows:
+            for name, length, modified, sha256, width, height, mode, blank in rows:
                 path = wanted.get(name)
                 if path is not None and stamps[path] == (length, modified):
-                    found[path] = FileFacts(path, sha256, width, height, mode, None)
+                    found[path] = FileFacts(path, sha256, width, height, mode, bool(blank), None)
             return found
 
     def _save(self, facts: Iterable[tuple[tuple[int, int], FileFacts]]) -> None:
         """Keep what decoded; a broken file is looked at again each time, since its owner is about to replace it."""
         rows = [
-            (str(one.path), *stamp, one.sha256, one.width, one.height, one.mode)
+            (str(one.path), *stamp, one.sha256, one.width, one.height, one.mode, one.blank)
             for stamp, one in facts
             if one.error is None
         ]
@@ -146,14 +152,14 @@ class FileIndex:
             return
         self._location.parent.mkdir(parents=True, exist_ok=True)
         with closing(self._connect()) as connection, connection:
-            connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _connect(self) -> sqlite3.Connection:
         assert self._location is not None
         connection = sqlite3.connect(self._location, timeout=60)
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, length INTEGER, modified INTEGER, "
-            "sha256 TEXT, width INTEGER, height INTEGER, mode TEXT)"
+            "CREATE TABLE IF NOT EXISTS facts (path TEXT PRIMARY KEY, length INTEGER, modified INTEGER, "
+            "sha256 TEXT, width INTEGER, height INTEGER, mode TEXT, blank INTEGER)"
         )
         return connection
 
@@ -174,11 +180,11 @@ def _examine(path: Path) -> FileFacts:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        return FileFacts(path, "", 0, 0, "", error.strerror or str(error))
+        return FileFacts(path, "", 0, 0, "", False, error.strerror or str(error))
     sha256 = hashlib.sha256(raw).hexdigest()
     try:
         with Image.open(io.BytesIO(raw)) as image:
             image.load()
-            return FileFacts(path, sha256, image.width, image.height, image.mode, None)
+            return FileFacts(path, sha256, image.width, image.height, image.mode, not _marked(image).any(), None)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return FileFacts(path, sha256, 0, 0, "", f"cannot be read as an image: {error}")
+        return FileFacts(path, sha256, 0, 0, "", False, f"cannot be read as an image: {error}")

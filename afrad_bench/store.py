@@ -48,6 +48,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "category": "string",
         "params": "string",
         "dataset_params": "string",
+        "data_root": "string",
         "image_size": "int32",
         "status": "string",
         "error": "string",

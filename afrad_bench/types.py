@@ -346,8 +346,17 @@ class Cell:
     @property
     def id(self) -> str:
         """16 hexadecimal digits."""
-        content = [self.method, self.params, self.dataset, self.dataset_params, self.setting, self.category or "",
-                   str(self.image_size), str(self.seed), self.profile]
+        content = [
+            self.method,
+            self.params,
+            self.dataset,
+            self.dataset_params,
+            self.setting,
+            self.category or "",
+            str(self.image_size),
+            str(self.seed),
+            self.profile,
+        ]
         return digest(*content)[:16]
 
     @property

@@ -1,0 +1,1 @@
+"""The models that the project itself is about: AFRAD."""

@@ -1,0 +1,77 @@
+"""Pydantic's complaints as problems for people: where, what, the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from afrad_bench.errors import Problem, nearest, unknown
+
+Where = Callable[[Sequence[str | int]], str]
+
+
+def validated(model: type[BaseModel], data: Any, where: Where, subject: str = "") -> BaseModel | list[Problem]:
+    """An instance of `model`, or every problem that the data have. `where` tells the place of a location."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        return [_problem(model, one, where, subject) for one in error.errors(include_url=False)]
+
+
+def _problem(model: type[BaseModel], error: Any, where: Where, subject: str) -> Problem:
+    location = [step for step in error["loc"] if not _is_tag(step)]
+    place = where(location)
+    prefix = f"{subject}: " if subject else ""
+    name = ".".join(map(str, location))
+    if error["type"] == "extra_forbidden":
+        known = fields_at(model, location[:-1])
+        inside = ".".join(map(str, location[:-1]))
+        problem = unknown(f"field of {inside}" if inside else "field", str(location[-1]), known, place)
+        return Problem(prefix + problem.what, place, problem.hint)
+    if error["type"] == "missing":
+        return Problem(f"{prefix}{name} is missing", place)
+    if error["type"] == "value_error":
+        first, *rest = str(error["ctx"]["error"]).splitlines()
+        text = f"{name}: {first}" if name else first
+        return Problem(prefix + text, place, "\n".join(line.strip() for line in rest) or None)
+    message = error["msg"][0].lower() + error["msg"][1:]
+    got = f", but got {error['input']!r}" if not isinstance(error["input"], dict | list) else ""
+    return Problem(f"{prefix}{name}: {message}{got}{_meant(error)}", place)
+
+
+def _meant(error: Any) -> str:
+    """The nearest of the values that a literal allows."""
+    if error["type"] != "literal_error" or not isinstance(error["input"], str):
+        return ""
+    match = nearest(error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+    return f" (did you mean {match!r}?)" if match else ""
+
+
+def _is_tag(step: str | int) -> bool:
+    """Pydantic adds steps that name the branch of a union; the user wrote none of them."""
+    return isinstance(step, str) and bool(re.search(r"[\[\]()-]|^(str|int|float|bool|none)$", step))
+
+
+def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Names of the fields that are valid at a location inside `model`."""
+    current: list[type[BaseModel]] = [model]
+    for step in location:
+        if isinstance(step, int):
+            continue
+        current = [
+            inner
+            for outer in current
+            if step in outer.model_fields
+            for inner in _models_in(outer.model_fields[step].annotation)
+        ] or current
+    return sorted({name for one in current for name in one.model_fields})
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

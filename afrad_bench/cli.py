@@ -1,0 +1,354 @@
+"""The command line: `afrad-bench run SUITE` and what goes with it. Heavy imports stand inside the commands.
+
+Exit codes: 0 good, 1 regression, 2 something the user can fix, 3 some cells failed, 130 interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from afrad_bench.errors import UserError, fail
+
+if TYPE_CHECKING:
+    from afrad_bench.plan import Plan
+    from afrad_bench.selection import Selection
+    from afrad_bench.workspace import Workspace
+
+STARTED = time.perf_counter()
+
+EXIT_USER, EXIT_FAILED_CELLS, EXIT_INTERRUPTED = 2, 3, 130
+
+app = typer.Typer(
+    help="Benchmark and ablation harness for multi-class unsupervised anomaly detection.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cache_app = typer.Typer(help="List or clear the cached backbone features.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one in ./suites.")]
+ProfileOption = Annotated[str | None, typer.Option("--profile", "-p", help="Profile; default: the suite's default.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override: afrad.training.epochs=2, image_size=64, seeds=[0]."),
+]
+DataOption = Annotated[
+    list[str] | None, typer.Option("--data", metavar="NAME=PATH", help="Where a data set lies; repeatable.")
+]
+StoreOption = Annotated[Path, typer.Option("--store", envvar="AFRAD_BENCH_STORE", help="Folder of the Parquet store.")]
+ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder in which reports are written.")]
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", envvar="AFRAD_BENCH_CACHE", help="Cache folder; default: the user's.")
+]
+LimitOption = Annotated[
+    float, typer.Option("--cache-limit", envvar="AFRAD_BENCH_CACHE_LIMIT", min=0, help="GiB of cached features.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads; default: the physical cores.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+STORE, REPORTS, LIMIT_GIB = Path("results"), Path("reports"), 20.0
+
+
+@app.command()
+def run(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    override: SetOption = None,
+    data: DataOption = None,
+    store: StoreOption = STORE,
+    reports: ReportsOption = REPORTS,
+    cache: CacheOption = None,
+    cache_limit: LimitOption = LIMIT_GIB,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Measure again what is done already.")] = False,
+) -> None:
+    """Measure what is not measured yet, and show the report."""
+    from afrad_bench import console
+    from afrad_bench.reporting import report_of
+    from afrad_bench.store import Store
+
+    workspace = _workspace(store, cache, cache_limit, device, threads, data)
+    path, selection = _selection(suite, profile, override)
+    out = console.make()
+    plan, seconds = _plan(selection, workspace, out)
+    console.show_head(out, plan, force)
+    todo = plan.cells if force else plan.open
+    failed = interrupted = False
+    if todo:
+        from afrad_bench.run import run_suite
+
+        with console.progress(out, len(todo)) as shown:
+            cells = shown.cells(todo)
+            try:
+                for done in run_suite(
+                    plan,
+                    cells,
+                    Store(store),
+                    workspace.cache,
+                    workspace.cache_limit,
+                    force,
+                    shown.watch,
+                    {"startup": time.perf_counter() - STARTED - seconds, "data": seconds},
+                ):
+                    shown.finished(done)
+                    failed = failed or done.status != "ok"
+            except KeyboardInterrupt:
+                interrupted = True
+        plan, _ = _plan(selection, workspace, out)
+    report = report_of(plan, Store(store), path)
+    _publish(report, reports / selection.suite / selection.profile, out)
+    if interrupted:
+        out.print("[yellow]interrupted; what was measured is kept, the same command goes on from there[/]")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if failed:
+        out.print("[red]some cells failed[/]; the report lists them, `afrad-bench why CELL` tells more")
+        raise typer.Exit(EXIT_FAILED_CELLS)
+
+
+@app.command()
+def plan(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    override: SetOption = None,
+    data: DataOption = None,
+    store: StoreOption = STORE,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the cells of a suite, what is done already, and what the rest would cost. Trains and measures nothing."""
+    from afrad_bench import console
+
+    workspace = _workspace(store, cache, LIMIT_GIB, device, threads, data)
+    _, selection = _selection(suite, profile, override)
+    out = console.make()
+    planned, _ = _plan(selection, workspace, console.make(stderr=True) if as_json else out)
+    console.show_json(console.plan_rows(planned)) if as_json else console.show_plan(out, planned)
+
+
+@app.command()
+def check(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    override: SetOption = None,
+    data: DataOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Read a suite and resolve every name and value of all its profiles, then the data and weights of one. Runs
+    nothing."""
+    from afrad_bench import console
+
+    workspace = _workspace(STORE, cache, LIMIT_GIB, device, None, data)
+    path, selection = _selection(suite, profile, override)
+    out = console.make()
+    planned, _ = _plan(selection, workspace, out)
+    out.print(
+        f"[green]ok[/] {path}: every profile resolves; {selection.profile} has {len(planned.cells)} cells "
+        f"({len(selection.rows)} rows, {len(selection.seeds)} seeds), its data and weights are here"
+    )
+
+
+@app.command()
+def report(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    override: SetOption = None,
+    data: DataOption = None,
+    store: StoreOption = STORE,
+    reports: ReportsOption = REPORTS,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    timing: Annotated[bool, typer.Option("--timing", help="Show where the time of each cell went.")] = False,
+) -> None:
+    """Render the results of a suite again: terminal, Markdown, CSV and HTML. Measures nothing."""
+    from afrad_bench import console
+    from afrad_bench.reporting import report_of
+    from afrad_bench.store import Store
+
+    workspace = _workspace(store, cache, LIMIT_GIB, device, threads, data)
+    path, selection = _selection(suite, profile, override)
+    out = console.make()
+    planned, _ = _plan(selection, workspace, out)
+    made = report_of(planned, Store(store), path)
+    _publish(made, reports / selection.suite / selection.profile, out, timing)
+
+
+@app.command()
+def why(
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="Id of a cell, or the beginning of one.")],
+    data: DataOption = None,
+    store: StoreOption = STORE,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether a cell counts as done, measure by measure, and by which field it does not."""
+    from afrad_bench import console
+    from afrad_bench.explain import explain
+
+    workspace = _workspace(store, cache, LIMIT_GIB, device, threads, data)
+    explained = explain(cell, workspace)
+    console.show_json(explained) if as_json else console.show_why(console.make(), explained)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[
+        Literal["methods", "datasets", "backbones", "suites", "measures"], typer.Argument(help="What to list.")
+    ],
+    pattern: Annotated[str, typer.Option("--like", help="Only names that contain this.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Backbones: also those without weights here.")] = False,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what there is, one line each."""
+    from afrad_bench import catalogue, console
+
+    rows = catalogue.listing(what, pattern, everything, _cache_folder(cache), _suite_folders())
+    console.show_json(rows) if as_json else console.show_listing(console.make(), what, rows)
+
+
+@app.command()
+def show(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="Name of a method.")], as_json: JsonOption = False
+) -> None:
+    """Show a method: its paper, its fields with defaults and readings."""
+    from afrad_bench import catalogue, console
+
+    sheet = catalogue.method_sheet(method)
+    console.show_json(sheet) if as_json else console.show_method(console.make(), sheet)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of suite files, for editors."""
+    from afrad_bench import console
+    from afrad_bench.suite import json_schema
+
+    console.show_json(json_schema())
+
+
+@app.command()
+def doctor(cache: CacheOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Look for devices, data sets and weights, and say how to supply what is missing."""
+    from afrad_bench import catalogue, console
+
+    findings = catalogue.examine(_workspace(STORE, cache, LIMIT_GIB, "auto", None, data))
+    console.show_json(findings) if as_json else console.show_findings(console.make(), findings)
+
+
+@cache_app.command("list")
+def cache_list(cache: CacheOption = None, as_json: JsonOption = False) -> None:
+    """What is cached, most recently used first."""
+    from afrad_bench import console
+    from afrad_bench.features import FeatureCache
+
+    folder = _cache_folder(cache)
+    entries = FeatureCache(folder).entries()
+    console.show_json(entries) if as_json else console.show_cache(console.make(), folder, entries)
+
+
+@cache_app.command("clear")
+def cache_clear(
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Entries; none: all of them.")] = None,
+    cache: CacheOption = None,
+) -> None:
+    """Remove cached features; they are computed again when they are needed."""
+    from afrad_bench import console
+    from afrad_bench.errors import unknown
+    from afrad_bench.features import FeatureCache
+
+    found = FeatureCache(_cache_folder(cache))
+    known = {entry.key for entry in found.entries()}
+    problems = [unknown("cache entry", key, known) for key in keys or () if key not in known]
+    if problems:
+        raise UserError(*problems)
+    console.make().print(f"{found.clear(keys or None) / 2**20:.1f} MiB are free again")
+
+
+def main() -> None:
+    """Entry point: errors that the user can fix become text and exit code 2; defects keep their traceback."""
+    try:
+        app()
+    except UserError as error:
+        from afrad_bench import console
+
+        console.show_error(error)
+        sys.exit(EXIT_USER)
+
+
+# ------------------------------------------------------------------------------------------------------------- shared
+
+
+def _workspace(
+    store: Path, cache: Path | None, limit: float, device: str, threads: int | None, data: list[str] | None
+) -> Workspace:
+    from afrad_bench.workspace import Workspace, parse_roots, roots_from
+
+    return Workspace(
+        store=store,
+        cache=_cache_folder(cache),
+        cache_limit=int(limit * 2**30),
+        device=device,
+        threads=threads,
+        roots=parse_roots(data or []),
+        environment_roots=roots_from(os.environ),
+    )
+
+
+def _cache_folder(cache: Path | None) -> Path:
+    from platformdirs import user_cache_path
+
+    return cache or user_cache_path("afrad-bench")
+
+
+def _suite_folders() -> list[Path]:
+    """./suites, then the suites that were installed with the package."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("afrad_bench_suites")
+    installed = [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+    return list(dict.fromkeys(path.resolve() for path in (Path("suites"), *installed) if path.is_dir()))
+
+
+def _selection(suite: str, profile: str | None, overrides: list[str] | None) -> tuple[str, Selection]:
+    from afrad_bench.suite import find, load
+
+    path = find(suite, _suite_folders())
+    if not path.is_file():
+        raise fail("no such suite file", str(path), "`afrad-bench list suites` shows what there is")
+    return str(path), load(path).select(profile, overrides or ())
+
+
+def _plan(selection: Selection, workspace: Workspace, out: Any) -> tuple[Plan, float]:
+    """The plan, and the seconds that went into finding and verifying the data."""
+    from afrad_bench import console
+    from afrad_bench.plan import make
+
+    began = time.perf_counter()
+    with console.busy(out) as watch:
+        made = make(selection, workspace, workspace.files(watch))
+    return made, time.perf_counter() - began
+
+
+def _publish(report: Any, folder: Path, out: Any, timing: bool = False) -> None:
+    from afrad_bench.report import to_terminal, write
+
+    to_terminal(report, out, timing=timing)
+    written = write(report, folder)
+    page = next(path for path in written if path.suffix == ".html")
+    out.print(f"report: {page}", soft_wrap=True)

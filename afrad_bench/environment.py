@@ -1,0 +1,153 @@
+"""Where a number was measured: device, threads, versions, revision. Found without importing torch where that can be."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import afrad_bench
+from afrad_bench.errors import fail
+
+PACKAGES = ("torch", "torchvision", "timm", "fvcore", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow")
+"""Packages whose versions go into every row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The machine and the software of a run."""
+
+    device: str
+    """"cpu", "cuda:0", "mps"."""
+    device_name: str
+    threads: int
+    precision: str
+    code_version: str
+    git_revision: str
+    git_dirty: bool | None
+    """None when the code does not stand in a git work tree."""
+    packages: dict[str, str]
+    python: str
+    platform: str
+
+
+def current(device: str = "auto", threads: int | None = None) -> Environment:
+    """What a run started now would find; `device` "auto" takes CUDA, then MPS, then the CPU."""
+    device = resolve_device(device)
+    revision, dirty = _git()
+    return Environment(
+        device=device,
+        device_name=_device_name(device),
+        threads=threads or default_threads(),
+        precision=_precision(device),
+        code_version=afrad_bench.__version__,
+        git_revision=revision,
+        git_dirty=dirty,
+        packages={name: _version(name) for name in PACKAGES},
+        python=platform.python_version(),
+        platform=platform.platform(),
+    )
+
+
+def resolve_device(wanted: str) -> str:
+    """A device that exists, or a `UserError`. torch is asked only when an accelerator is at all possible."""
+    if wanted == "cpu":
+        return "cpu"
+    if wanted == "auto" and not _accelerator_possible():
+        return "cpu"
+    import torch
+
+    if wanted == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = wanted.partition(":")
+    if kind == "cuda" and torch.cuda.is_available():
+        if not index or (index.isdigit() and int(index) < torch.cuda.device_count()):
+            return f"cuda:{index or 0}"
+    elif wanted == "mps" and torch.backends.mps.is_available():
+        return "mps"
+    found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    raise fail(f"no device {wanted!r} here", "--device", f"found: {', '.join(['cpu', *found])}")
+
+
+def _accelerator_possible() -> bool:
+    """False only where no driver of an accelerator is installed."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    library = "nvcuda" if sys.platform == "win32" else "cuda"
+    return bool(ctypes.util.find_library(library)) or Path("/dev/kfd").exists()
+
+
+def default_threads() -> int:
+    """Physical cores that this process may use."""
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    return _cpu_name()
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text("utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _precision(device: str) -> str:
+    """float32, and on CUDA whether convolutions and products may round to TF32 on the way."""
+    if not device.startswith("cuda"):
+        return "float32"
+    import torch
+
+    allowed = [
+        name
+        for name, on in (
+            ("convolutions", torch.backends.cudnn.allow_tf32),
+            ("matrix products", torch.backends.cuda.matmul.allow_tf32),
+        )
+        if on
+    ]
+    return f"float32 (TF32 in {' and '.join(allowed)})" if allowed else "float32"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git() -> tuple[str, bool | None]:
+    """Revision of the code's own work tree, and whether code (not reports) was changed; empty outside of git."""
+    folder = Path(afrad_bench.__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    tracked = git("ls-files", "--error-unmatch", "__init__.py")
+    revision = git("rev-parse", "HEAD") if tracked else None
+    if revision is None:
+        return "", None
+    changed = git("status", "--porcelain", "--", ":/", ":!/reports")
+    return revision, bool(changed) if changed is not None else None

@@ -1,0 +1,379 @@
+"""Image and pixel metrics: arrays in, floats out, exact, float64 on the CPU. Definitions: docs/metrics.md, version 1.
+
+Every curve here (ROC, precision-recall, PRO) changes its course only at the scores of the positives, which are few: a
+ROC or PRO curve runs level between two of them, and straight where positives and negatives share a score. So no list of
+thresholds is needed, neither chosen nor complete: the negatives are sorted, and counted at each distinct score of the
+positives. That is exact, ties included, and costs little more than the sort.
+
+A higher score is more anomalous. Scores are compared in the precision they come in; nothing is scaled or rounded.
+An undefined metric raises `Undefined`, a score that is not finite `ValueError`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from afrad_bench.types import BoolArray, FloatArray
+
+    IntArray = npt.NDArray[np.int64]
+
+Connectivity = Literal[4, 8]
+
+_STEP = 64  # values between two samples of a sorted array; a power of two
+_BLOCK = 1 << 14  # thresholds treated at a time: their arrays fit a core's cache
+_THREADS = 4  # more would add searches faster than they take sorting away
+_WORTH_A_THREAD = 1 << 19  # pixels
+
+
+class Undefined(Exception):
+    """The metric has no value on these data; `reason` says why, e.g. "no normal image"."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+# --------------------------------------------------------------------------------------------------------- image level
+
+
+def auroc(scores: FloatArray, labels: BoolArray) -> float:
+    """Probability that a random anomalous image scores above a random normal one, ties counted half; in [0, 1].
+
+    `scores` (N,), `labels` (N,) bool, True for anomalous. Raises `Undefined` unless both kinds are there.
+    >>> auroc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, False, True, True]))
+    0.875
+    """
+    return _image_level(scores, labels).auroc
+
+
+def average_precision(scores: FloatArray, labels: BoolArray) -> float:
+    """Sum over the distinct scores of (recall gained) x (precision there), without interpolation; in (0, 1].
+
+    >>> round(average_precision(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])), 4)
+    0.8333
+    """
+    return _image_level(scores, labels).ap
+
+
+def f1_max(scores: FloatArray, labels: BoolArray) -> float:
+    """Largest F1 = 2 TP / (2 TP + FP + FN) over all thresholds; in (0, 1].
+
+    The threshold is chosen on the test labels, as in the literature: an upper bound, not an operating point.
+    >>> f1_max(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
+    0.8
+    """
+    return _image_level(scores, labels).f1_max
+
+
+def _image_level(scores: FloatArray, labels: BoolArray) -> PixelMetrics:
+    """All images as one region: its PRO is the recall, and the area under it up to FPR 1 is the AUROC again."""
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim != 1 or labels.shape != scores.shape or labels.dtype != np.bool_:
+        raise ValueError(
+            f"expected scores (N,) and bool labels (N,), got {scores.shape} and {labels.dtype} {labels.shape}"
+        )
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(scores))} of {scores.size} image scores are not finite")
+    if not labels.any():
+        raise Undefined("no anomalous image")
+    if labels.all():
+        raise Undefined("no normal image")
+    positives = np.sort(scores[labels])
+    negatives = _Sorted.of(np.sort(scores[~labels]))
+    return _sweep(positives, np.zeros(len(positives), np.int32), [negatives], len(negatives.values), 1.0, map)
+
+
+# --------------------------------------------------------------------------------------------------------- pixel level
+
+
+@dataclass(frozen=True, slots=True)
+class PixelMetrics:
+    """The pixel metrics of one category, each in [0, 1]."""
+
+    auroc: float
+    ap: float
+    f1_max: float
+    aupro: float
+
+    @property
+    def iou_max(self) -> float:
+        """Largest intersection over union; reached at the threshold of `f1_max`, of which it is a function."""
+        return self.f1_max / (2.0 - self.f1_max)
+
+
+def pixel_metrics(
+    scores: FloatArray,
+    masks: BoolArray,
+    fpr_limit: float = 0.3,
+    connectivity: Connectivity = 8,
+    threads: int | None = None,
+) -> PixelMetrics:
+    """P-AUROC, P-AP, P-F1max, P-IoUmax and P-AUPRO of the maps of one category, exact.
+
+    `scores` (N, H, W), `masks` (N, H, W) bool, True where defective; for maps of several sizes, or that arrive one
+    after the other, see `PixelScores`. float64 scores are compared as float64, float32 and float16 as float32.
+    `threads` is None for up to four of the process's cores; the result does not depend on it.
+    Raises `Undefined` without a defective or without a background pixel."""
+    scores = np.asarray(scores)
+    held = PixelScores(scores.size, connectivity, dtype=np.result_type(scores.dtype, np.float32))
+    held.add(scores, masks)
+    return held.metrics(fpr_limit, threads)
+
+
+class PixelScores:
+    """The pixel scores of one category, gathered batch by batch.
+
+    Memory: a score for each pixel announced, and a score and a region's number (4 bytes) for each defective pixel, so
+    1 + 2 d times the raw float32 maps where a fraction d is defective. `metrics` sorts in place; for a while it needs
+    0.02 + 4 d more, and a few MB: 1.2 times the raw maps in all at 2.7 %. With `scratch`, a folder, the scores lie in an
+    unnamed file there instead, which goes with the object; results are the same."""
+
+    def __init__(
+        self,
+        pixels: int,
+        connectivity: Connectivity = 8,
+        dtype: npt.DTypeLike = np.float32,
+        scratch: Path | None = None,
+    ) -> None:
+        """`pixels` is the largest number of pixels that will be added."""
+        if connectivity not in (4, 8):
+            raise ValueError(f"connectivity is 4 or 8, not {connectivity}")
+        self._connectivity: Connectivity = connectivity
+        self._scores: FloatArray = _reserved(pixels, np.dtype(dtype), scratch)
+        self._used = 0
+        self._regions = 0
+        self._defects: list[tuple[FloatArray, npt.NDArray[np.int32]]] = []
+
+    def add(self, scores: FloatArray, masks: BoolArray) -> None:
+        """Take in (B, H, W) maps and their bool masks; regions are labelled image by image. Copies both."""
+        scores, masks = np.asarray(scores), np.asarray(masks)
+        if scores.ndim != 3 or masks.shape != scores.shape or masks.dtype != np.bool_:
+            raise ValueError(
+                f"expected maps and bool masks (B, H, W), got {scores.shape} and {masks.dtype} {masks.shape}"
+            )
+        if self._used + scores.size > self._scores.size:
+            raise ValueError(f"room for {self._scores.size} pixels, but {self._used + scores.size} were added")
+        mine = self._scores[self._used : self._used + scores.size]
+        _copy_finite(scores, mine.reshape(scores.shape))
+        where = np.flatnonzero(masks)
+        count, region = _regions(where, masks.shape[1], masks.shape[2], self._connectivity)
+        self._defects.append((mine[where], (region + self._regions).astype(np.int32)))
+        mine[where] = np.inf  # keeps a defect's place, above every threshold, where no count meets it
+        self._regions += count
+        self._used += scores.size
+
+    def metrics(self, fpr_limit: float = 0.3, threads: int | None = None) -> PixelMetrics:
+        """The metrics of all that was added so far; more may be added afterwards.
+
+        `fpr_limit` in (0, 1] is where AUPRO stops. Raises `Undefined` without a defective or background pixel."""
+        if not 0.0 < fpr_limit <= 1.0:
+            raise ValueError(f"the FPR limit lies in (0, 1], not at {fpr_limit}")
+        positives, region = self._sorted_defects()
+        if len(positives) == 0:
+            raise Undefined("no defective pixel")
+        if len(positives) == self._used:
+            raise Undefined("no background pixel")
+        workers = min(_cores() if threads is None else threads, _THREADS, 1 + self._used // _WORTH_A_THREAD)
+        parts = np.array_split(self._scores[: self._used], workers)
+        with ThreadPoolExecutor(workers) as pool:
+            spread = pool.map if workers > 1 else map
+            background = list(spread(_Sorted.in_place, parts))
+            return _sweep(positives, region, background, self._used - len(positives), fpr_limit, spread)
+
+    def _sorted_defects(self) -> tuple[FloatArray, npt.NDArray[np.int32]]:
+        """Ascending scores of the defective pixels, and the region of each; kept so, since the order is free."""
+        if not self._defects:
+            return np.empty(0, self._scores.dtype), np.empty(0, np.int32)
+        positives, region = (np.concatenate(part) for part in zip(*self._defects, strict=True))
+        self._defects.clear()
+        order = positives.argsort()
+        positives, region = positives[order], region[order]
+        self._defects.append((positives, region))
+        return positives, region
+
+
+def _reserved(size: int, dtype: np.dtype[Any], scratch: Path | None) -> FloatArray:
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"scores are held as float32 or float64, not as {dtype}")
+    if scratch is None or size == 0:
+        return np.empty(size, dtype)
+    if shutil.disk_usage(scratch).free < size * dtype.itemsize:  # a full disk would kill the process later, unasked
+        gib = size * dtype.itemsize / 2**30
+        raise OSError(errno.ENOSPC, f"no room for {size} pixel scores ({gib:.1f} GiB)", str(scratch))
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        return np.asarray(np.memmap(file, dtype, "w+", shape=(size,)))
+
+
+def _copy_finite(source: FloatArray, target: FloatArray) -> None:
+    """Copy (B, H, W) maps, one at a time while the cache holds it; raise a `ValueError` unless all come out finite."""
+    bad = []
+    with np.errstate(over="ignore"):
+        for i, scores in enumerate(source):
+            target[i] = scores
+            if not np.isfinite(target[i]).all():
+                bad.append(f"{i} ({np.count_nonzero(~np.isfinite(target[i]))} of {scores.size} pixels)")
+    if bad:
+        raise ValueError(f"scores are not finite (as {target.dtype}) in {len(bad)} maps, at positions {', '.join(bad)}")
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# ------------------------------------------------------------------------------------------------------------- regions
+
+
+def _regions(where: IntArray, height: int, width: int, connectivity: int) -> tuple[int, npt.NDArray[np.int32]]:
+    """Connected regions of marked pixels: their number, and the region of each pixel; no region spans two images.
+
+    `where` holds the ascending flat positions of the marked pixels in images of `height` x `width`. Only these few are
+    looked at: cut into horizontal runs, each run is linked to those that it touches in the row above."""
+    if len(where) == 0:
+        return 0, np.empty(0, np.int32)
+    row = where // width
+    first = np.flatnonzero((np.diff(where, prepend=-2) != 1) | (np.diff(row, prepend=-1) != 0))
+    length = np.diff(first, append=len(where))
+    start, row = where[first], row[first]
+    stop = start + length  # one past the end
+    reach = 1 if connectivity == 8 else 0
+    left_of_row = (row - 1) * width
+    below = np.flatnonzero(row % height != 0)
+    # Runs above that end right of where the run begins, and begin left of where it ends, in the row above only.
+    low = np.searchsorted(stop, np.maximum(start - width - reach, left_of_row)[below], side="right")
+    high = np.searchsorted(start, np.minimum(stop - width + reach, left_of_row + width)[below], side="left")
+    links = np.maximum(high - low, 0)
+    under = np.repeat(below, links)
+    over = np.arange(len(under)) - np.repeat(np.cumsum(links) - links - low, links)
+    graph = coo_array((np.ones(len(under), np.bool_), (under, over)), shape=(len(first), len(first)))
+    count, region = connected_components(graph, directed=False)
+    return int(count), np.repeat(region, length)
+
+
+# ------------------------------------------------------------------------------------------------------- the one sweep
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sorted:
+    """Ascending values, and the last of every `_STEP` of them, which bring a search close within the cache."""
+
+    values: FloatArray
+    samples: FloatArray
+
+    @classmethod
+    def of(cls, ascending: FloatArray) -> _Sorted:
+        return cls(ascending, ascending[_STEP - 1 :: _STEP].copy())
+
+    @classmethod
+    def in_place(cls, values: FloatArray) -> _Sorted:
+        values.sort()
+        return cls.of(values)
+
+    def counts(self, thresholds: FloatArray) -> tuple[IntArray, IntArray]:
+        """How many values lie below, and how many at or below, each of the ascending thresholds."""
+        up_to = self._count(thresholds, "right", np.less_equal)
+        tied = np.flatnonzero(self.values.take(up_to - 1, mode="clip") == thresholds)
+        below = up_to.copy()
+        below[tied] = self._count(thresholds[tied], "left", np.less)
+        return below, up_to
+
+    def _count(self, thresholds: FloatArray, side: Literal["left", "right"], counts: np.ufunc) -> IntArray:
+        """`values.searchsorted(thresholds, side)` in about half its time: a binary search without branches within the
+        `_STEP` values that the samples leave. Past the end, the last value stands in and the count is cut to size."""
+        at: IntArray = self.samples.searchsorted(thresholds, side) * _STEP
+        half = _STEP // 2
+        while half:
+            at += counts(self.values.take(at + (half - 1), mode="clip"), thresholds) * np.int64(half)
+            half //= 2
+        return np.minimum(at, len(self.values), out=at)
+
+
+def _sweep(
+    positives: FloatArray,
+    region: npt.NDArray[np.int32],
+    background: Sequence[_Sorted],
+    negatives: int,
+    fpr_limit: float,
+    spread: Any,
+) -> PixelMetrics:
+    """Go through the distinct scores of the ascending `positives` from the highest down, a block at a time.
+
+    `region` (P,) numbers the region of each positive from 0, `background` holds the scores of the `negatives` in any
+    number of parts, `spread` is `map` or that of an executor."""
+    areas = np.bincount(region)
+    share = 1.0 / (areas * len(areas))
+    below, up_to = _counts(positives, background, spread)
+    total, limit = len(positives), fpr_limit * negatives
+    pairs = precision = area = best = 0.0
+    hits_before, pro_before, edge = 0, 0.0, 0  # where the curves have got to
+    for block in _blocks(positives):
+        scores = positives[block]
+        first = np.flatnonzero(np.concatenate(([True], scores[1:] != scores[:-1])))[::-1]
+        hits = total - block.start - first
+        gained = np.diff(hits, prepend=hits_before)
+        above, reached = negatives - up_to[block][first], negatives - below[block][first]
+        pairs += (gained * (negatives - (above + reached) / 2)).sum()
+        precision += (gained * (hits / (hits + reached))).sum()
+        best = max(best, (hits / (total + hits + reached)).max() * 2)
+        if edge < limit:
+            pro = pro_before + share[region[block]][::-1].cumsum()[len(scores) - 1 - first]
+            if block.start == 0:
+                pro[-1] = 1.0  # every defect is found, whatever the rounding
+            x = np.append(edge, np.stack((above, reached), axis=1))  # level up to `above`, straight to `reached`
+            area += _area(x, np.append(pro_before, pro).repeat(2)[:-1], limit)
+            pro_before, edge = pro[-1], reached[-1]
+        hits_before = hits[-1]
+    area += max(limit - edge, 0)
+    return PixelMetrics(
+        auroc=float(pairs / total / negatives),
+        ap=float(precision / total),
+        f1_max=float(best),
+        aupro=float(min(area / limit, 1.0)),
+    )
+
+
+def _counts(positives: FloatArray, background: Sequence[_Sorted], spread: Any) -> IntArray:
+    """(2, P): how many of the background's scores lie below, and how many at or below, each of the positives."""
+    counts = np.zeros((2, len(positives)), np.int64)
+
+    def fill(start: int) -> None:
+        block = slice(start, start + _BLOCK)
+        for part in background:
+            counts[:, block] += part.counts(positives[block])
+
+    for _ in spread(fill, range(0, len(positives), _BLOCK)):
+        pass
+    return counts
+
+
+def _blocks(ascending: FloatArray) -> Iterator[slice]:
+    """Slices of about `_BLOCK` values from the highest down, none of which cuts a run of equal values."""
+    stop = len(ascending)
+    while stop:
+        start = int(ascending.searchsorted(ascending[max(stop - _BLOCK, 0)]))
+        yield slice(start, stop)
+        stop = start
+
+
+def _area(x: IntArray, y: FloatArray, limit: float) -> float:
+    """Area under a polyline of non-decreasing x from its start to `limit`, or to its end if that comes first."""
+    end = int(x.searchsorted(limit, side="right"))
+    area = (np.diff(x[:end]) * (y[1:end] + y[: end - 1])).sum() / 2
+    if end < len(x):
+        width, slope = limit - x[end - 1], (y[end] - y[end - 1]) / (x[end] - x[end - 1])
+        area += width * (y[end - 1] + slope * width / 2)
+    return float(area)

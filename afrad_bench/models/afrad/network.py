@@ -1,0 +1,98 @@
+"""AFRAD as modules: the part that learns (F_ori -> F_rec), and the whole path from image to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from afrad_bench.extractor import Extractor
+from afrad_bench.models.afrad.config import Config
+from afrad_bench.models.afrad.decoders import CompensationDecoder, FocusedLocalDecoder, StageAdaptiveDecoder
+from afrad_bench.models.afrad.frm import FeatureRefinement, TokenLinear
+from afrad_bench.models.afrad.mfpn import MFPN
+from afrad_bench.models.afrad.ngib import NGIB, PlainFusion
+from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map
+
+
+class Reconstruction(nn.Module):
+    """M-FPN, the decoders that the configuration names, and their integration: F_ori -> F_rec, both (B, C, H, W)."""
+
+    def __init__(self, channels: int, size: tuple[int, int], config: Config) -> None:
+        super().__init__()
+
+        def refine(width: int, times: int, at: tuple[int, int]) -> nn.Module:
+            if not config.frm.enabled:  # Table 7: a linear layer takes the place of each refinement
+                return TokenLinear(width, width)
+            positions = at[0] * at[1] if config.frm.token_mixing else None
+            return FeatureRefinement(width, config.frm.expansion, times, positions)
+
+        self.mfpn = MFPN(channels, size, config.mfpn, config.frm.depth, refine)
+        widths, sizes, expansion = config.mfpn.widths, self.mfpn.sizes, config.frm.expansion
+        made: dict[str, Callable[[], nn.Module]] = {
+            "stage_adaptive": lambda: StageAdaptiveDecoder(widths, sizes, config.width, config.sad, refine),
+            "focused_local": lambda: FocusedLocalDecoder(widths, sizes, config.width, config.fld),
+            "compensation": lambda: CompensationDecoder(widths, sizes, config.width, config.cd, refine, expansion),
+        }
+        self.decoders = nn.ModuleDict({name: made[name]() for name in config.decoders})
+        count = len(config.decoders)
+        self.integrate: nn.Module = (
+            NGIB(count, config.width, channels, expansion)
+            if config.ngib
+            else PlainFusion(count, config.width, channels, config.fusion == "concat")
+        )
+        self.size = size
+
+    def forward(self, features: Tensor) -> Tensor:
+        stages = self.mfpn(features)
+        out: Tensor = self.integrate([decode(stages) for decode in self.decoders.values()])
+        if tuple(out.shape[-2:]) != self.size:  # a first stage with a stride
+            out = nn.functional.interpolate(out, self.size, mode="bilinear", align_corners=False)
+        return out
+
+
+class Standardise(nn.Module):
+    """(F - mean) / deviation per channel, with the training set's statistics; the identity until they are set."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("deviation", torch.ones(1, channels, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.deviation
+
+
+class Scorer(nn.Module):
+    """Features on the grid (B, C, h, w) -> (anomaly map (B, H, W), image score (B,)): all that follows the backbone."""
+
+    def __init__(self, channels: int, grid: tuple[int, int], image: tuple[int, int], config: Config) -> None:
+        super().__init__()
+        self.image = image
+        self.config = config.score
+        self.standardise = Standardise(channels)
+        self.reconstruction = Reconstruction(channels, grid, config)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        original = self.standardise(features)
+        errors = error_map(self.reconstruction(original), original)
+        pixels = pixel_map(errors, self.image)
+        return pixels, image_score(errors, pixels, self.config)
+
+
+class AfradNetwork(nn.Module):
+    """The inference path: image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,))."""
+
+    def __init__(self, extractor: Extractor, scorer: Scorer) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.scorer = scorer
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        (features,) = self.extractor(images)
+        out: tuple[Tensor, Tensor] = self.scorer(features)
+        return out

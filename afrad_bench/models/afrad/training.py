@@ -1,0 +1,120 @@
+"""Training AFRAD's reconstruction on cached features (paper sections 3.7 and 4.2).
+
+Deterministic: the order of the images and the jitter of an epoch are drawn from generators seeded by (seed, epoch), so
+an epoch is the same whether the fit ran through or was resumed, and a checkpoint at the end of an epoch is complete."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from afrad_bench.models.afrad.config import Training
+from afrad_bench.models.afrad.network import Scorer
+from afrad_bench.types import Bench, TrainingRecord, canonical, seed_for
+
+CHECKPOINT_SECONDS = 10.0
+"""A checkpoint is written at the end of an epoch when the last one is older than this."""
+
+Fetch = Callable[[Tensor], Tensor]
+"""Indices of training images -> their features (B, C, h, w) on the device."""
+
+
+def reconstruction_loss(reconstructed: Tensor, original: Tensor, scales: tuple[int, ...], kind: str) -> Tensor:
+    """Mean squared error: the sum over the backbone scales (C_1, C_2, ... channels) of each one's, or one over all."""
+    if kind == "joint":
+        return F.mse_loss(reconstructed, original)
+    errors = (reconstructed - original).square()
+    return torch.stack([part.mean() for part in torch.split(errors, list(scales), dim=1)]).sum()
+
+
+def jittered(features: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+    """UniAD's feature jitter: each token f gets normal noise of deviation scale·|f|/C. (B, C, h, w) -> same shape."""
+    noise = torch.randn(features.shape, generator=generator, dtype=features.dtype).to(features.device)
+    deviation = features.norm(dim=1, keepdim=True) * (scale / features.shape[1])
+    return features + noise * deviation
+
+
+def rate_factor(kind: str, epoch: int, epochs: int) -> float:
+    """Learning rate of `epoch` (from 0) over the initial one."""
+    if kind == "step":
+        return 0.1 if epoch >= 0.8 * epochs else 1.0
+    if kind == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+    return 1.0
+
+
+def train(
+    scorer: Scorer, fetch: Fetch, count: int, scales: tuple[int, ...], config: Training, bench: Bench
+) -> TrainingRecord:
+    """Train in place on `count` images; resumes from `bench.checkpoint` when that holds a state of this very fit."""
+    net = scorer.reconstruction
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    identity = canonical([config.model_dump(mode="json"), list(scales), count, bench.seeds.init, bench.seeds.order])
+    history = _resume(bench.checkpoint, identity, net, optimizer)
+    resumed_at = len(history)
+    saved = time.monotonic()
+    net.train()
+    for epoch in range(resumed_at, config.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * rate_factor(config.schedule, epoch, config.epochs)
+        order = torch.Generator().manual_seed(seed_for(bench.seeds.order, "epoch", epoch))
+        noise = torch.Generator().manual_seed(seed_for(bench.seeds.init, "jitter", epoch))
+        total = 0.0
+        for indices in torch.randperm(count, generator=order).split(config.batch_size):
+            original = scorer.standardise(fetch(indices))
+            source = jittered(original, config.jitter, noise) if config.jitter else original
+            loss = reconstruction_loss(net(source), original, scales, config.loss)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if config.clip is not None:
+                torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
+            optimizer.step()
+            total += float(loss.detach()) * len(indices)
+        history.append(total / count)
+        if not math.isfinite(history[-1]):
+            raise FloatingPointError(f"the training loss became {history[-1]} in epoch {epoch + 1}")
+        bench.watch(epoch + 1, config.epochs, "training", history[-1])
+        if bench.checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+            _save(bench.checkpoint, identity, net, optimizer, history)
+            saved = time.monotonic()
+    net.eval()
+    return TrainingRecord(config.epochs, config.epochs * count, tuple(history), resumed_at)
+
+
+def _save(
+    path: Path, identity: str, net: torch.nn.Module, optimizer: torch.optim.Optimizer, history: list[float]
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    state = {"identity": identity, "net": net.state_dict(), "optimizer": optimizer.state_dict(), "loss": history}
+    with scratch.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def _resume(path: Path | None, identity: str, net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[float]:
+    """Load the state if there is one of this fit; returns the loss of the epochs that it holds.
+
+    A checkpoint that cannot be read, or belongs to another fit, is left behind: training starts anew."""
+    if path is None or not path.is_file():
+        return []
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+        return []
+    if state["identity"] != identity:
+        return []
+    net.load_state_dict(state["net"])
+    optimizer.load_state_dict(state["optimizer"])
+    return [float(value) for value in state["loss"]]

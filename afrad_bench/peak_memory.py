@@ -1,0 +1,137 @@
+"""Peak memory of a stretch of code: on CUDA what torch allocated at most, elsewhere the increase, sampled."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Protocol
+
+from afrad_bench.errors import fail
+
+INTERVAL_SECONDS = 0.02
+
+MEASURED: Mapping[str, str] = {
+    "cpu": "peak increase of the process's resident memory, sampled every 20 ms; pages of mapped files count",
+    "cuda": "peak memory allocated by torch on the device, the model included; neither its cache nor the CUDA context",
+    "mps": "peak increase of the memory that the Metal driver allocated, sampled every 20 ms",
+}
+"""What `PeakMemory.bytes` means, by type of device."""
+
+
+class PeakMemory:
+    """Context manager; `bytes` holds the peak once it is left, whether or not the code inside raised.
+
+    Contexts on the same CUDA device must not be nested: each resets the statistics of the device."""
+
+    def __init__(self, device: str, interval: float = INTERVAL_SECONDS) -> None:
+        """`device` as in `Bench.device`; `interval` in seconds. Raises `UserError` for devices other than these."""
+        self._gauge = _gauge(device, interval)
+        self._bytes: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        if self._bytes is None:
+            raise RuntimeError("the peak is known when the context has been left")
+        return self._bytes
+
+    def __enter__(self) -> PeakMemory:
+        self._bytes = None
+        self._gauge.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bytes = self._gauge.stop()
+
+
+def device_type(device: str) -> str:
+    """ "cuda" of "cuda:0"."""
+    return device.partition(":")[0]
+
+
+class _Gauge(Protocol):
+    def start(self) -> None: ...
+
+    def stop(self) -> int:
+        """The peak in bytes since `start`."""
+
+
+class _Allocated:
+    """CUDA keeps the peak itself."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def start(self) -> None:
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(self._device)
+
+    def stop(self) -> int:
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(self._device))
+
+
+class _Sampled:
+    """The largest of many readings, taken by a thread, minus the first one. A peak shorter than the interval may be
+    missed."""
+
+    def __init__(self, read: Callable[[], int], interval: float) -> None:
+        self._read = read
+        self._interval = interval
+
+    def start(self) -> None:
+        _give_back_free_memory()
+        self._first = self._most = self._read()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> int:
+        self._done.set()
+        self._thread.join()
+        return max(self._most, self._read()) - self._first
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._interval):
+            self._most = max(self._most, self._read())
+
+
+def _gauge(device: str, interval: float) -> _Gauge:
+    match device_type(device):
+        case "cuda":
+            return _Allocated(device)
+        case "cpu":
+            return _Sampled(_resident_memory(), interval)
+        case "mps":
+            return _Sampled(_driver_memory(), interval)
+        case _:
+            raise fail(f"no way to read the memory of the device {device!r}", hint=f"known: {', '.join(MEASURED)}")
+
+
+def _give_back_free_memory() -> None:
+    """Memory that was freed but is still the process's would hide what is allocated next. glibc can return it."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)
+
+
+def _resident_memory() -> Callable[[], int]:
+    import psutil
+
+    process = psutil.Process()
+    return lambda: int(process.memory_info().rss)
+
+
+def _driver_memory() -> Callable[[], int]:
+    import torch
+
+    return lambda: int(torch.mps.driver_allocated_memory())

@@ -1,0 +1,51 @@
+"""From a plan to its report: the only place where planned cells, measures and the report's own input meet."""
+
+from __future__ import annotations
+
+import shlex
+
+from afrad_bench import registry, report
+from afrad_bench.plan import Plan
+from afrad_bench.store import Store
+
+
+def report_of(plan: Plan, store: Store, suite_path: str) -> report.Report:
+    """The report of everything in the store that belongs to this plan."""
+    selection = plan.selection
+    rows = tuple(
+        report.RowSpec(
+            label=row.label,
+            method=row.method,
+            cells=tuple(
+                report.PlannedCell(one.cell.id, one.cell.dataset, one.cell.seed, one.cell.category)
+                for one in plan.cells
+                if one.row == row
+            ),
+            published_row=row.published,
+        )
+        for row in selection.rows
+    )
+    measures = {}
+    for chosen in selection.measures:
+        module = registry.find("measure", chosen.name).load()
+        measures[chosen.name] = report.MeasureSpec(module.METRICS, tuple(module.TERMS))
+    stale = {
+        one.cell.id: "; ".join(f"{name}: {state.why}" for name, state in one.states.items() if state.state == "stale")
+        for one in plan.cells
+        if any(state.state == "stale" for state in one.states.values())
+    }
+    command = ["afrad-bench", "run", suite_path, "--profile", selection.profile]
+    for override in selection.overrides:
+        command += ["--set", override]
+    spec = report.ReportInput(
+        suite=selection.suite,
+        title=selection.title,
+        profile=selection.profile,
+        rows=rows,
+        measures=measures,
+        command=shlex.join(command),
+        reproduces=selection.reproduces,
+        stale=stale,
+    )
+    ids = [one.cell.id for one in plan.cells]
+    return report.build(spec, store.read("cells", ids), store.read("measurements", ids))

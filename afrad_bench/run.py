@@ -1,0 +1,278 @@
+"""Running cells: build, fit, measure, append. One cell in, one run out; what fails becomes a row, not a crash."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from afrad_bench import registry
+from afrad_bench.environment import Environment
+from afrad_bench.features import FeatureCache
+from afrad_bench.images import test_images, train_images
+from afrad_bench.peak_memory import PeakMemory
+from afrad_bench.plan import Plan, PlannedCell, environment_row
+from afrad_bench.selection import ChosenMeasure
+from afrad_bench.store import Store, new_run_id
+from afrad_bench.types import (
+    Bench,
+    Measurement,
+    Method,
+    Score,
+    Seeds,
+    Subject,
+    TrainingRecord,
+    Watch,
+    canonical,
+    digest,
+    seed_for,
+    unwatched,
+)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by phase; what no phase claims is the harness's own overhead."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a cell."""
+
+    planned: PlannedCell
+    status: str
+    """"ok" or "failed"."""
+    error: str
+    seconds: float
+
+
+def run_suite(
+    plan: Plan,
+    cells: Sequence[PlannedCell],
+    store: Store,
+    cache: Path | None,
+    cache_limit: int,
+    force: bool = False,
+    watch: Watch = unwatched,
+    startup: Mapping[str, float] | None = None,
+) -> Iterator[Done]:
+    """Run these cells one after the other and append each run as it ends. `force` measures what is done again.
+
+    `startup`: seconds that the process spent before, by phase; they are booked on the first cell."""
+    features = FeatureCache(cache, cache_limit, watch)
+    before = dict(startup or {})
+    for planned in cells:
+        measures = planned.measures if force else planned.open
+        runner = _CellRun(plan, planned, measures, features, cache, watch, before)
+        row, measurements, scores = runner.run()
+        with runner.clock.phase("store"):
+            store.append(row, measurements, scores)
+        if row["status"] == "ok" and runner.checkpoint is not None:
+            runner.checkpoint.unlink(missing_ok=True)
+        before = {"store": runner.clock.seconds["store"]}  # of this append: known only after it, so the next row's
+        yield Done(planned, row["status"], row["error"] or "", sum(runner.clock.seconds.values()))
+
+
+class _CellRun:
+    """One run of one cell."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        planned: PlannedCell,
+        measures: Sequence[ChosenMeasure],
+        features: FeatureCache,
+        cache: Path | None,
+        watch: Watch,
+        before: Mapping[str, float],
+    ) -> None:
+        self.plan = plan
+        self.planned = planned
+        self.cell = planned.cell
+        self.environment: Environment = plan.environment
+        self.measures = measures
+        self.features = features
+        self.watch = watch
+        self.clock = Stopwatch(dict(before))
+        identity = digest(canonical(dict(planned.terms)))[:8]
+        self.checkpoint = None if cache is None else cache / "checkpoints" / f"{self.cell.id}-{identity}.pt"
+
+    def run(self) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+        """The row for `cells` and the rows for `measurements` and `scores`. Interrupts pass; every fault of the
+        method or of a measure is recorded."""
+        began, ticks = datetime.now(timezone.utc), time.perf_counter()
+        booked = sum(self.clock.seconds.values())
+        self.features.notes.clear()
+        measurements: list[dict[str, Any]] = []
+        scores: list[dict[str, Any]] = []
+        outcomes: dict[str, dict[str, Any]] = {}
+        subject, error, trace = None, "", ""
+        try:
+            subject = self._subject()
+        except Exception as fault:  # noqa: BLE001 - a method may fail in any way; the suite goes on, the row says how
+            error, trace = _told(fault), traceback.format_exc()
+        for measure in self.measures:
+            outcome = {
+                "version": registry.find("measure", measure.name).load().VERSION,
+                "terms": self.planned.measure_terms(measure, self.environment),
+                "status": "failed",
+                "error": error,
+            }
+            outcomes[measure.name] = outcome
+            if subject is None:
+                continue
+            try:
+                found = self._measured(measure, subject)
+            except Exception as fault:  # noqa: BLE001 - as above; the other measures go on
+                outcome["error"] = _told(fault)
+                error = error or f"{measure.name}: {outcome['error']}"
+                trace = trace or traceback.format_exc()
+                continue
+            outcome["status"] = "ok"
+            measurements += [
+                {"measure": measure.name, "measure_version": outcome["version"], **_columns(one)}
+                for one in found
+                if isinstance(one, Measurement)
+            ]
+            scores += [_columns(one) for one in found if isinstance(one, Score)]
+        self.clock.add("overhead", time.perf_counter() - ticks - (sum(self.clock.seconds.values()) - booked))
+        row = self._row(began, subject.record if subject else None, outcomes, error, trace)
+        return row, measurements, scores
+
+    def _subject(self) -> Subject:
+        """The fitted method, and what it may be measured on."""
+        import torch
+
+        device = self.environment.device
+        torch.set_num_threads(self.environment.threads)
+        side = self.cell.image_size
+        train, test = train_images(self.planned.dataset, side), test_images(self.planned.dataset, side)
+        with self._apart("build"):
+            method = self._build(device)
+        with PeakMemory(device) as peak, self._apart("fit"):
+            record = method.fit(train)
+        return Subject(
+            cell=self.cell,
+            method=method,
+            dataset=self.planned.dataset,
+            test=test,
+            train=train,
+            record=record,
+            fit_seconds=self.clock.seconds["fit"],
+            fit_peak_bytes=peak.bytes,
+            device=device,
+            threads=self.environment.threads,
+            watch=self.watch,
+        )
+
+    def _build(self, device: str) -> Method:
+        cell = self.cell
+        module = registry.find("method", cell.method).load()
+        order = seed_for(cell.seed, cell.dataset, cell.setting, cell.category, "order")
+        bench = Bench(
+            device=device,
+            image_size=cell.image_size,
+            seeds=Seeds(init=seed_for(cell.seed, cell.method, "init"), order=order),
+            features=self.features,
+            checkpoint=self.checkpoint,
+            watch=self.watch,
+        )
+        made: Method = module.build(module.Config.model_validate_json(cell.params), bench)
+        return made
+
+    def _measured(self, measure: ChosenMeasure, subject: Subject) -> list[Measurement | Score]:
+        module = registry.find("measure", measure.name).load()
+        with self._apart(measure.name):
+            return list(module.measure(subject, module.Config.model_validate_json(measure.options)))
+
+    @contextmanager
+    def _apart(self, name: str) -> Iterator[None]:
+        """A phase, with the computing of backbone features (shared by cells) booked apart from it."""
+        already = self.features.seconds
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            shared = self.features.seconds - already
+            if shared:
+                self.clock.add("features", shared)
+            self.clock.add(name, time.perf_counter() - began - shared)
+
+    def _row(
+        self,
+        began: datetime,
+        record: TrainingRecord | None,
+        outcomes: Mapping[str, Mapping[str, Any]],
+        error: str,
+        trace: str,
+    ) -> dict[str, Any]:
+        planned, cell, weights = self.planned, self.cell, self.planned.weights
+        backbone = cell.config.get("backbone") or {}
+        notes = [*planned.dataset.notes, *(record.notes if record else ()), *self.features.notes]
+        if weights is not None and weights.path is None:
+            notes.insert(0, "random weights: the backbone was never trained")
+        return {
+            **environment_row(self.environment),
+            "run_id": new_run_id(),
+            "cell_id": cell.id,
+            "started_at": began,
+            "ended_at": datetime.now(timezone.utc),
+            "method": cell.method,
+            "label": planned.row.label,
+            "dataset": cell.dataset,
+            "setting": cell.setting,
+            "seed": cell.seed,
+            "profile": cell.profile,
+            "suite": self.plan.selection.suite,
+            "category": cell.category,
+            "params": cell.params,
+            "dataset_params": cell.dataset_params,
+            "data_root": planned.chosen.root,
+            "image_size": cell.image_size,
+            "status": "failed" if error else "ok",
+            "error": error or None,
+            "traceback": trace or None,
+            "measures": canonical(outcomes),
+            "terms": canonical(dict(planned.terms)),
+            "overrides": canonical(list(self.plan.selection.overrides)),
+            "notes": canonical(list(dict.fromkeys(notes))),
+            "data_fingerprint": planned.dataset.fingerprint,
+            "dataset_version": planned.dataset.version,
+            "method_version": planned.terms["method_version"],
+            "backbone": backbone.get("name"),
+            "weights": weights.label if weights else None,
+            "weights_hash": weights.sha256 if weights else None,
+            "epochs": record.epochs if record else None,
+            "images_seen": record.images_seen if record else None,
+            "final_loss": record.loss[-1] if record and record.loss else None,
+            "resumed_at": record.resumed_at if record else None,
+            "timings": canonical({name: round(value, 4) for name, value in self.clock.seconds.items()}),
+        }
+
+
+def _columns(value: Measurement | Score) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _told(fault: Exception) -> str:
+    """The first line of an error, with its type where the text alone says little."""
+    lines = str(fault).splitlines()
+    return f"{type(fault).__name__}: {lines[0] if lines else ''}".rstrip(": ")
