@@ -103,20 +103,13 @@ def _features(
     config: BackboneConfig, weights: Weights, reductions: tuple[int, ...], image_size: int
 ) -> tuple[nn.Module, tuple[int, ...]]:
     kwargs = {"img_size": image_size} if _takes_img_size(config.name) else {}
-    try:
-        plain = timm.create_model(config.name, pretrained=False, features_only=True, **kwargs)
-    except (RuntimeError, NotImplementedError, AttributeError) as error:
-        raise fail(f"the backbone {config.name} offers no feature maps through timm: {error}") from error
-    offered = tuple(plain.feature_info.reduction())
-    missing = [r for r in reductions if offered.count(r) != 1]
-    if missing:
-        raise fail(
-            f"the backbone {config.name} has no single feature map with reduction {', '.join(map(str, missing))}",
-            hint=f"it offers maps with reductions {', '.join(map(str, offered))}",
-        )
-    indices = tuple(offered.index(r) for r in reductions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("backbone", config.name))  # what `random` weights are drawn from
+        try:
+            plain = timm.create_model(config.name, pretrained=False, features_only=True, **kwargs)
+        except (RuntimeError, NotImplementedError, AttributeError) as error:
+            raise fail(f"the backbone {config.name} offers no feature maps through timm: {error}") from error
+        indices = _indices(config.name, tuple(plain.feature_info.reduction()), reductions)
         tensors = state_dict(config.name, weights) if weights.path is not None else {}
         held = plain.state_dict()
         if held.keys() <= tensors.keys():  # timm loads straight into the feature net: hand over no more than it holds
@@ -131,14 +124,34 @@ def _features(
             **kwargs,
         )
     config_of(net).pop("state_dict", None)
+    _cut(net)
     _must_hold(net, tensors)
     return net, tuple(net.feature_info.channels())
+
+
+def _cut(net: nn.Module) -> None:
+    """Remove the stages behind the last feature map: timm's EfficientNets keep them, and run them for nothing."""
+    blocks = getattr(net, "blocks", None)
+    place, dot, last = str(net.feature_info.module_name()[-1]).partition(".")  # type: ignore[operator, union-attr]
+    if isinstance(blocks, nn.Sequential) and place == "blocks" and dot and last.isdigit():
+        net.blocks = blocks[: int(last) + 1]
 
 
 def config_of(net: nn.Module) -> dict[str, Any]:
     """timm's pretrained configuration of a net: mean, std, ..."""
     found: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
     return found
+
+
+def _indices(name: str, offered: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """Positions of the wanted reductions among those that the backbone offers, or a `UserError`."""
+    missing = [r for r in wanted if offered.count(r) != 1]
+    if missing:
+        raise fail(
+            f"the backbone {name} has no single feature map with reduction {', '.join(map(str, missing))}",
+            hint=f"it offers maps with reductions {', '.join(map(str, offered))}",
+        )
+    return tuple(offered.index(r) for r in wanted)
 
 
 def _must_hold(net: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -151,6 +151,7 @@ def base_terms(cell: Cell, dataset: Dataset, weights: Weights | None) -> dict[st
         "method_version": registry.find("method", cell.method).load().VERSION,
         "data_fingerprint": dataset.fingerprint,
         "preprocessing": PREPROCESSING,
+        "selection": "last epoch",
         "weights_hash": weights.sha256 if weights else "",
     }
 

@@ -203,6 +203,15 @@ class HasNetwork(Protocol):
         included, equal to `predict` up to rounding."""
 
 
+@runtime_checkable
+class HasModules(Protocol):
+    """Capability: everything that the method holds or needs to train, so that its parameters can be counted."""
+
+    def modules(self) -> Mapping[str, torch.nn.Module]:
+        """Named parts, those used in training only included (discriminators, auxiliary heads). Parts may share
+        parameters with each other and with `network()`. `requires_grad` tells truthfully what `fit` trains."""
+
+
 class Watch(Protocol):
     """Receives the progress of a long step."""
 

@@ -38,9 +38,12 @@ class MFPN(nn.Module):
     """Eq. 1-2: H'_i = PE_i(S_i), S'_i = Φ_i(H'_i) + H'_i.
 
     F_ori (B, C, H, W) -> [S'_1, ..., S'_n], S'_i (B, d_i, h_i, w_i). In a cascade S_(i+1) = S'_i; in parallel every
-    S_i = F_ori, embedded with the strides multiplied up so that the stages have the same sizes as in the cascade."""
+    S_i = F_ori, embedded with the strides multiplied up so that the stages have the same sizes as in the cascade.
+    Only the first n stages are made: what no decoder looks at is not computed."""
 
-    def __init__(self, channels: int, size: tuple[int, int], config: Pyramid, depth: int, refine: Refine) -> None:
+    def __init__(
+        self, channels: int, size: tuple[int, int], config: Pyramid, stages: int, depth: int, refine: Refine
+    ) -> None:
         super().__init__()
         self.cascade = config.topology == "cascade"
         self.embeddings = nn.ModuleList()
@@ -49,7 +52,8 @@ class MFPN(nn.Module):
         """(h_i, w_i) of each stage."""
         total = 1
         channels_in = channels
-        for width, kernel, stride in zip(config.widths, config.kernels, config.strides, strict=True):
+        made = zip(config.widths[:stages], config.kernels, config.strides, strict=False)
+        for width, kernel, stride in made:
             size = (-(-size[0] // stride), -(-size[1] // stride))
             total *= stride
             separable = config.embedding == "separable"

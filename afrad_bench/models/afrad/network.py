@@ -28,7 +28,13 @@ class Reconstruction(nn.Module):
             positions = at[0] * at[1] if config.frm.token_mixing else None
             return FeatureRefinement(width, config.frm.expansion, times, positions)
 
-        self.mfpn = MFPN(channels, size, config.mfpn, config.frm.depth, refine)
+        seen = {
+            "stage_adaptive": config.sad.stages,
+            "focused_local": config.fld.stages,
+            "compensation": config.cd.stages,
+        }
+        last = max(stage for name in config.decoders for stage in seen[name])
+        self.mfpn = MFPN(channels, size, config.mfpn, last, config.frm.depth, refine)
         widths, sizes, expansion = config.mfpn.widths, self.mfpn.sizes, config.frm.expansion
         made: dict[str, Callable[[], nn.Module]] = {
             "stage_adaptive": lambda: StageAdaptiveDecoder(widths, sizes, config.width, config.sad, refine),

@@ -1,0 +1,132 @@
+"""CIFAR-10 as anomaly detection: some classes are normal, all others anomalous (Krizhevsky 2009).
+
+The unified protocol (UniAD) takes five normal classes, 25,000 training images without labels, and tests on all 10,000
+test images; "01234", "56789", "02468" and "13579" are its four combinations. A single digit is the one-class protocol.
+All images are of one pseudo-category, which bears the name of its normal classes; there are no masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from afrad_bench.datasets import _faults as kinds
+from afrad_bench.datasets._assemble import About, Placed, assemble, count_note, finish, limited
+from afrad_bench.datasets._cifar_batches import BATCHES, CLASSES, PlanarPicture, read_batches
+from afrad_bench.datasets._faults import Fault, existing
+from afrad_bench.datasets._layout import Finds, Found, Split, finds, labelled, subfolders
+from afrad_bench.datasets._options import Limits
+from afrad_bench.errors import fail, nearest
+from afrad_bench.pictures import FileIndex
+from afrad_bench.types import Dataset, Sample
+
+VERSION = "1"
+ENVIRONMENT = "AFRAD_BENCH_CIFAR10"
+HELP = (
+    "the unpacked cifar-10-python.tar.gz (cifar-10-batches-py/ with data_batch_1 to 5 and test_batch), or folders of "
+    "images train/airplane, ... test/truck; no licence stated, https://www.cs.toronto.edu/~kriz/cifar.html"
+)
+ABOUT = About("cifar10", VERSION, "none stated", "https://www.cs.toronto.edu/~kriz/cifar.html")
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+def _digits(value: object) -> object:
+    """Class numbers as a list become a string of digits."""
+    if isinstance(value, list | tuple) and all(isinstance(one, int) and 0 <= one <= 9 for one in value):
+        return "".join(map(str, value))
+    return value
+
+
+def _ascending(value: str) -> str:
+    if list(value) != sorted(set(value)):
+        raise ValueError("each class once, in ascending order")
+    return value
+
+
+class Config(Limits):
+    """Options of CIFAR-10."""
+
+    normal_classes: Annotated[str, BeforeValidator(_digits), AfterValidator(_ascending)] = Field(
+        "01234",
+        pattern="^[0-9]{1,9}$",
+        description='Digits of the normal classes, in quotes. Unified protocol: "01234", "56789", "02468", "13579".',
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An image of a batch with its place in the data set."""
+
+    id: str
+    category: str
+    split: Split
+    defect: str
+    picture: PlanarPicture
+
+    @property
+    def gt_label(self) -> bool:
+        return self.defect != "good"
+
+
+def load(config: Config, root: Path | None, files: FileIndex) -> Dataset:
+    """The data set in this folder, verified. Raises one `UserError` that lists everything that is wrong with it."""
+    folder = existing(root, "cifar10", ENVIRONMENT, HELP)
+    for at in (folder, folder / "cifar-10-batches-py"):
+        if any((at / name).exists() for name in BATCHES):
+            return _from_batches(config, at)
+    if all((folder / split).is_dir() for split in SPLITS):
+        found = _folders(folder, config.normal_classes)
+        return assemble(ABOUT, found.also(notes=_notes(config, found.found)), config, "none", files)
+    here = ", ".join(one.name for one in subfolders(folder)[:20]) or "no folders"
+    raise fail("holds neither batches nor image folders of CIFAR-10", str(folder), f"expected {HELP}\nfound: {here}")
+
+
+def _notes(config: Config, found: Sequence[Placed]) -> tuple[str, ...]:
+    classes = len(config.normal_classes)
+    published = {config.normal_classes: (5000 * classes, 1000 * classes, 1000 * (10 - classes))}
+    normal = ", ".join(CLASSES[int(digit)] for digit in config.normal_classes)
+    return (f"normal classes: {normal}; all others are anomalous", *count_note(found, published))
+
+
+def _from_batches(config: Config, folder: Path) -> Dataset:
+    pictures, notes = read_batches(folder)
+    stored = []
+    for split, label, picture in pictures:
+        normal = str(label) in config.normal_classes
+        if normal or split == "test":
+            name = f"{config.normal_classes}/{split}/{CLASSES[label]}/{picture.name}"
+            defect = "good" if normal else CLASSES[label]
+            stored.append(_Stored(name, config.normal_classes, split, defect, picture))
+    stored.sort(key=lambda one: (one.gt_label, one.defect))
+    chosen, cuts = limited(stored, config)
+    train, test = (tuple(_sample(one) for one in chosen if one.split == split) for split in SPLITS)
+    return finish(ABOUT, train, test, (*_notes(config, stored), *notes, *cuts))
+
+
+def _sample(one: _Stored) -> Sample:
+    return Sample(one.id, one.category, one.picture, one.gt_label, one.defect)
+
+
+def _folders(root: Path, normal_classes: str) -> Finds:
+    """The images of class folders; those of anomalous classes in train/ are no part of the protocol."""
+    normal = tuple(CLASSES[int(digit)] for digit in normal_classes)
+    contents = [one for split in SPLITS for one in _split(root, split, normal_classes, normal)]
+    return finds(root, (normal_classes,), contents)
+
+
+def _split(root: Path, split: Split, category: str, normal: Sequence[str]) -> Iterator[Found | Fault]:
+    here = [one.name for one in subfolders(root / split)]
+    for name in here:
+        if name not in CLASSES:
+            match = nearest(name, CLASSES)
+            yield Fault(kinds.NO_CLASS, f"{split}/{name}", f"is it {match!r}?" if match else "unknown")
+    for name in CLASSES:
+        if name not in here:
+            yield Fault(kinds.NO_CLASS, f"{split}/{name}", "missing")
+    others = [name for name in CLASSES if name not in normal] if split == "test" else []
+    for name in (*normal, *others):
+        for one in labelled(root, root / split / name, (category, split, name)):
+            yield replace(one, defect="good") if isinstance(one, Found) and name in normal else one

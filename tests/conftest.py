@@ -1,0 +1,103 @@
+"""Shared by the tests: pictures and data sets made in memory or in a temporary folder, small enough for seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from afrad_bench.features import FeatureCache
+from afrad_bench.types import Bench, Dataset, Sample, Seeds, digest
+
+
+@dataclass(frozen=True)
+class DrawnPicture:
+    """A striped picture with noise, drawn from a seed; with `defect`, a bright square at (8, 8)."""
+
+    seed: int
+    side: int = 64
+    defect: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"drawn {self.seed}"
+
+    def fingerprint(self) -> str:
+        return digest("drawn", str(self.seed), str(self.side), str(self.defect))
+
+    def read(self) -> np.ndarray:
+        noise = np.random.default_rng(self.seed).integers(0, 40, (self.side, self.side, 3))
+        stripes = (np.arange(self.side) // 8 % 2 * 120)[None, :, None]
+        picture = (noise + stripes).astype(np.uint8)
+        if self.defect:
+            picture[8:24, 8:24] = 250
+        return picture
+
+
+@dataclass(frozen=True)
+class SquareMask:
+    """The mask of `DrawnPicture`'s defect."""
+
+    side: int = 64
+    name: str = "square"
+
+    def fingerprint(self) -> str:
+        return digest("square", str(self.side))
+
+    def read(self) -> np.ndarray:
+        mask = np.zeros((self.side, self.side), dtype=bool)
+        mask[8:24, 8:24] = True
+        return mask
+
+
+def drawn_dataset(
+    train: int = 12, normal: int = 4, anomalous: int = 4, categories: tuple[str, ...] = ("a", "b")
+) -> Dataset:
+    """Categories of striped pictures; the anomalous ones have a bright square with an exact mask."""
+    training, testing = [], []
+    for k, category in enumerate(categories):
+        base = 1000 * k
+        training += [Sample(f"{category}/train/{i}", category, DrawnPicture(base + i), False) for i in range(train)]
+        testing += [
+            Sample(f"{category}/good/{i}", category, DrawnPicture(base + 500 + i), False) for i in range(normal)
+        ]
+        for i in range(anomalous):
+            picture = DrawnPicture(base + 700 + i, defect=True)
+            testing.append(Sample(f"{category}/square/{i}", category, picture, True, "square", SquareMask()))
+    parts = [sample.id + sample.image.fingerprint() for sample in (*training, *testing)]
+    return Dataset("drawn", "1", tuple(training), tuple(testing), digest(*parts))
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return drawn_dataset()
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache folder for the session: timm's list of models is made once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def bench(cache_folder: Path) -> Bench:
+    return Bench("cpu", 64, Seeds(init=1, order=2), FeatureCache(cache_folder))
+
+
+def mvtec_folder(root: Path, categories: tuple[str, ...] = ("alpha", "beta"), train: int = 8, test: int = 4) -> Path:
+    """A folder in MVTec layout with striped pictures and square defects."""
+    for k, category in enumerate(categories):
+        for split, kind, count in (("train", "good", train), ("test", "good", test), ("test", "square", test)):
+            folder = root / category / split / kind
+            folder.mkdir(parents=True)
+            for i in range(count):
+                seed = 10_000 * k + 1000 * (split == "test") + 100 * (kind == "square") + i
+                Image.fromarray(DrawnPicture(seed, defect=kind == "square").read()).save(folder / f"{i:03}.png")
+        masks = root / category / "ground_truth" / "square"
+        masks.mkdir(parents=True)
+        for i in range(test):
+            Image.fromarray(SquareMask().read().astype(np.uint8) * 255).save(masks / f"{i:03}_mask.png")
+    return root

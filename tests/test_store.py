@@ -1,0 +1,124 @@
+"""The store: append-only, crash-safe, readable by pandas, readable for ever."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime, timedelta, timezone
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from afrad_bench.errors import UserError
+from afrad_bench.store import COLUMNS, Store, new_run_id, schema
+
+EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def append(root: Path, cell: str, minutes: int = 0, value: float | None = 1.0, scores: int = 2) -> str:
+    run_id = new_run_id()
+    row = {
+        "run_id": run_id,
+        "cell_id": cell,
+        "started_at": EPOCH + timedelta(minutes=minutes),
+        "method": "afrad",
+        "seed": 0,
+        "status": "ok",
+    }
+    measurement = {"measure": "accuracy", "metric": "image_auroc", "value": value, "unit": "", "category": "mean"}
+    score = {"category": "a", "image_id": "a/1", "gt_label": True, "pred_score": 0.5, "defect": "crack"}
+    Store(root).append(row, [measurement], [{**score, "image_id": f"a/{i}"} for i in range(scores)])
+    return run_id
+
+
+def test_pandas_reads_the_folders(tmp_path: Path) -> None:
+    append(tmp_path, "aaaa")
+    append(tmp_path, "bbbb", value=None)
+    measurements = pd.read_parquet(tmp_path / "measurements")
+    assert sorted(measurements["cell_id"]) == ["aaaa", "bbbb"]
+    assert measurements["value"].isna().sum() == 1
+    assert set(measurements["method"]) == {"afrad"}  # no join is needed to know what a number belongs to
+    assert len(pd.read_parquet(tmp_path / "scores")) == 4
+    assert list(pd.read_parquet(tmp_path / "cells").columns) == list(COLUMNS["cells"])
+
+
+def test_rows_come_oldest_first_and_by_cell(tmp_path: Path) -> None:
+    append(tmp_path, "aaaa", minutes=5, value=2.0)
+    append(tmp_path, "aaaa", minutes=1, value=1.0)
+    append(tmp_path, "bbbb", minutes=3, value=3.0)
+    store = Store(tmp_path)
+    assert list(store.read("measurements", ["aaaa"])["value"]) == [1.0, 2.0]
+    assert list(store.read("cells")["cell_id"]) == ["aaaa", "bbbb", "aaaa"]
+
+
+def test_an_empty_store_has_columns(tmp_path: Path) -> None:
+    frame = Store(tmp_path / "nowhere").read("measurements")
+    assert frame.empty
+    assert list(frame.columns) == list(COLUMNS["measurements"])
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_run_without_its_cell_row_does_not_count(tmp_path: Path) -> None:
+    """The cell's row is written last: a kill before it leaves rows that nobody sees."""
+    append(tmp_path, "aaaa")
+    lost = append(tmp_path, "bbbb")
+    next((tmp_path / "cells").glob(f"*{lost}*")).unlink()
+    assert list(Store(tmp_path).read("measurements")["cell_id"]) == ["aaaa"]
+    assert list(Store(tmp_path).read("scores")["cell_id"].unique()) == ["aaaa"]
+
+
+def test_half_written_parts_are_invisible(tmp_path: Path) -> None:
+    append(tmp_path, "aaaa")
+    (tmp_path / "cells" / ".bbbb-1.parquet.x.tmp").write_bytes(b"PAR1 and then the power went")
+    assert len(Store(tmp_path).read("cells")) == 1
+    assert len(pd.read_parquet(tmp_path / "cells")) == 1
+
+
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    append(tmp_path, "aaaa")
+    (tmp_path / "cells" / "bbbb-1.parquet").write_bytes(b"not parquet")
+    with pytest.raises(UserError, match=r"bbbb-1\.parquet"):
+        Store(tmp_path).read("cells")
+
+
+def test_unknown_columns_are_a_defect(tmp_path: Path) -> None:
+    row = {"run_id": "1", "cell_id": "a", "started_at": EPOCH, "statsu": "ok"}
+    with pytest.raises(ValueError, match="statsu"):
+        Store(tmp_path).append(row, [], [])
+
+
+def test_older_parts_stay_readable(tmp_path: Path) -> None:
+    """A part written before a column existed reads as null there; one with a foreign column loses it."""
+    append(tmp_path, "aaaa")
+    (part,) = (tmp_path / "measurements").glob("*.parquet")
+    older = pq.read_table(part, partitioning=None).drop_columns(["note", "measure_version"])
+    pq.write_table(older.append_column("colour", pa.array(["red"])), part)
+    frame = Store(tmp_path).read("measurements")
+    assert list(frame.columns) == list(COLUMNS["measurements"])
+    assert frame["note"].isna().all()
+    assert frame["value"].tolist() == [1.0]
+
+
+def test_the_schema_carries_its_version(tmp_path: Path) -> None:
+    append(tmp_path, "aaaa")
+    (part,) = (tmp_path / "cells").glob("*.parquet")
+    assert pq.read_schema(part).metadata[b"afrad_bench.schema_version"] == b"1"
+    assert Store(tmp_path).read("cells")["schema_version"].tolist() == [1]
+    assert schema("cells").names == list(COLUMNS["cells"])
+
+
+def _append_many(root: Path, who: int) -> None:
+    for i in range(10):
+        append(root, f"{who}{i}", minutes=i)
+
+
+def test_several_processes_may_write_at_once(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_append_many, [tmp_path] * 3, range(3)))
+    store = Store(tmp_path)
+    assert store.read("cells")["cell_id"].nunique() == 30
+    assert len(store.read("measurements")) == 30
+    assert len(store.read("scores")) == 60
