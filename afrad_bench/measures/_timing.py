@@ -1,0 +1,80 @@
+"""From single times to a figure that can be trusted, or that says why not."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+FEWEST = 10
+"""Timed calls below which the percentiles mean little."""
+
+
+class Clock(Protocol):
+    """Times one call."""
+
+    def time_ms(self, call: Callable[[], object]) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to go on. `seconds` bounds each of the two phases, whatever the counts say."""
+
+    warmup: int
+    warmup_seconds: float
+    repeats: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Times of the calls after the warm-up."""
+
+    times_ms: tuple[float, ...]
+    warmup: int
+    """Calls that were made before and not counted."""
+
+    def percentile(self, percent: float) -> float:
+        """Milliseconds, linearly interpolated between the order statistics."""
+        return float(np.percentile(self.times_ms, percent))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the figure should not be trusted; empty for a steady run."""
+        found = []
+        if len(self.times_ms) < FEWEST:
+            found.append(f"only {len(self.times_ms)} timed calls")
+        first, last = _thirds(self.times_ms)
+        if abs(first - last) > 0.1 * min(first, last):
+            found.append(f"drifts, median of the first third {first:.3g} ms, of the last {last:.3g} ms")
+        if (tail := self.percentile(95)) > 1.2 * (median := self.percentile(50)):
+            found.append(f"scatters, p95 is {tail / median:.2f} times the median")
+        return tuple(found)
+
+
+def _thirds(times: Sequence[float]) -> tuple[float, float]:
+    third = max(1, len(times) // 3)
+    return statistics.median(times[:third]), statistics.median(times[-third:])
+
+
+def warm_up(call: Callable[[], object], clock: Clock, limits: Limits) -> int:
+    """Call at least `warmup` times and for `warmup_seconds`; the number of calls made."""
+    calls, spent = 0, 0.0
+    while (calls < limits.warmup or spent < limits.warmup_seconds * 1e3) and spent < limits.seconds * 1e3:
+        spent += clock.time_ms(call)
+        calls += 1
+    return calls
+
+
+def timed(call: Callable[[], object], clock: Clock, limits: Limits) -> Timing:
+    """Warm up, then time `repeats` calls one by one, or as many as begin within `seconds`, at least one."""
+    warmup = warm_up(call, clock, limits)
+    times = [clock.time_ms(call)]
+    spent = times[0]
+    while len(times) < limits.repeats and spent < limits.seconds * 1e3:
+        times.append(clock.time_ms(call))
+        spent += times[-1]
+    return Timing(tuple(times), warmup)

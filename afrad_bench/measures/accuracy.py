@@ -1,0 +1,73 @@
+"""Accuracy on the test images: image and pixel metrics, exact, per category, their mean, and pooled.
+
+Definitions, conventions and undefined cases: docs/metrics.md. The score of an image is the one that the method gives.
+Pixel metrics are taken at the size of the input, masks brought there by nearest neighbour, over all test images of a
+category, good ones included. A value that is undefined is None, with the reason in its note."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from afrad_bench.types import Measurement, Metric, Score, Subject
+
+VERSION = "1"
+TERMS: tuple[str, ...] = ()
+
+
+def _metric(title: str, description: str, headline: bool = False) -> Metric:
+    return Metric(title, "fraction", True, description, decimals=1, percent=True, headline=headline)
+
+
+METRICS: Mapping[str, Metric] = {
+    "image_auroc": _metric("I-AUROC", "area under the ROC curve of the image scores; ties count half", headline=True),
+    "image_ap": _metric("I-AP", "average precision of the image scores, without interpolation"),
+    "image_f1_max": _metric("I-F1max", "largest F1 of the image scores over all thresholds, chosen on the test labels"),
+    "pixel_auroc": _metric(
+        "P-AUROC", "area under the ROC curve over the pixels of all test images of a category", headline=True
+    ),
+    "pixel_ap": _metric("P-AP", "average precision over the same pixels, without interpolation"),
+    "pixel_f1_max": _metric("P-F1max", "largest F1 over the same pixels, at a threshold chosen on the test masks"),
+    "pixel_iou_max": _metric("P-IoUmax", "intersection over union at the threshold of P-F1max, its largest value"),
+    "pixel_aupro": _metric(
+        "P-AUPRO",
+        "area under the per-region overlap up to a false positive rate of 0.3 (unless the note says otherwise), "
+        "divided by that limit; every connected region counts the same",
+        headline=True,
+    ),
+    "image_auroc_pooled": _metric(
+        "I-AUROC pooled", "I-AUROC over the images of all categories together: one threshold for all of them"
+    ),
+    "image_f1_max_pooled": _metric(
+        "I-F1max pooled", "I-F1max over the images of all categories together: one threshold for all of them"
+    ),
+}
+
+
+class Config(BaseModel):
+    """What may be chosen; everything else is part of the definitions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fpr_limit: float = Field(0.3, gt=0, le=1, description="false positive rate at which AUPRO stops")
+    connectivity: Literal[4, 8] = Field(8, description="neighbours by which defective pixels form regions: 4 or 8")
+    resolution: Literal["input"] = Field(
+        "input", description="size at which pixels are compared: that of the method's input, masks by nearest neighbour"
+    )
+    batch_size: int = Field(16, ge=1, description="images predicted at a time; no effect on the values")
+    memory_gib: float = Field(
+        4.0,
+        gt=0,
+        description="largest size of one category's pixel scores in memory, in GiB; larger ones are kept in a "
+        "temporary file, which is slower and gives the same values",
+    )
+
+
+def measure(subject: Subject, config: Config) -> Iterator[Measurement | Score]:
+    """Predict every test image once; yields its score, then the measurements of each category, their means, and the
+    pooled ones. Raises `ValueError`, naming the images, for predictions of a wrong shape or that are not finite."""
+    from afrad_bench.measures._accuracy import evaluate
+
+    yield from evaluate(subject, config)

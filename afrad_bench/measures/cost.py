@@ -1,0 +1,81 @@
+"""Cost: what it took to get the result: time, images and epochs of the fit, and peak memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from afrad_bench.peak_memory import MEASURED, PeakMemory, device_type
+from afrad_bench.types import Measurement, Metric, Subject
+
+VERSION = "1"
+TERMS: tuple[str, ...] = ("device", "device_name", "threads")
+METRICS: Mapping[str, Metric] = {
+    "fit_seconds": Metric("fit (s)", "s", False, "wall time of the fit", decimals=1),
+    "fit_images": Metric(
+        "images seen", "images", False, "training images processed, with repetition", decimals=0, headline=False
+    ),
+    "fit_epochs": Metric(
+        "epochs", "epochs", False, "passes that changed parameters; 0 for a closed form", decimals=0, headline=False
+    ),
+    "fit_peak_memory": Metric(
+        "fit, peak (MiB)", "MiB", False, "peak memory of the fit; what it is depends on the device", decimals=0
+    ),
+    "predict_peak_memory": Metric(
+        "predict, peak (MiB)",
+        "MiB",
+        False,
+        "peak memory that torch allocated on a CUDA device while one image was scored, the model included",
+        decimals=0,
+        headline=False,
+    ),
+}
+MEBI = 1024**2
+
+
+class Config(BaseModel):
+    """Nothing to choose: the harness takes time and memory during the fit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
+    """Report what the harness noted while it fitted the method, and on CUDA the memory of one prediction."""
+    record = subject.record
+    note = "; ".join(record.notes)
+    resumed = f"resumed at epoch {record.resumed_at}: of the last run only" if record.resumed_at else ""
+    yield _row("fit_seconds", subject.fit_seconds, "; ".join(filter(None, [resumed, _where(subject), note])))
+    yield _row("fit_images", float(record.images_seen), note)
+    yield _row("fit_epochs", float(record.epochs), note)
+    if subject.fit_peak_bytes is None:
+        yield _row("fit_peak_memory", None, "not measured during this fit")
+    else:
+        meaning = MEASURED[device_type(subject.device)]
+        peak = subject.fit_peak_bytes / MEBI
+        yield _row("fit_peak_memory", peak, "; ".join(filter(None, [resumed, meaning])))
+    yield _predict_peak(subject)
+
+
+def _predict_peak(subject: Subject) -> Measurement:
+    if device_type(subject.device) != "cuda":
+        return _row(
+            "predict_peak_memory",
+            None,
+            f"not measured on {subject.device}: after a fit, memory kept for reuse hides what one prediction needs",
+        )
+    from afrad_bench.measures._scoring import scoring
+
+    call = scoring(subject).call
+    call()  # what is made once, at the first call, is not the memory of a prediction
+    with PeakMemory(subject.device) as peak:
+        call()
+    return _row("predict_peak_memory", peak.bytes / MEBI, f"{MEASURED['cuda']}, batch 1, after one warm-up call")
+
+
+def _where(subject: Subject) -> str:
+    return f"{subject.device}, {subject.threads} thread{'s' if subject.threads != 1 else ''}"
+
+
+def _row(metric: str, value: float | None, note: str) -> Measurement:
+    return Measurement(metric, value, METRICS[metric].unit, note=note)

@@ -1,0 +1,123 @@
+"""Latency: milliseconds from one image to its pixel map and score, batch 1, after a warm-up.
+
+By the wall clock, which waits for the device on both sides of each call; on CUDA by device events as well. The note of
+every row names the clock, so that a CPU time never passes for a GPU time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from afrad_bench.types import Measurement, Metric, Subject
+
+if TYPE_CHECKING:
+    from afrad_bench.measures._scoring import Scoring
+    from afrad_bench.measures._timing import Timing
+
+VERSION = "1"
+TERMS: tuple[str, ...] = ("device", "device_name", "threads")
+METRICS: Mapping[str, Metric] = {
+    "latency_median": Metric(
+        "ms/image (wall clock)", "ms/image", False, "median time from one image to its map and score, batch 1"
+    ),
+    "latency_p5": Metric(
+        "ms/image, p5 (wall clock)", "ms/image", False, "5th percentile of the same times", headline=False
+    ),
+    "latency_p95": Metric(
+        "ms/image, p95 (wall clock)", "ms/image", False, "95th percentile of the same times", headline=False
+    ),
+    "latency_iterations": Metric(
+        "timed calls", "calls", True, "times that median and percentiles rest on", decimals=0, headline=False
+    ),
+    "latency_device": Metric(
+        "ms/image (device events)",
+        "ms/image",
+        False,
+        "median time by CUDA events: the device alone, without its waits for the host",
+        headline=False,
+    ),
+}
+NO_EVENTS = "not measured: only CUDA devices time themselves, this is {device}"
+
+
+class Config(BaseModel):
+    """How often to call before and while timing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    warmup: int = Field(default=10, ge=1, description="least number of calls before timing")
+    warmup_seconds: float = Field(default=0.5, ge=0, description="least time of calling before timing")
+    repeats: int = Field(default=50, ge=10, description="timed calls")
+    max_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        description="time after which warm-up and timing each begin no further call, for very slow methods",
+    )
+
+
+def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
+    """Time the method's network on the first test image, on the device; `predict` if it has no network."""
+    wall, device, terms = _times(subject, config)
+    note = "; ".join([*_unreliable(wall), terms, _counts(wall, config.repeats)])
+    for metric, value in (
+        ("latency_median", wall.percentile(50)),
+        ("latency_p5", wall.percentile(5)),
+        ("latency_p95", wall.percentile(95)),
+        ("latency_iterations", float(len(wall.times_ms))),
+    ):
+        yield Measurement(metric, value, METRICS[metric].unit, note=note)
+    if device is None:
+        yield Measurement("latency_device", None, "ms/image", note=NO_EVENTS.format(device=subject.device))
+    else:
+        timing, terms = device
+        note = "; ".join([*_unreliable(timing), terms, _counts(timing, config.repeats)])
+        yield Measurement("latency_device", timing.percentile(50), "ms/image", note=note)
+
+
+def _times(subject: Subject, config: Config) -> tuple[Timing, tuple[Timing, str] | None, str]:
+    """By the wall clock, and by the device's own; each with its terms. Nothing else happens meanwhile."""
+    from afrad_bench.measures._clock import clock_for, device_clock_for, pinned_threads
+    from afrad_bench.measures._scoring import scoring
+    from afrad_bench.measures._timing import Limits, Timing, timed
+
+    clock, device_clock = clock_for(subject.device), device_clock_for(subject.device)
+    limits = Limits(config.warmup, config.warmup_seconds, config.repeats, config.max_seconds)
+    work = scoring(subject)
+    subject.watch(0, 1, "latency")
+    with pinned_threads(subject.threads):
+        wall = timed(work.call, clock, limits)
+        by_device = None
+        if device_clock is not None:
+            times = device_clock.times_ms(work.call, len(wall.times_ms))
+            by_device = Timing(tuple(times), wall.warmup + len(times)), _terms(subject, device_clock.name, work)
+    subject.watch(1, 1, "latency")
+    return wall, by_device, _terms(subject, clock.name, work)
+
+
+def _terms(subject: Subject, clock: str, work: Scoring) -> str:
+    threads = f"{subject.threads} thread{'s' if subject.threads != 1 else ''}"
+    return f"{clock}; {work.inside}; batch 1, float32{_precision(subject.device)}, {threads}"
+
+
+def _precision(device: str) -> str:
+    """What CUDA is allowed to do to float32; nothing on other devices."""
+    import torch
+
+    if torch.device(device).type != "cuda":
+        return ""
+    convolutions = "on" if torch.backends.cudnn.allow_tf32 else "off"
+    benchmark = "on" if torch.backends.cudnn.benchmark else "off"
+    precision = torch.get_float32_matmul_precision()
+    return f" (TF32 convolutions {convolutions}, matmul precision {precision}, cudnn.benchmark {benchmark})"
+
+
+def _counts(timing: Timing, wanted: int) -> str:
+    n = len(timing.times_ms)
+    short = f" of {wanted}, cut short by max_seconds" if n < wanted else ""
+    return f"n={n}{short} after {timing.warmup} warm-up calls"
+
+
+def _unreliable(timing: Timing) -> list[str]:
+    return [f"unreliable: {', '.join(timing.doubts)}"] if timing.doubts else []
