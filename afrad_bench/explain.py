@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from afrad_bench.environment import current
 from afrad_bench.errors import UserError, fail, unknown
@@ -12,6 +12,9 @@ from afrad_bench.selection import ChosenDataset, ChosenMeasure, SuiteRow
 from afrad_bench.store import Store
 from afrad_bench.types import Cell
 from afrad_bench.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def explain(prefix: str, workspace: Workspace) -> dict[str, Any]:
@@ -27,7 +30,7 @@ def explain(prefix: str, workspace: Workspace) -> dict[str, Any]:
         raise fail(f"{prefix!r} begins {len(ids)} ids", str(workspace.store), f"one of: {', '.join(ids)}")
     runs = history[history["cell_id"] == ids[0]]
     last = runs.iloc[-1]
-    planned = _planned_again(last.where(last.notna(), None).to_dict(), workspace)
+    planned = _planned_again(_values(last), workspace)
     environment = current(workspace.device, workspace.threads)
     states = with_states(planned, environment, history).states
     return {
@@ -45,10 +48,15 @@ def explain(prefix: str, workspace: Workspace) -> dict[str, Any]:
                 "error": run["error"],
                 "traceback": run["traceback"],
             }
-            for run in runs.where(runs.notna(), None).to_dict("records")
+            for run in (_values(row) for _, row in runs.iterrows())
         ],
         "params": json.loads(last["params"]),
     }
+
+
+def _values(row: pd.Series) -> dict[str, Any]:
+    """A row of the store, with None for null."""
+    return {str(name): None if value is None or value != value else value for name, value in row.items()}
 
 
 def _planned_again(row: dict[str, Any], workspace: Workspace) -> PlannedCell:

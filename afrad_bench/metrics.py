@@ -139,8 +139,8 @@ class PixelScores:
 
     Memory: a score for each pixel announced, and a score and a region's number (4 bytes) for each defective pixel, so
     1 + 2 d times the raw float32 maps where a fraction d is defective. `metrics` sorts in place; for a while it needs
-    0.02 + 4 d more, and a few MB: 1.2 times the raw maps in all at 2.7 %. With `scratch`, a folder, the scores lie in an
-    unnamed file there instead, which goes with the object; results are the same."""
+    0.02 + 4 d more, and a few MB: 1.2 times the raw maps in all at 2.7 %. With `scratch`, a folder, the scores lie in
+    an unnamed file there instead, which goes with the object; results are the same."""
 
     def __init__(
         self,
@@ -200,8 +200,7 @@ class PixelScores:
             return np.empty(0, self._scores.dtype), np.empty(0, np.int32)
         positives, region = (np.concatenate(part) for part in zip(*self._defects, strict=True))
         self._defects.clear()
-        order = positives.argsort()
-        positives, region = positives[order], region[order]
+        positives, region = _ascending(positives, region)
         self._defects.append((positives, region))
         return positives, region
 
@@ -216,6 +215,24 @@ def _reserved(size: int, dtype: np.dtype[Any], scratch: Path | None) -> FloatArr
         raise OSError(errno.ENOSPC, f"no room for {size} pixel scores ({gib:.1f} GiB)", str(scratch))
     with tempfile.TemporaryFile(dir=scratch) as file:
         return np.asarray(np.memmap(file, dtype, "w+", shape=(size,)))
+
+
+def _ascending(scores: FloatArray, region: npt.NDArray[np.int32]) -> tuple[FloatArray, npt.NDArray[np.int32]]:
+    """The scores in ascending order, each with its region."""
+    if scores.dtype != np.float32:
+        order = scores.argsort()
+        return scores[order], region[order]
+    # Score and region as one integer, the score above: sorting these takes half the time of finding an order.
+    keys = _flipped(scores.view(np.int32)).astype(np.int64)
+    keys <<= 32
+    keys |= region
+    keys.sort()
+    return _flipped((keys >> 32).astype(np.int32)).view(np.float32), keys.astype(np.int32)
+
+
+def _flipped(bits: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The bits of float32 numbers, changed so that as integers they have the numbers' order; and changed back."""
+    return bits ^ (bits >> 31 & 0x7FFFFFFF)
 
 
 def _copy_finite(source: FloatArray, target: FloatArray) -> None:
@@ -286,9 +303,11 @@ class _Sorted:
     def counts(self, thresholds: FloatArray) -> tuple[IntArray, IntArray]:
         """How many values lie below, and how many at or below, each of the ascending thresholds."""
         up_to = self._count(thresholds, "right", np.less_equal)
-        tied = np.flatnonzero(self.values.take(up_to - 1, mode="clip") == thresholds)
         below = up_to.copy()
-        below[tied] = self._count(thresholds[tied], "left", np.less)
+        tied = np.flatnonzero(self.values.take(up_to - 1, mode="clip") == thresholds)
+        below[tied] -= 1
+        tied = tied[self.values.take(below[tied] - 1, mode="clip") == thresholds[tied]]
+        below[tied] = self._count(thresholds[tied], "left", np.less)  # more than one value equals these
         return below, up_to
 
     def _count(self, thresholds: FloatArray, side: Literal["left", "right"], counts: np.ufunc) -> IntArray:
@@ -319,24 +338,23 @@ def _sweep(
     below, up_to = _counts(positives, background, spread)
     total, limit = len(positives), fpr_limit * negatives
     pairs = precision = area = best = 0.0
-    hits_before, pro_before, edge = 0, 0.0, 0  # where the curves have got to
+    pro_before, edge = 0.0, 0  # where the PRO curve has got to: height, and background pixels
     for block in _blocks(positives):
         scores = positives[block]
-        first = np.flatnonzero(np.concatenate(([True], scores[1:] != scores[:-1])))[::-1]
+        first = np.flatnonzero(np.concatenate(([True], scores[1:] != scores[:-1])))
+        gained = np.diff(first, append=len(scores))
         hits = total - block.start - first
-        gained = np.diff(hits, prepend=hits_before)
-        above, reached = negatives - up_to[block][first], negatives - below[block][first]
+        above, reached = negatives - up_to[block].take(first), negatives - below[block].take(first)
         pairs += (gained * (negatives - (above + reached) / 2)).sum()
         precision += (gained * (hits / (hits + reached))).sum()
-        best = max(best, (hits / (total + hits + reached)).max() * 2)
+        best = max(best, (hits / (hits + reached + total)).max() * 2)
         if edge < limit:
-            pro = pro_before + share[region[block]][::-1].cumsum()[len(scores) - 1 - first]
+            pro = pro_before + share.take(region[block][::-1]).cumsum().take(len(scores) - 1 - first[::-1])
             if block.start == 0:
                 pro[-1] = 1.0  # every defect is found, whatever the rounding
-            x = np.append(edge, np.stack((above, reached), axis=1))  # level up to `above`, straight to `reached`
-            area += _area(x, np.append(pro_before, pro).repeat(2)[:-1], limit)
-            pro_before, edge = pro[-1], reached[-1]
-        hits_before = hits[-1]
+            x = np.append(edge, np.stack((above[::-1], reached[::-1]), axis=1))
+            area += _area(x, np.append(pro_before, pro).repeat(2)[:-1], limit)  # level, then straight up to `reached`
+            pro_before, edge = pro[-1], reached[0]
     area += max(limit - edge, 0)
     return PixelMetrics(
         auroc=float(pairs / total / negatives),
@@ -353,7 +371,9 @@ def _counts(positives: FloatArray, background: Sequence[_Sorted], spread: Any) -
     def fill(start: int) -> None:
         block = slice(start, start + _BLOCK)
         for part in background:
-            counts[:, block] += part.counts(positives[block])
+            below, up_to = part.counts(positives[block])
+            counts[0, block] += below
+            counts[1, block] += up_to
 
     for _ in spread(fill, range(0, len(positives), _BLOCK)):
         pass

@@ -133,7 +133,7 @@ class FileIndex:
             return {}
         with closing(self._connect()) as connection:
             rows = connection.execute("SELECT path, length, modified, sha256, width, height, mode, blank FROM facts")
-            wanted = {str(path): path for path in stamps}
+            wanted = {str(path.absolute()): path for path in stamps}
             found = {}
             for name, length, modified, sha256, width, height, mode, blank in rows:
                 path = wanted.get(name)
@@ -144,7 +144,7 @@ class FileIndex:
     def _save(self, facts: Iterable[tuple[tuple[int, int], FileFacts]]) -> None:
         """Keep what decoded; a broken file is looked at again each time, since its owner is about to replace it."""
         rows = [
-            (str(one.path), *stamp, one.sha256, one.width, one.height, one.mode, one.blank)
+            (str(one.path.absolute()), *stamp, one.sha256, one.width, one.height, one.mode, one.blank)
             for stamp, one in facts
             if one.error is None
         ]
@@ -157,11 +157,19 @@ class FileIndex:
     def _connect(self) -> sqlite3.Connection:
         assert self._location is not None
         connection = sqlite3.connect(self._location, timeout=60)
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS facts (path TEXT PRIMARY KEY, length INTEGER, modified INTEGER, "
-            "sha256 TEXT, width INTEGER, height INTEGER, mode TEXT, blank INTEGER)"
-        )
-        return connection
+        try:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS facts (path TEXT PRIMARY KEY, length INTEGER, modified INTEGER, "
+                "sha256 TEXT, width INTEGER, height INTEGER, mode TEXT, blank INTEGER)"
+            )
+            return connection
+        except sqlite3.OperationalError:  # locked, disk full: nothing that a new index would mend
+            connection.close()
+            raise
+        except sqlite3.DatabaseError:  # damaged: it only remembers what can be read again
+            connection.close()
+            self._location.unlink()
+            return self._connect()
 
 
 def _stamp(path: Path) -> tuple[int, int]:

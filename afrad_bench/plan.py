@@ -169,9 +169,8 @@ def with_states(planned: PlannedCell, environment: Environment, history: pd.Data
 
 def _state(runs: list[dict[str, Any]], terms: Mapping[str, str]) -> MeasureState:
     good = [run for run in runs if run["status"] == "ok"]
-    for run in good:
-        if run["terms"] == terms:
-            return MeasureState("done", "measured on equal terms")
+    if good and good[-1]["terms"] == terms:
+        return MeasureState("done", "measured on equal terms")
     if good:
         return MeasureState("stale", difference(good[-1]["terms"], terms))
     if runs:

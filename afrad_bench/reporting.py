@@ -5,19 +5,26 @@ from __future__ import annotations
 import shlex
 
 from afrad_bench import registry, report
-from afrad_bench.plan import Plan
+from afrad_bench.plan import Plan, PlannedCell
 from afrad_bench.store import Store
 
 
 def report_of(plan: Plan, store: Store, suite_path: str) -> report.Report:
     """The report of everything in the store that belongs to this plan."""
     selection = plan.selection
+    names = [dataset.name for dataset in plan.datasets]
+
+    def part(one: PlannedCell) -> str | None:
+        """What tells cells of one row, data set and seed apart: the category, or the normal classes of CIFAR-10."""
+        several = names.count(one.cell.dataset) > 1
+        return one.cell.category or (",".join(one.dataset.categories) if several else None)
+
     rows = tuple(
         report.RowSpec(
             label=row.label,
             method=row.method,
             cells=tuple(
-                report.PlannedCell(one.cell.id, one.cell.dataset, one.cell.seed, one.cell.category)
+                report.PlannedCell(one.cell.id, one.cell.dataset, one.cell.seed, part(one))
                 for one in plan.cells
                 if one.row == row
             ),
@@ -30,7 +37,7 @@ def report_of(plan: Plan, store: Store, suite_path: str) -> report.Report:
         module = registry.find("measure", chosen.name).load()
         measures[chosen.name] = report.MeasureSpec(module.METRICS, tuple(module.TERMS))
     stale = {
-        one.cell.id: "; ".join(f"{name}: {state.why}" for name, state in one.states.items() if state.state == "stale")
+        one.cell.id: {name: state.why for name, state in one.states.items() if state.state == "stale"}
         for one in plan.cells
         if any(state.state == "stale" for state in one.states.values())
     }

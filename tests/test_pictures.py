@@ -133,3 +133,13 @@ def test_several_processes_share_an_index(tmp_path: Path) -> None:
         found = [answer.result() for answer in answers]
     assert found[0][20:] == found[2][:20]
     assert FileIndex(location).facts(paths) == FileIndex().facts(paths)
+
+
+def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
+    path = saved(GREY, tmp_path / "grey.png")
+    index = tmp_path / "files.sqlite"
+    index.write_bytes(b"SQLite format 3\0 but not really" * 100)
+    (first,) = FileIndex(index).facts([path])
+    (again,) = FileIndex(index).facts([path])
+    assert first == again
+    assert first.error is None

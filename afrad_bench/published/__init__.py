@@ -1,0 +1,157 @@
+"""The figures that the paper prints, as data: every cell of Tables 1 to 7, and the terms on which they were taken.
+
+One tidy CSV per table, with the columns `table, row, category, dataset, metric, value, unit`:
+
+- `row` is a method under the name it has in a suite (Tables 1 to 4), or the configuration of an ablation: what is left
+  out (Table 5), the stages of each decoder (Table 6), with or without the FRM (Table 7).
+- `category` and `dataset` are spelled as the data sets spell them; the paper's mean is the category "mean". Latency
+  (Table 4) belongs to neither, so both are empty.
+- `value` is what is printed, in the printed unit (percent, not a fraction); it is never corrected. Tables 5 and 6 do
+  not name their data; their complete row repeats Table 1's mean, so they stand under MVTec-AD."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+from afrad_bench.errors import UserError, unknown
+from afrad_bench.types import MEAN
+
+COLUMNS = ("table", "row", "category", "dataset", "metric", "value", "unit")
+
+CAPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "table1": "Table 1, MVTec-AD",
+        "table2": "Table 2, VisA",
+        "table3": "Table 3, CIFAR-10",
+        "table4": "Table 4, inference time",
+        "table5": "Table 5, ablation of the decoders and the NGIB",
+        "table6": "Table 6, ablation of the stages of each decoder",
+        "table7": "Table 7, ablation of the FRM",
+    }
+)
+
+_PRINTED: Mapping[str, str] = MappingProxyType(
+    {
+        "afrad": "AFRAD",
+        "anoddpm": "AnoDDPM",
+        "ddad": "DDAD",
+        "destseg": "DeSTSeg",
+        "diad": "DiAD",
+        "draem": "DRAEM",
+        "efficientad": "EfficientAD",
+        "fcdd": "FCDD",
+        "fcdd_oe": "FCDD+OE",
+        "hvq_trans": "HVQ-Trans",
+        "mkd": "MKD",
+        "panda": "PANDA",
+        "patchcore": "PatchCore",
+        "rd4ad": "RD4AD",
+        "reconpatch": "ReConPatch",
+        "simplenet": "SimpleNet",
+        "uniad": "UniAD",
+        "uniformaly": "Uniformaly",
+        "us": "US",
+        "full": "complete",
+        "no_fld": "without FLD",
+        "no_cd": "without CD",
+        "no_sad": "without SAD",
+        "no_ngib": "without NGIB",
+        "frm": "with FRM",
+        "no_frm": "without FRM",
+        "fld12_cd12_sad34": "FLD 1,2 · CD 1,2 · SAD 3,4",
+        "fld12_cd23_sad34": "FLD 1,2 · CD 2,3 · SAD 3,4",
+        "fld12_cd23_sad1234": "FLD 1,2 · CD 2,3 · SAD 1-4",
+        "fld1234_cd12_sad1234": "FLD 1-4 · CD 1,2 · SAD 1-4",
+        "fld12_cd12_sad1234": "FLD 1,2 · CD 1,2 · SAD 1-4",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One printed number."""
+
+    table: str
+    row: str
+    category: str | None
+    """Of the data set; "mean" for the printed mean; None where the figure belongs to no category."""
+    dataset: str | None
+    metric: str
+    value: float
+    unit: str
+    """"%" or "ms/image"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """On which terms the paper took its figures (section 4.2). What it leaves open is not here.
+
+    Backbone and epochs are stated for AFRAD only; the section on training names the GPU, Table 4 does not."""
+
+    image_size: int = 256
+    setting: str = "unified"
+    backbone: str = "efficientnet_b4"
+    epochs: Mapping[str, int] = field(
+        default_factory=lambda: MappingProxyType({"mvtec_ad": 1000, "visa": 1000, "cifar10": 200})
+    )
+    device_name: str = "RTX 4090"
+    batch: int = 1
+
+
+PROTOCOL = Protocol()
+
+
+def tables() -> tuple[str, ...]:
+    """The tables that there are: "table1" to "table7"."""
+    return tuple(CAPTIONS)
+
+
+@cache
+def figures(table: str) -> tuple[Figure, ...]:
+    """Every figure of a table, row by row. An unknown table is a `UserError`.
+
+    >>> [(f.row, f.value) for f in figures("table5") if f.metric == "pixel_aupro"][-1]
+    ('full', 91.3)
+    """
+    if table not in CAPTIONS:
+        raise UserError(unknown("table of the paper", table, CAPTIONS))
+    text = (files(__name__) / f"{table}.csv").read_text(encoding="utf-8")
+    return tuple(
+        Figure(
+            line["table"],
+            line["row"],
+            line["category"] or None,
+            line["dataset"] or None,
+            line["metric"],
+            float(line["value"]),
+            line["unit"],
+        )
+        for line in csv.DictReader(text.splitlines())
+    )
+
+
+def rows(table: str) -> tuple[str, ...]:
+    """The rows of a table, in the order in which it prints them."""
+    return tuple(dict.fromkeys(figure.row for figure in figures(table)))
+
+
+def printed(row: str) -> str:
+    """How to write a row for people, e.g. "HVQ-Trans" for `hvq_trans`."""
+    return _PRINTED[row]
+
+
+@cache
+def categories(dataset: str) -> tuple[str, ...]:
+    """The categories over which the paper's mean of a data set is taken; empty for data that it does not use."""
+    found = (
+        figure.category
+        for table in ("table1", "table2", "table3")
+        for figure in figures(table)
+        if figure.dataset == dataset and figure.category not in (None, MEAN)
+    )
+    return tuple(dict.fromkeys(name for name in found if name))

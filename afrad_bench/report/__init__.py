@@ -1,0 +1,28 @@
+"""The report: rows of the store laid beside the paper's figures, with the terms of the comparison first.
+
+`build` makes a frozen `Report` out of a suite (as `ReportInput`) and frames of the store; the renderers show it."""
+
+from __future__ import annotations
+
+from afrad_bench.report.build import build
+from afrad_bench.report.delimited import to_csv, to_wide_csv
+from afrad_bench.report.files import write
+from afrad_bench.report.html import to_html
+from afrad_bench.report.markdown import to_markdown
+from afrad_bench.report.model import MeasureSpec, PlannedCell, Report, ReportInput, RowSpec
+from afrad_bench.report.terminal import to_terminal
+
+__all__ = [
+    "MeasureSpec",
+    "PlannedCell",
+    "Report",
+    "ReportInput",
+    "RowSpec",
+    "build",
+    "to_csv",
+    "to_html",
+    "to_markdown",
+    "to_terminal",
+    "to_wide_csv",
+    "write",
+]

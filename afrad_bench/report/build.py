@@ -1,0 +1,78 @@
+"""A suite and its rows of the store -> a report. Nothing is measured; only the paper's figures are read from disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from afrad_bench import published
+from afrad_bench.report import results
+from afrad_bench.report.cautions import cautions
+from afrad_bench.report.grid import Grid
+from afrad_bench.report.model import Report, ReportInput, Section
+from afrad_bench.report.tables import category_tables, facts, items, missing_table, summary_table, uncovered
+from afrad_bench.report.terms import terms
+from afrad_bench.report.timing import timing_table
+from afrad_bench.report.verdict import RULE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+READING = (
+    "Bold: best; underlined: second best; what is shown as equal shares its rank.",
+    "± is the standard deviation over seeds (ddof = 1) of the mean over categories.",
+)
+
+
+def build(spec: ReportInput, cells: pd.DataFrame, measurements: pd.DataFrame) -> Report:
+    """The report of a suite.
+
+    `cells` and `measurements` are tables of the store (`Store.read`, oldest first), restricted to the suite's cells or
+    not. Of each cell and measure the newest complete run counts. An unknown table of the paper is a `UserError`."""
+    _check(spec)
+    spec = replace(spec, rows=(*spec.rows, *uncovered(spec.rows, spec.reproduces)))
+    grid = Grid(spec, results.read(cells, measurements))
+    return Report(
+        suite=spec.suite,
+        title=spec.title,
+        profile=spec.profile,
+        reproduces=published.CAPTIONS[spec.reproduces] if spec.reproduces else "",
+        command=spec.command,
+        terms=terms(grid),
+        warnings=cautions(grid),
+        sections=_sections(grid),
+        facts=facts(grid),
+    )
+
+
+def _check(spec: ReportInput) -> None:
+    for row in spec.rows:
+        places = [(cell.dataset, cell.seed, cell.part) for cell in row.cells]
+        if len(set(places)) < len(places):
+            raise ValueError(f"two cells of {row.label!r} share data, seed and part; name their parts or data apart")
+    labels = [row.label for row in spec.rows]
+    if len(set(labels)) < len(labels):
+        raise ValueError("two rows of a report have one label")
+
+
+def _sections(grid: Grid) -> tuple[Section, ...]:
+    """What there is to show, in the order of importance. Add a section here; every renderer shows it."""
+    rule = (RULE,) if grid.spec.reproduces else ()
+    made = []
+    if columns := items(grid, cost=False, headline=True):
+        table = summary_table(grid, columns, "Mean over categories")
+        made.append(Section("results", "Results", (table,), (*READING, *rule)))
+    costs = []
+    if columns := items(grid, cost=True, headline=True):
+        costs.append(summary_table(grid, columns, "Efficiency"))
+    if columns := items(grid, cost=True, headline=False):
+        costs.append(summary_table(grid, columns, "Efficiency, further figures", folded=True))
+    if costs:
+        made.append(Section("efficiency", "Efficiency", tuple(costs)))
+    if missing := missing_table(grid):
+        made.append(Section("missing", "Failed, missing and stale", (missing,)))
+    if by_category := category_tables(grid):
+        made.append(Section("categories", "By category", by_category))
+    if timing := timing_table(grid):
+        made.append(Section("timing", "Where the time went", (timing,)))
+    return tuple(made)

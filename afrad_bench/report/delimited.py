@@ -1,0 +1,77 @@
+"""A report's numbers as CSV: tidy (one line per number) and wide (one line per row of the suite)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from afrad_bench.report.model import Fact, Report
+from afrad_bench.types import MEAN
+
+COLUMNS = (
+    "suite",
+    "profile",
+    "row",
+    "dataset",
+    "category",
+    "metric",
+    "unit",
+    "mean",
+    "std",
+    "n_seeds",
+    "published",
+    "verdict",
+    "note",
+)
+
+
+def to_csv(report: Report) -> str:
+    """One line per row, data set, category and metric, unrounded, in the unit that is named.
+
+    `mean` is empty where nothing was measured or the value is undefined, and `note` says why. A line that has figures
+    of two data sets of the paper beside it is repeated for each."""
+    lines: list[Sequence[object]] = [COLUMNS]
+    for fact in report.facts:
+        summary = fact.summary
+        state = "" if summary.state == "value" else {"missing": "not run"}.get(summary.state, summary.state)
+        told = "; ".join((*([state] if state else []), *summary.notes))
+        head = (report.suite, report.profile, fact.row, fact.dataset, fact.category, fact.metric, fact.unit)
+        numbers = (_number(summary.mean), _number(summary.std), summary.seeds)
+        for quote in fact.quotes:
+            why = "; ".join(each for each in (told, quote.why) if each)
+            lines.append((*head, *numbers, quote.text, quote.verdict, why))
+        if not fact.quotes:
+            lines.append((*head, *numbers, "", "", told))
+    return _written(lines)
+
+
+def to_wide_csv(report: Report) -> str:
+    """One line per row of the suite; per data set and metric its mean, its std and the number of seeds."""
+    facts = [fact for fact in report.facts if fact.category in ("", MEAN)]
+    columns = list(dict.fromkeys((f.dataset, f.metric, f.unit) for f in facts))
+    by_row: dict[str, dict[tuple[str, str, str], Fact]] = {}
+    for fact in facts:
+        by_row.setdefault(fact.row, {})[fact.dataset, fact.metric, fact.unit] = fact
+    head = ["row"]
+    for dataset, metric, unit in columns:
+        name = f"{dataset}/{metric}"
+        head += [f"{name} ({unit})" if unit else name, f"{name} std", f"{name} n_seeds"]
+    lines: list[Sequence[object]] = [head]
+    for row, known in by_row.items():
+        line: list[object] = [row]
+        for column in columns:
+            summary = known[column].summary
+            line += [_number(summary.mean), _number(summary.std), summary.seeds]
+        lines.append(line)
+    return _written(lines)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.10g}"
+
+
+def _written(lines: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,131 @@
+"""Rows of the store -> for each cell and measure the newest complete run, or why there is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from afrad_bench.store import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JSON_COLUMNS = ("params", "dataset_params", "measures", "terms", "overrides", "notes", "packages", "timings")
+"""Columns of the `cells` table that hold JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One stored number."""
+
+    value: float | None
+    unit: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a cell: its row of the `cells` table as plain Python values, JSON decoded, nulls as None."""
+
+    cell_id: str
+    run_id: str
+    row: Mapping[str, Any]
+
+    @property
+    def measures(self) -> Mapping[str, Mapping[str, Any]]:
+        """Measure -> its version, status and error in this run."""
+        return self.row["measures"] or {}
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the backbone had random weights."""
+        return "random" in (self.row["weights"], self.row["weights_hash"])
+
+    def term(self, name: str) -> Any:
+        """A condition of the run: a column of its row, or else a key of its `terms`."""
+        if name in self.row and name not in JSON_COLUMNS:
+            return self.row[name]
+        return (self.row["terms"] or {}).get(name)
+
+
+Values = Mapping[str, Mapping[str | None, Value]]
+"""Metric -> category -> number; the category is None for what belongs to the whole cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the store says of one cell and measure."""
+
+    state: Literal["ok", "failed", "missing"]
+    run: Run | None = None
+    """The run whose numbers count, or else the newest failure."""
+    error: str = ""
+    """Of the newest failure. Beside the state "ok": a later run failed, and the older numbers stand."""
+    values: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All runs of the cells of a report, oldest first, and their numbers by (cell, run, measure)."""
+
+    runs: Mapping[str, tuple[Run, ...]]
+    values: Mapping[tuple[str, str, str], Values]
+
+    def take(self, cell_id: str, measure: str) -> Taken:
+        """The newest run in which the measure was completed, else the newest in which it failed, else "missing".
+
+        A run that failed before it came to any measure counts as a failure of each."""
+        good: Run | None = None
+        bad: Run | None = None
+        error = ""
+        for run in self.runs.get(cell_id, ()):
+            outcome = run.measures.get(measure)
+            if outcome is not None and outcome["status"] == "ok":
+                good, bad, error = run, None, ""
+            elif outcome is not None or (run.row["status"] != "ok" and not run.measures):
+                bad, error = run, (outcome or {}).get("error") or run.row["error"] or "no message was stored"
+        if good is not None:
+            return Taken("ok", good, error, self.values.get((cell_id, good.run_id, measure), {}))
+        return Taken("failed", bad, error) if bad is not None else Taken("missing")
+
+
+def read(cells: pd.DataFrame, measurements: pd.DataFrame) -> Results:
+    """Results from frames of the store (`Store.read`), whose order is the order of time."""
+    runs: dict[str, tuple[Run, ...]] = {}
+    for raw in _records(cells, "cells"):
+        row = {name: _decoded(value) if name in JSON_COLUMNS else value for name, value in raw.items()}
+        run = Run(row["cell_id"], row["run_id"], row)
+        runs[run.cell_id] = (*runs.get(run.cell_id, ()), run)
+    values: dict[tuple[str, str, str], dict[str, dict[str | None, Value]]] = {}
+    for row in _records(measurements, "measurements"):
+        found = values.setdefault((row["cell_id"], row["run_id"], row["measure"]), {})
+        found.setdefault(row["metric"], {})[row["category"]] = Value(row["value"], row["unit"] or "", row["note"] or "")
+    return Results(runs, values)
+
+
+def _decoded(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _records(frame: pd.DataFrame, table: str) -> list[dict[str, Any]]:
+    """Plain Python rows with every column of the table; pandas' several kinds of nothing become None."""
+    import pandas as pd
+
+    kinds = COLUMNS[table]
+    rows = []
+    for record in frame.to_dict("records"):
+        row: dict[str, Any] = {}
+        for name, kind in kinds.items():
+            value = record.get(name)
+            if value is None or pd.isna(value):
+                row[name] = None
+            elif kind.startswith("int"):
+                row[name] = int(value)
+            elif kind == "timestamp":
+                row[name] = pd.Timestamp(value).to_pydatetime()
+            else:
+                row[name] = {"string": str, "double": float, "bool": bool}[kind](value)
+        rows.append(row)
+    return rows
