@@ -3,28 +3,35 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-STAMP = $(VENV)/.installed
+FOR_DEMO = $(VENV)/.installed-demo
+FOR_DEV = $(VENV)/.installed-dev
 
 .PHONY: demo test check bench clean
 
-demo: $(STAMP)
+demo: $(FOR_DEMO)
 	$(BIN)/afrad-bench run suites/ablation_decoders.yaml --profile demo
 
 test: check
 	$(BIN)/python -m pytest
 
-check: $(STAMP)
+check: $(FOR_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)
+bench: $(FOR_DEV)
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-$(STAMP): pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(FOR_DEMO): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+$(FOR_DEV): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $(STAMP)
+	touch $@
 
 clean:
 	rm -rf $(VENV) results
