@@ -31,7 +31,7 @@ def explain(prefix: str, workspace: Workspace) -> dict[str, Any]:
     runs = history[history["cell_id"] == ids[0]]
     last = runs.iloc[-1]
     planned = _planned_again(_values(last), workspace)
-    environment = current(workspace.device, workspace.threads)
+    environment = current(workspace.device, workspace.threads or int(last["threads"]))
     states = with_states(planned, environment, history).states
     return {
         "cell": ids[0],

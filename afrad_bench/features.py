@@ -164,9 +164,10 @@ class FeatureCache:
         shapes = extractor.shapes
         size = sum(4 * len(root) * c * h * w for c, h, w in shapes)
         if size > self._limit:
-            self.notes.append(
-                f"features are not cached: {size / 2**30:.1f} GiB exceed the limit of {self._limit / 2**30:.1f} GiB"
-            )
+            limit = f"the limit of {self._limit / 2**30:.1f} GiB"
+            note = f"features are not cached: {size / 2**30:.1f} GiB exceed {limit}"
+            if note not in self.notes:  # every batch comes here
+                self.notes.append(note)
             return None
         self._make_room(size)
         scratch = self._root / f".{key}.{uuid.uuid4().hex}.partial"

@@ -3,7 +3,7 @@
 Every curve here (ROC, precision-recall, PRO) changes its course only at the scores of the positives, which are few: a
 ROC or PRO curve runs level between two of them, and straight where positives and negatives share a score. So no list of
 thresholds is needed, neither chosen nor complete: the negatives are sorted, and counted at each distinct score of the
-positives. That is exact, ties included, and costs little more than the sort.
+positives. That is exact, ties included, and the sort is most of the work.
 
 A higher score is more anomalous. Scores are compared in the precision they come in; nothing is scaled or rounded.
 An undefined metric raises `Undefined`, a score that is not finite `ValueError`."""
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Connectivity = Literal[4, 8]
 
 _STEP = 64  # values between two samples of a sorted array; a power of two
-_BLOCK = 1 << 14  # thresholds treated at a time: their arrays fit a core's cache
+_BLOCK = 1 << 13  # thresholds treated at a time: their arrays fit a core's cache
 _THREADS = 4  # more would add searches faster than they take sorting away
 _WORTH_A_THREAD = 1 << 19  # pixels
 

@@ -37,20 +37,24 @@ from afrad_bench.types import (
 
 @dataclass
 class Stopwatch:
-    """Seconds by phase; what no phase claims is the harness's own overhead."""
+    """Seconds by phase. A phase inside another counts for itself only; what no phase claims is overhead."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
+        began, before = time.perf_counter(), self.total
         try:
             yield
         finally:
-            self.add(name, time.perf_counter() - began)
+            self.add(name, time.perf_counter() - began - (self.total - before))
 
     def add(self, name: str, seconds: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,13 @@ def run_suite(
         measures = planned.measures if force else planned.open
         runner = _CellRun(plan, planned, measures, features, cache, watch, before)
         row, measurements, scores = runner.run()
-        with runner.clock.phase("store"):
+        stored = Stopwatch()
+        with stored.phase("store"):
             store.append(row, measurements, scores)
         if row["status"] == "ok" and runner.checkpoint is not None:
             runner.checkpoint.unlink(missing_ok=True)
-        before = {"store": runner.clock.seconds["store"]}  # of this append: known only after it, so the next row's
-        yield Done(planned, row["status"], row["error"] or "", sum(runner.clock.seconds.values()))
+        before = stored.seconds  # an append is over only after its row is written: it is booked on the next cell
+        yield Done(planned, row["status"], row["error"] or "", runner.clock.total)
 
 
 class _CellRun:
@@ -119,7 +124,7 @@ class _CellRun:
         """The row for `cells` and the rows for `measurements` and `scores`. Interrupts pass; every fault of the
         method or of a measure is recorded."""
         began, ticks = datetime.now(timezone.utc), time.perf_counter()
-        booked = sum(self.clock.seconds.values())
+        booked = self.clock.total
         self.features.notes.clear()
         measurements: list[dict[str, Any]] = []
         scores: list[dict[str, Any]] = []
@@ -153,7 +158,7 @@ class _CellRun:
                 if isinstance(one, Measurement)
             ]
             scores += [_columns(one) for one in found if isinstance(one, Score)]
-        self.clock.add("overhead", time.perf_counter() - ticks - (sum(self.clock.seconds.values()) - booked))
+        self.clock.add("overhead", time.perf_counter() - ticks - (self.clock.total - booked))
         row = self._row(began, subject.record if subject else None, outcomes, error, trace)
         return row, measurements, scores
 
@@ -165,9 +170,9 @@ class _CellRun:
         torch.set_num_threads(self.environment.threads)
         side = self.cell.image_size
         train, test = train_images(self.planned.dataset, side), test_images(self.planned.dataset, side)
-        with self._apart("build"):
+        with self._phase("build"):
             method = self._build(device)
-        with PeakMemory(device) as peak, self._apart("fit"):
+        with self.clock.phase("peak memory"), PeakMemory(device) as peak, self._phase("fit"):
             record = method.fit(train)
         return Subject(
             cell=self.cell,
@@ -200,21 +205,17 @@ class _CellRun:
 
     def _measured(self, measure: ChosenMeasure, subject: Subject) -> list[Measurement | Score]:
         module = registry.find("measure", measure.name).load()
-        with self._apart(measure.name):
+        with self._phase(measure.name):
             return list(module.measure(subject, module.Config.model_validate_json(measure.options)))
 
     @contextmanager
-    def _apart(self, name: str) -> Iterator[None]:
+    def _phase(self, name: str) -> Iterator[None]:
         """A phase, with the computing of backbone features (shared by cells) booked apart from it."""
         already = self.features.seconds
-        began = time.perf_counter()
-        try:
+        with self.clock.phase(name):
             yield
-        finally:
-            shared = self.features.seconds - already
-            if shared:
-                self.clock.add("features", shared)
-            self.clock.add(name, time.perf_counter() - began - shared)
+            if self.features.seconds > already:
+                self.clock.add("features", self.features.seconds - already)
 
     def _row(
         self,

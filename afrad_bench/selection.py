@@ -61,6 +61,8 @@ class Selection:
     setting: Setting
     seeds: tuple[int, ...]
     image_size: int
+    threads: int | None
+    """CPU threads that the profile asks for; None leaves them to the machine."""
     datasets: tuple[ChosenDataset, ...]
     measures: tuple[ChosenMeasure, ...]
     rows: tuple[SuiteRow, ...]
@@ -113,6 +115,7 @@ class Resolver:
             setting=profile.setting or self.file.setting,
             seeds=tuple(dict.fromkeys(seeds)),
             image_size=profile.image_size,
+            threads=profile.threads,
             datasets=datasets,
             measures=measures,
             rows=rows,

@@ -78,6 +78,7 @@ class Profile(_Part):
     description: str = ""
     datasets: tuple[Annotated[DatasetEntry, BeforeValidator(_dataset)], ...] = Field(min_length=1)
     image_size: int = Field(256, ge=16, le=4096)
+    threads: int | None = Field(None, ge=1, description="CPU threads, unless --threads says otherwise.")
     seeds: tuple[int, ...] | None = None
     setting: Setting | None = None
     measures: Measures | None = None

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import drawn_dataset
 from pydantic import ValidationError
 from scipy.special import erf
 
@@ -22,7 +21,9 @@ from afrad_bench.models.afrad.method import Afrad
 from afrad_bench.models.afrad.network import Reconstruction
 from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map
 from afrad_bench.models.afrad.training import jittered, rate_factor, reconstruction_loss
+from afrad_bench.testing import MethodContract
 from afrad_bench.types import Bench, Dataset, Seeds
+from conftest import drawn_dataset
 
 SMALL: dict[str, Any] = {
     "backbone": {"name": "resnet18", "weights": "random"},
@@ -375,3 +376,8 @@ def test_paper_configuration_on_b4(cache_folder: Path) -> None:
     assert method.extractor.shapes == ((272, 16, 16),)
     prediction = method.predict(ImageArray(np.zeros((1, 3, 256, 256), dtype=np.float32)))
     assert prediction.anomaly_map.shape == (1, 256, 256)
+
+
+class TestContract(MethodContract):
+    module = "afrad_bench.models.afrad"
+    params = SMALL

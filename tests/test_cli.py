@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from conftest import mvtec_folder
 from plugin import install
 
@@ -217,6 +218,13 @@ def test_every_measure_of_afrad_is_stored_with_its_terms(place: Place) -> None:
     report = (place.folder / "reports/tiny_afrad/demo/report.md").read_text("utf-8")
     assert "random" in report
     assert "afrad.training.epochs=1" in report
+
+
+def test_threads_come_from_option_and_profile(place: Place) -> None:
+    path = place.write(SUITE.replace("image_size: 32", "image_size: 32\n    threads: 1"))
+    place.run(path, "--set", "seeds=[0]")
+    place.run(path, "--set", "seeds=[1]", "--threads", "3")
+    assert place.table("cells").groupby("seed")["threads"].unique().map(list).to_dict() == {0: [1], 1: [3]}
 
 
 def test_one_class_makes_a_cell_for_each_category(place: Place) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import drawn_dataset
 
 from afrad_bench.backbones import BackboneConfig
 from afrad_bench.extractor import Extractor
 from afrad_bench.features import FeatureCache
 from afrad_bench.images import ImageArray, ImageSet, test_images, train_images
 from afrad_bench.types import Dataset
+from conftest import drawn_dataset
 
 CONFIG = BackboneConfig(name="resnet18", weights="random")
 

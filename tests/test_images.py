@@ -6,11 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import DrawnPicture, SquareMask, drawn_dataset
 from PIL import Image
 
 from afrad_bench.images import ImageArray, resized_image, resized_mask, test_images, train_images
 from afrad_bench.types import Dataset, Images, Sample
+from conftest import DrawnPicture, SquareMask, drawn_dataset
 
 
 def test_pixels_are_rgb_in_unit_range(dataset: Dataset) -> None:

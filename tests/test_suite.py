@@ -75,6 +75,7 @@ def test_rows_are_whole_configurations(tmp_path: Path) -> None:
     assert chosen.seeds == (3, 4)
     assert chosen.image_size == 64
     assert [one.root for one in chosen.datasets] == [None, "some/place"]
+    assert chosen.threads is None
     assert json.loads(chosen.measures[1].options)["repeats"] == 17
 
 

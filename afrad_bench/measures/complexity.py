@@ -25,14 +25,14 @@ METRICS: Mapping[str, Metric] = {
         "GMAC/image",
         False,
         "10⁹ multiply-accumulates of one image, counted by fvcore; what most papers print as GFLOPs",
-        decimals=2,
+        decimals=3,
     ),
     "gflops": Metric(
         "GFLOPs (2 × MACs)",
         "GFLOP/image",
         False,
         "10⁹ floating point operations of one image: two per multiply-accumulate",
-        decimals=2,
+        decimals=3,
         headline=False,
     ),
     "gmacs_torch": Metric(
@@ -40,20 +40,20 @@ METRICS: Mapping[str, Metric] = {
         "GMAC/image",
         False,
         "10⁹ multiply-accumulates of the convolutions and matrix products that run, used or not, by torch's counter",
-        decimals=2,
+        decimals=3,
         headline=False,
     ),
     "params_total": Metric(
-        "parameters (M)", "M", False, "10⁶ parameters of everything that the method holds, shared ones once", decimals=2
+        "Parameters (M)", "M", False, "10⁶ parameters of everything that the method holds, shared ones once", decimals=2
     ),
     "params_trainable": Metric(
-        "trainable (M)", "M", False, "10⁶ parameters that the fit changes", decimals=2, headline=False
+        "Trainable (M)", "M", False, "10⁶ parameters that the fit changes", decimals=2, headline=False
     ),
     "params_inference": Metric(
-        "parameters, inference (M)", "M", False, "10⁶ parameters that scoring an image reads", decimals=2
+        "Parameters, inference (M)", "M", False, "10⁶ parameters that scoring an image reads", decimals=2
     ),
     "stored_values": Metric(
-        "stored values (M)",
+        "Stored values (M)",
         "M",
         False,
         "10⁶ numbers beside the parameters that scoring an image reads: memory banks, Gaussians, running statistics",
@@ -61,7 +61,7 @@ METRICS: Mapping[str, Metric] = {
         headline=False,
     ),
     "stored_size": Metric(
-        "stored values (MiB)", "MiB", False, "memory of the stored values", decimals=2, headline=False
+        "Stored values (MiB)", "MiB", False, "memory of the stored values", decimals=2, headline=False
     ),
 }
 NO_NETWORK = "not countable: the method offers no network()"

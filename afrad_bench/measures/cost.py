@@ -12,7 +12,7 @@ from afrad_bench.types import Measurement, Metric, Subject
 VERSION = "1"
 TERMS: tuple[str, ...] = ("device", "device_name", "threads")
 METRICS: Mapping[str, Metric] = {
-    "fit_seconds": Metric("fit (s)", "s", False, "wall time of the fit", decimals=1),
+    "fit_seconds": Metric("Fit (s)", "s", False, "wall time of the fit", decimals=1),
     "fit_images": Metric(
         "images seen", "images", False, "training images processed, with repetition", decimals=0, headline=False
     ),
@@ -20,7 +20,7 @@ METRICS: Mapping[str, Metric] = {
         "epochs", "epochs", False, "passes that changed parameters; 0 for a closed form", decimals=0, headline=False
     ),
     "fit_peak_memory": Metric(
-        "fit, peak (MiB)", "MiB", False, "peak memory of the fit; what it is depends on the device", decimals=0
+        "Fit, peak (MiB)", "MiB", False, "peak memory of the fit; what it is depends on the device", decimals=0
     ),
     "predict_peak_memory": Metric(
         "predict, peak (MiB)",

@@ -60,7 +60,7 @@ class Config(BaseModel):
 def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
     """Time the method's network on the first test image, on the device; `predict` if it has no network."""
     wall, device, terms = _times(subject, config)
-    note = "; ".join([*_unreliable(wall), terms, _counts(wall, config.repeats)])
+    note = "; ".join([*_unreliable(wall), terms, _counts(wall, config)])
     for metric, value in (
         ("latency_median", wall.percentile(50)),
         ("latency_p5", wall.percentile(5)),
@@ -72,7 +72,7 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
         yield Measurement("latency_device", None, "ms/image", note=NO_EVENTS.format(device=subject.device))
     else:
         timing, terms = device
-        note = "; ".join([*_unreliable(timing), terms, _counts(timing, config.repeats)])
+        note = "; ".join([*_unreliable(timing), terms, _counts(timing, config)])
         yield Measurement("latency_device", timing.percentile(50), "ms/image", note=note)
 
 
@@ -113,10 +113,10 @@ def _precision(device: str) -> str:
     return f" (TF32 convolutions {convolutions}, matmul precision {precision}, cudnn.benchmark {benchmark})"
 
 
-def _counts(timing: Timing, wanted: int) -> str:
+def _counts(timing: Timing, config: Config) -> str:
     n = len(timing.times_ms)
-    short = f" of {wanted}, cut short by max_seconds" if n < wanted else ""
-    return f"n={n}{short} after {timing.warmup} warm-up calls"
+    short = f" of {config.repeats}, cut short by max_seconds" if n < config.repeats else ""
+    return f"n={n}{short} after a warm-up of at least {config.warmup} calls and {config.warmup_seconds:g} s"
 
 
 def _unreliable(timing: Timing) -> list[str]:

@@ -127,5 +127,5 @@ def _entry(told: Fact, decimals: int, shared: Sequence[str], notes: Footnotes) -
     refs = (notes.refer("; ".join(own)),) if own else ()
     if summary.mean is None:
         return Entry(EMPTY[summary.state], summary.state, quotes=quotes, refs=refs)
-    spread = "" if summary.std is None else f"{summary.std:.{decimals}f}"
+    spread = "" if not summary.std else f"{summary.std:.{decimals}f}"
     return Entry(f"{summary.mean:.{decimals}f}", "value", spread, quotes=quotes, refs=refs)

@@ -8,9 +8,9 @@ from afrad_bench.report.grid import Grid
 from afrad_bench.report.model import Entry, Heading, Line, Table
 from afrad_bench.report.results import Run
 
-WORK = ("data", "features", "build", "fit")
+WORK = ("data", "features", "build", "fit", "peak memory")
 """Phases of a cell's work, besides its measures: reading the data, features of the backbone, making and fitting the
-method. All other time of a run is the harness's own."""
+method, and settling the heap so that the peak of the fit can be read. All other time is the harness's own."""
 
 
 def timing_table(grid: Grid) -> Table | None:

@@ -1,0 +1,85 @@
+"""PaDiM: a Gaussian of deep features per patch position, scored by the Mahalanobis distance.
+
+Defard, Setkov, Loesch and Audigier, "PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and
+Localization", ICPR workshops 2021, arXiv:2011.08785. The authors published no code; the reference here is the
+implementation that the literature quotes, xiahaifeng1995/PaDiM-Anomaly-Detection-Localization-master ("X" below).
+
+Defaults: X's small setting, ResNet-18 with torchvision's V1 weights and 100 random channels (`wide_resnet50_2.tv_in1k`
+with 550 channels is its large one); ridge 0.01 (paper, section III-B); unbiased covariance; distance, not its square
+(eq. 2); bilinear upsampling and Gaussian smoothing of deviation 4; the image score is the maximum of the smoothed map.
+On other backbones, which neither the paper nor X knows, `channels` is 100 or all of them if there are fewer.
+
+Deviations from X: the harness resizes straight to a square, where X crops 224 of 256 pixels; the channels are drawn
+from the cell's seed, where X always uses 1024; no min-max scaling with the scores of the test set (it leaves rankings
+alone and needs the whole test split); float64 sums and factors, where X inverts in float32. Equal results at less
+work: eq. 2 is the norm of a triangular factor times the deviation from the mean, held in four blocks of columns of
+which the zeros above the diagonal are cut off, so 62.5 % of X's multiply-accumulates and of the full inverse's memory
+are needed for that step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from afrad_bench.backbones import BackboneConfig
+
+if TYPE_CHECKING:
+    from afrad_bench.types import Bench
+    from afrad_bench_baselines.padim.model import Padim
+
+VERSION = "1"
+PAPER = "Defard et al., PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and Localization, 2020"
+
+OFFICIAL_CHANNELS = {"resnet18": 100, "wide_resnet50_2": 550}
+"""d of the paper, by the backbone's timm name without its tag."""
+
+
+class Backbone(BackboneConfig):
+    """A frozen backbone; the published one unless another is named."""
+
+    name: str = Field(
+        "resnet18.tv_in1k",
+        description="timm model with feature maps. The published ones: resnet18.tv_in1k, wide_resnet50_2.tv_in1k.",
+    )
+
+
+class Config(BaseModel):
+    """PaDiM with the defaults of its small published setting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: Backbone = Field(Backbone(), description="Frozen backbone and where its weights come from.")
+    reductions: tuple[int, ...] = Field(
+        (4, 8, 16),
+        min_length=1,
+        description="Feature maps by reduction, finest first; the first gives the grid. 4,8,16: layer1 to layer3.",
+    )
+    channels: int | None = Field(
+        None,
+        ge=1,
+        description="d, random channels kept of all maps together. null: the paper's (ResNet-18 100, "
+        "Wide-ResNet-50-2 550), for other backbones 100, or all if there are fewer.",
+    )
+    epsilon: float = Field(0.01, gt=0, description="Ridge that is added to the diagonal of each covariance (eq. 1).")
+    sigma: float = Field(4.0, ge=0, description="Deviation of the Gaussian smoothing of the map in pixels; 0: none.")
+
+    @field_validator("reductions")
+    @classmethod
+    def _finest_first(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"reductions must be given once each, finest first, but got {list(value)}")
+        return value
+
+    def channels_of(self, total: int) -> int:
+        """d for a backbone whose maps have `total` channels together."""
+        if self.channels is not None:
+            return self.channels
+        return min(OFFICIAL_CHANNELS.get(self.backbone.name.partition(".")[0], 100), total)
+
+
+def build(config: Config, bench: Bench) -> Padim:
+    """An unfitted PaDiM; raises `UserError` when the backbone has fewer channels than are to be kept."""
+    from afrad_bench_baselines.padim.model import Padim
+
+    return Padim(config, bench)

@@ -1,0 +1,100 @@
+"""PatchCore: a memory bank of normal patch features, scored by the distance to the nearest one.
+
+Roth, Pemula, Zepeda, Schölkopf, Brox and Gehler, "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022,
+arXiv:2106.08265. Official code: amazon-science/patchcore-inspection.
+
+Defaults, all of the official baseline (IM224_WR50_L2-3_P01_D1024-1024_PS-3_AN-1): Wide-ResNet-50-2 with torchvision's
+V1 weights, stages 2 and 3, 3 x 3 patches averaged to 1024 values per stage and then to 1024 altogether; approximate
+greedy coreset of 10 % of all patches, chosen on a random projection to 128 values from 10 starting points; squared
+distance to the one nearest neighbour; the image score is the largest patch score, without the paper's re-weighting
+(eq. 7), which the official code leaves out and `image_score: paper` restores; bilinear upsampling, Gaussian smoothing
+of deviation 4.
+
+Deviations: the harness resizes straight to a square, where the official code crops 224 of 256 pixels; projection and
+starting points are drawn from the cell's seed; no min-max scaling with the scores of the test set. Where all distances
+are zero, the official sampler may take a vector twice, this one takes each once. Equal results at less work: the two
+average poolings of a patch are one grouped convolution; the greedy choice takes many centres per sweep over the
+vectors; only the projected vectors and the bank are held, not all embeddings. The exact greedy sampler and ensembles of
+backbones are left out: the former needs all N x N distances, the latter several features per method.
+
+The bank of a large unified set costs: for the 3,629 normal images of MVTec AD at 256 pixels, 10 % are 371,609 vectors
+(1.5 GB, 390 G multiply-accumulates per image). A smaller `fraction` is named in the notes of the result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from afrad_bench.backbones import BackboneConfig
+
+if TYPE_CHECKING:
+    from afrad_bench.types import Bench
+    from afrad_bench_baselines.patchcore.model import Patchcore
+
+VERSION = "1"
+PAPER = "Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022"
+
+OFFICIAL_FRACTION = 0.1
+
+
+class Backbone(BackboneConfig):
+    """A frozen backbone; the published one unless another is named."""
+
+    name: str = Field(
+        "wide_resnet50_2.tv_in1k",
+        description="timm model with feature maps. The published one: wide_resnet50_2.tv_in1k.",
+    )
+
+
+class Config(BaseModel):
+    """PatchCore with the defaults of its official baseline."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: Backbone = Field(Backbone(), description="Frozen backbone and where its weights come from.")
+    reductions: tuple[int, ...] = Field(
+        (8, 16),
+        min_length=1,
+        description="Feature maps by reduction, finest first; the first gives the grid. 8,16: layer2 and layer3.",
+    )
+    patch: int = Field(3, ge=1, description="Side of the neighbourhood that a patch averages; odd. 5 is published too.")
+    stage_width: int = Field(1024, ge=1, description="Values to which the patches of each stage are averaged.")
+    width: int = Field(1024, ge=1, description="Values of the final embedding; 384 in the published ensembles.")
+    fraction: float = Field(
+        OFFICIAL_FRACTION, gt=0, le=1, description="Share of all training patches that the bank keeps; 1 keeps all."
+    )
+    projection: int = Field(128, ge=1, description="Values of the random projection on which the coreset is chosen.")
+    starts: int = Field(10, ge=1, description="Random starting points of the coreset.")
+    neighbours: int = Field(1, ge=1, description="Nearest neighbours whose squared distances a patch score averages.")
+    image_score: Literal["official", "paper"] = Field(
+        "official",
+        description="official: the largest patch score. paper: the plain distance of the most anomalous patch, "
+        "re-weighted by its neighbour's neighbourhood (eq. 6 and 7).",
+    )
+    support: int = Field(9, ge=2, description="b of eq. 7: bank vectors around the nearest one, itself included.")
+    sigma: float = Field(4.0, ge=0, description="Deviation of the Gaussian smoothing of the map in pixels; 0: none.")
+    max_bank_bytes: int | None = Field(
+        None, ge=1, description="Refuse a larger bank. null: bounded by the free memory of the device only."
+    )
+
+    @field_validator("reductions")
+    @classmethod
+    def _finest_first(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"reductions must be given once each, finest first, but got {list(value)}")
+        return value
+
+    @field_validator("patch")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError(f"a patch is centred on its position, so its side must be odd, but got {value}")
+        return value
+
+
+def build(config: Config, bench: Bench) -> Patchcore:
+    """An unfitted PatchCore; raises `UserError` when the backbone lacks a feature map that is asked for."""
+    from afrad_bench_baselines.patchcore.model import Patchcore
+
+    return Patchcore(config, bench)

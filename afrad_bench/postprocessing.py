@@ -1,0 +1,37 @@
+"""From scores of patches to scores of pixels, as matrices: bilinear upsampling, then Gaussian smoothing.
+
+Both are linear and separable, so that a whole map is `rows @ patches @ columns.T`: two small matrix products instead of
+an interpolation and a convolution, on any device, with SciPy's border exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def upsampling(patches: int, pixels: int, sigma: float) -> Tensor:
+    """(pixels, patches) float64: linear interpolation (corners not aligned), then a Gaussian of deviation `sigma`.
+
+    The Gaussian is cut at 4 deviations and repeats the border's samples (d c b a | a b c d), as
+    `scipy.ndimage.gaussian_filter` does by default; torch's "reflect" padding is another border."""
+    impulses = torch.eye(patches, dtype=torch.float64)[None]
+    linear = F.interpolate(impulses, pixels, mode="linear", align_corners=False)[0].T.numpy()
+    return torch.from_numpy(np.ascontiguousarray(ndimage.gaussian_filter(linear, (sigma, 0.0), mode="reflect")))
+
+
+class PixelMap(nn.Module):
+    """(B, h, w) scores of patches -> (B, H, W) smoothed scores of pixels."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, grid: tuple[int, int], image: tuple[int, int], sigma: float) -> None:
+        super().__init__()
+        self.register_buffer("rows", upsampling(grid[0], image[0], sigma).float())
+        self.register_buffer("columns", upsampling(grid[1], image[1], sigma).T.contiguous().float())
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return self.rows @ patches @ self.columns

@@ -1,0 +1,236 @@
+"""The contract of a method as a pytest class, for our own methods and for a stranger's plug-in alike.
+
+    from afrad_bench.testing import MethodContract
+
+    class TestMine(MethodContract):
+        module = "my_package.mine"
+        params = {"backbone": {"name": "resnet18", "weights": "random"}}
+
+runs every check below on a few small images in memory. Choose parameters that make the method small, for it is fitted
+five times. This module needs pytest, which the harness itself does not."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import subprocess
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from pydantic import BaseModel, ValidationError
+
+from afrad_bench.features import FeatureCache
+from afrad_bench.images import ImageArray
+from afrad_bench.types import Bench, HasNetwork, Method, Prediction, Seeds, TrainingRecord
+
+if TYPE_CHECKING:
+    from afrad_bench.types import FloatArray
+
+HEAVY = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "sklearn", "skimage", "matplotlib", "PIL")
+"""What a method's module may import only inside `build`."""
+
+
+def small_images(count: int, side: int, seed: int) -> ImageArray:
+    """Images (count, 3, side, side) of slanted colour waves and a little noise, drawn from a seed."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:side, 0:side] / side
+    pixels = np.empty((count, 3, side, side), dtype=np.float32)
+    for image in pixels:
+        for channel in image:
+            down, across, phase = rng.uniform(1, 6), rng.uniform(1, 6), rng.uniform(0, 2 * np.pi)
+            channel[:] = 0.5 + 0.35 * np.sin(2 * np.pi * (down * rows + across * columns) + phase)
+    return ImageArray(np.clip(pixels + rng.normal(0, 0.03, pixels.shape).astype(np.float32), 0, 1))
+
+
+class MethodContract:
+    """What every method owes the harness. Subclass it, name the module, and make the method small by `params`."""
+
+    module: ClassVar[str]
+    """The method's module, as an entry point names it."""
+    params: ClassVar[Mapping[str, Any]] = {}
+    """The configuration, as `params:` of a suite gives it."""
+    image_size: ClassVar[int] = 64
+    train_count: ClassVar[int] = 6
+
+    def build(self, bench: Bench) -> Method:
+        """The unfitted method on this bench. Override it for a method that is not made from `params` alone."""
+        found = self.loaded()
+        method: Method = found.build(found.Config.model_validate(self.params), bench)
+        return method
+
+    # ------------------------------------------------------------------------------------------------- what is given
+
+    def loaded(self) -> ModuleType:
+        """The method's module."""
+        return importlib.import_module(self.module)
+
+    _shared: ClassVar[dict[str, Any]]
+    """What the checks of one class share: a feature cache, so that its backbone is made once, and a fitted method."""
+
+    def __init_subclass__(cls) -> None:
+        cls._shared = {}
+
+    @pytest.fixture
+    def bench(self) -> Bench:
+        """On the CPU, with nothing kept on disk."""
+        features = self._shared.setdefault("features", FeatureCache(None))
+        return Bench(device="cpu", image_size=self.image_size, seeds=Seeds(init=3, order=4), features=features)
+
+    @pytest.fixture
+    def train(self) -> ImageArray:
+        return small_images(self.train_count, self.image_size, seed=1)
+
+    @pytest.fixture
+    def images(self) -> ImageArray:
+        return small_images(5, self.image_size, seed=2)
+
+    @pytest.fixture
+    def fitted(self, bench: Bench, train: ImageArray) -> tuple[Method, TrainingRecord]:
+        if "fitted" not in self._shared:
+            method = self.build(bench)
+            self._shared["fitted"] = (method, method.fit(train))
+        fitted: tuple[Method, TrainingRecord] = self._shared["fitted"]
+        return fitted
+
+    # ------------------------------------------------------------------------------------------------------ the module
+
+    def test_module_says_what_it_is(self) -> None:
+        found = self.loaded()
+        summary = (found.__doc__ or "").partition("\n")[0].strip()
+        assert summary, "the module's docstring has no first line; `afrad-bench list methods` shows it"
+        for name in ("VERSION", "PAPER"):
+            value = getattr(found, name, None)
+            assert isinstance(value, str), f"{name} must be a string, but is {value!r}"
+            assert value.strip(), f"{name} is empty"
+        assert callable(getattr(found, "build", None)), "build(config, bench) is missing"
+
+    def test_config_is_frozen_strict_and_described(self) -> None:
+        config = self.loaded().Config
+        assert issubclass(config, BaseModel)
+        assert config.model_config.get("frozen"), "Config must be frozen: a cell's configuration is a value"
+        bare = [name for name, field in config.model_fields.items() if not field.description]
+        assert not bare, f"fields without a description: {', '.join(bare)}"
+        with pytest.raises(ValidationError):
+            config.model_validate({**self.params, "no_such_field_of_any_method": 1})
+        value = config.model_validate(self.params)
+        assert config.model_validate(value.model_dump(mode="json")) == value, "Config must survive a trip through JSON"
+
+    def test_module_imports_quickly(self) -> None:
+        code = (
+            f"import importlib, sys; importlib.import_module({self.module!r}); "
+            f"print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        heavy = done.stdout.split()
+        assert not heavy, f"importing {self.module} imports {', '.join(heavy)}; import them inside build()"
+
+    # ------------------------------------------------------------------------------------------------------ the method
+
+    def test_fit_says_what_it_did(self, fitted: tuple[Method, TrainingRecord]) -> None:
+        _, record = fitted
+        assert isinstance(record, TrainingRecord)
+        assert record.epochs >= 0
+        assert record.images_seen >= 0
+        assert len(record.loss) == record.epochs
+        assert np.isfinite(record.loss).all()
+        assert record.resumed_at == 0, "nothing was interrupted"
+
+    def test_prediction_has_its_shape_and_is_finite(
+        self, fitted: tuple[Method, TrainingRecord], images: ImageArray
+    ) -> None:
+        prediction = fitted[0].predict(images)
+        assert isinstance(prediction, Prediction)
+        _finite("pred_score", prediction.pred_score, (len(images),))
+        if prediction.anomaly_map is not None:
+            _finite("anomaly_map", prediction.anomaly_map, (len(images), *images.size))
+
+    def test_images_are_told_apart(self, fitted: tuple[Method, TrainingRecord], images: ImageArray) -> None:
+        scores = fitted[0].predict(images).pred_score
+        assert len(np.unique(scores)) > 1, "every image got the same score"
+
+    def test_score_of_an_image_is_its_own(self, fitted: tuple[Method, TrainingRecord], images: ImageArray) -> None:
+        method = fitted[0]
+        together = method.predict(images)
+        backwards = list(reversed(range(len(images))))
+        for company in [backwards, *([i] for i in backwards)]:
+            alone = method.predict(images.subset(company))
+            _equal("pred_score in other company", alone.pred_score, together.pred_score[company])
+            if together.anomaly_map is not None:
+                assert alone.anomaly_map is not None
+                _equal("anomaly_map in other company", alone.anomaly_map, together.anomaly_map[company])
+
+    def test_same_seed_same_bits(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
+        outcomes = []
+        for ambient in (11, 12):  # whatever the state of the global generators
+            random.seed(ambient)
+            np.random.seed(ambient)
+            torch.manual_seed(ambient)
+            method = self.build(bench)
+            record = method.fit(train)
+            outcomes.append((record, method.predict(images)))
+        (first, one), (second, two) = outcomes
+        assert first == second
+        assert np.array_equal(one.pred_score, two.pred_score)
+        if one.anomaly_map is not None:
+            assert two.anomaly_map is not None
+            assert np.array_equal(one.anomaly_map, two.anomaly_map)
+
+    def test_global_random_states_are_left_alone(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
+        before = _random_states()
+        method = self.build(bench)
+        method.fit(train)
+        method.predict(images)
+        after = _random_states()
+        touched = [name for name, state in before.items() if state != after[name]]
+        assert not touched, f"draw from your own generators, seeded by bench.seeds; touched: {', '.join(touched)}"
+
+    def test_images_are_left_alone(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
+        mine, shown = ImageArray(train.pixels.copy()), ImageArray(images.pixels.copy())
+        method = self.build(bench)
+        method.fit(mine)
+        method.predict(shown)
+        assert np.array_equal(mine.pixels, train.pixels), "fit changed the training images"
+        assert np.array_equal(shown.pixels, images.pixels), "predict changed the images"
+
+    def test_network_equals_predict(self, fitted: tuple[Method, TrainingRecord], images: ImageArray) -> None:
+        method = fitted[0]
+        if not isinstance(method, HasNetwork):
+            pytest.skip("the method offers no network()")
+        network = method.network()
+        assert not network.training, "network() must be in eval mode"
+        with torch.no_grad():
+            anomaly_map, score = network(torch.from_numpy(images.pixels))
+        prediction = method.predict(images)
+        _equal("pred_score of network()", score.numpy(), prediction.pred_score)
+        if prediction.anomaly_map is not None:
+            _equal("anomaly_map of network()", anomaly_map.numpy(), prediction.anomaly_map)
+
+
+def _finite(name: str, values: FloatArray, shape: tuple[int, ...]) -> None:
+    assert isinstance(values, np.ndarray), f"{name} must be a numpy array, but is {type(values).__name__}"
+    assert values.shape == shape, f"{name} must have the shape {shape}, but has {values.shape}"
+    assert np.issubdtype(values.dtype, np.floating), f"{name} must be of a floating type, but is {values.dtype}"
+    assert np.isfinite(values).all(), f"{name} is not finite everywhere"
+
+
+def _equal(name: str, found: FloatArray, wanted: FloatArray) -> None:
+    """Up to rounding: 1e-4 of the largest value."""
+    assert found.shape == wanted.shape, f"{name}: shape {found.shape} instead of {wanted.shape}"
+    difference = float(np.abs(found - wanted).max())
+    allowed = 1e-4 * float(np.abs(wanted).max())
+    assert difference <= allowed, f"{name} differs by {difference:.3g}, more than {allowed:.3g}"
+
+
+def _random_states() -> dict[str, object]:
+    legacy = np.random.get_state(legacy=False)
+    return {
+        "random": random.getstate(),
+        "numpy.random": repr((legacy["state"]["pos"], legacy["state"]["key"].tobytes(), legacy["has_gauss"])),
+        "torch": torch.get_rng_state().numpy().tobytes(),
+    }

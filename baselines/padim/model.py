@@ -1,0 +1,167 @@
+"""PaDiM as a method: embedding, Gaussians, map; see the package's docstring for sources and deviations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from afrad_bench.errors import fail
+from afrad_bench.extractor import Extractor
+from afrad_bench.memory import free_bytes
+from afrad_bench.postprocessing import PixelMap
+from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
+from afrad_bench_baselines.padim import Config
+from afrad_bench_baselines.padim.gaussians import PatchGaussians, fit_gaussians, stored_values
+
+BATCH = 16
+GIB = 2**30
+
+
+class Embedding(nn.Module):
+    """Feature maps, finest first -> (B, D, h, w): the kept channels of all maps, on the first map's grid.
+
+    Coarser maps are repeated (nearest), so that each patch of the fine grid carries the features of its surroundings
+    (section III-A). Channels keep their order; the Mahalanobis distance does not depend on it."""
+
+    def __init__(self, channels: Sequence[int], grid: tuple[int, int], kept: Tensor) -> None:
+        super().__init__()
+        self.grid = grid
+        self.used: list[int] = []
+        ends = np.cumsum(channels)
+        for i, (width, end) in enumerate(zip(channels, ends, strict=True)):
+            mine = kept[(kept >= end - width) & (kept < end)] - int(end - width)
+            if len(mine):
+                self.used.append(i)
+                self.register_buffer(f"kept{i}", mine)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        parts = []
+        for i in self.used:
+            part = maps[i].index_select(1, self.get_buffer(f"kept{i}"))
+            parts.append(part if i == 0 else F.interpolate(part, self.grid, mode="nearest"))
+        return torch.cat(parts, 1)
+
+
+class Head(nn.Module):
+    """Feature maps -> (anomaly map (B, H, W), image score (B,)): everything after the backbone."""
+
+    def __init__(self, embedding: Embedding, gaussians: PatchGaussians, pixels: PixelMap) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.gaussians = gaussians
+        self.pixels = pixels
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        anomaly_map: Tensor = self.pixels(self.gaussians(self.embedding(maps)))
+        return anomaly_map, anomaly_map.amax((1, 2))
+
+
+class Network(nn.Module):
+    """The inference path: image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,))."""
+
+    def __init__(self, extractor: Extractor, head: Head) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.head = head
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        scored: tuple[Tensor, Tensor] = self.head(self.extractor(images))
+        return scored
+
+
+class Padim:
+    """See the package's docstring. The fitted Gaussians belong to one input size."""
+
+    def __init__(self, config: Config, bench: Bench) -> None:
+        self.config = config
+        self.bench = bench
+        self.extractor = bench.features.extractor(config.backbone, config.reductions, bench.image_size, bench.device)
+        total = sum(self.extractor.channels)
+        self.channels = config.channels_of(total)
+        if self.channels > total:
+            raise fail(
+                f"PaDiM is to keep {self.channels} channels, but {config.backbone.name} has {total} at reductions "
+                f"{', '.join(map(str, config.reductions))}",
+                hint=f"set `channels` to {total} or less, or leave it out",
+            )
+        generator = torch.Generator().manual_seed(bench.seeds.init)
+        self.kept = torch.randperm(total, generator=generator)[: self.channels].sort().values
+        """Indices of the kept channels among those of all maps, one after another."""
+        self._head: Head | None = None
+
+    def fit(self, train: Images) -> TrainingRecord:
+        """Mean and covariance of each position over normal images, in one pass where memory allows (section III-B)."""
+        if len(train) < 2:
+            raise fail(f"PaDiM needs at least 2 training images for a covariance, but got {len(train)}")
+        _, height, width = self.extractor.shapes[0]
+        device = self.bench.device
+        span = self._span(height * width)
+        embedding = Embedding(self.extractor.channels, (height, width), self.kept).to(device)
+        gaussians = PatchGaussians(height * width, self.channels, device)
+        passes = math.ceil(height * width / span)
+        done = 0
+
+        def embeddings() -> Iterator[Tensor]:
+            nonlocal done
+            for batch in train.batches(BATCH):
+                yield embedding(self._maps(batch))
+                done += len(batch)
+                self.bench.watch(done, passes * len(train), "Gaussian statistics")
+
+        with torch.inference_mode():
+            fit_gaussians(gaussians, embeddings, self.config.epsilon, span, _float64_device(device))
+        side = (self.bench.image_size, self.bench.image_size)
+        pixels = PixelMap((height, width), side, self.config.sigma).to(device)
+        self._head = Head(embedding, gaussians, pixels).eval()
+        notes = [f"{self.channels} of {sum(self.extractor.channels)} channels, drawn at random from the seed"]
+        if passes > 1:
+            notes.append(f"statistics taken in {passes} passes over the training features, for want of memory")
+        return TrainingRecord(images_seen=done, notes=tuple(notes))
+
+    def predict(self, images: Images) -> Prediction:
+        """Smoothed Mahalanobis distances of a batch, from its cached features."""
+        head = self._fitted()
+        maps, scores = [], []
+        with torch.inference_mode():
+            for batch in images.batches(BATCH):
+                anomaly_map, score = head(self._maps(batch))
+                maps.append(anomaly_map.cpu().numpy())
+                scores.append(score.cpu().numpy())
+        return Prediction(np.concatenate(scores), np.concatenate(maps))
+
+    def network(self) -> nn.Module:
+        """Backbone and head as one module in eval mode; the Gaussians are buffers, not parameters."""
+        return Network(self.extractor, self._fitted()).eval()
+
+    def _fitted(self) -> Head:
+        if self._head is None:
+            raise RuntimeError("PaDiM was not fitted yet")
+        return self._head
+
+    def _maps(self, images: Images) -> list[Tensor]:
+        maps = self.bench.features.read(self.extractor, images)
+        return [torch.from_numpy(np.ascontiguousarray(values)).to(self.bench.device) for values in maps]
+
+    def _span(self, positions: int) -> int:
+        """Positions whose float64 sums fit into half of the memory that the fitted Gaussians leave free."""
+        free = free_bytes(self.bench.device)
+        state = 4 * stored_values(positions, self.channels)
+        per_position = 8 * self.channels * (self.channels + 3 * BATCH)
+        span = int((free - state) / 2 / per_position)
+        if span < 1:
+            raise fail(
+                f"PaDiM's {positions} Gaussians of {self.channels} channels take {state / GIB:.2f} GiB, but "
+                f"{free / GIB:.2f} GiB are free on {self.bench.device}",
+                hint="keep fewer channels (`channels`), choose a smaller image size, or free some memory",
+            )
+        return min(span, positions)
+
+
+def _float64_device(device: str) -> str:
+    """Where to sum in float64: Apple's GPUs know no such type."""
+    return "cpu" if device.startswith("mps") else device

@@ -1,0 +1,62 @@
+"""The memory bank: exact nearest neighbours by matrix products, and the image score of the paper."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+CHUNK = 8192
+"""Bank vectors that are compared at a time."""
+
+
+class MemoryBank(nn.Module):
+    """M vectors of D values, to which queries are compared in Euclidean distance."""
+
+    vectors: Tensor
+    norms: Tensor
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("vectors", vectors)
+        self.register_buffer("norms", vectors.square().sum(1))
+        self.size = len(vectors)
+
+    def nearest(self, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Squared distances (Q, k) of queries (Q, D) to their k nearest vectors, ascending, and their indices.
+
+        k is `count`, or the bank's size if that is less. Neighbours are found by |m|^2 - 2 q m; their distances are
+        then computed from the differences, which loses no digits when a distance is small beside the lengths."""
+        count = min(count, self.size)
+        values, places = [], []
+        for start in range(0, self.size, CHUNK):
+            end = min(start + CHUNK, self.size)
+            distances = torch.addmm(self.norms[start:end], queries, self.vectors[start:end].T, alpha=-2)
+            value, place = _smallest(distances, min(count, end - start))
+            values.append(value)
+            places.append(place + start)
+        _, best = _smallest(torch.cat(values, 1), count)
+        index = torch.cat(places, 1).gather(1, best)
+        squared = (self.vectors[index] - queries[:, None]).square().sum(2)
+        if count == 1:
+            return squared, index
+        squared, order = squared.sort(1)
+        return squared, index.gather(1, order)
+
+    def reweighted(self, patches: Tensor, nearest: Tensor, support: int) -> Tensor:
+        """(B,) image scores of eq. 6 and 7 for the most anomalous patch (B, D) of each image and the index (B,) of its
+        nearest vector m*: s = (1 - exp|p - m*| / sum over N_b(m*) of exp|p - m|) |p - m*|, with plain distances.
+
+        N_b(m*) are the `support` vectors nearest to m*, itself among them. Its own weight is a softmax, so that large
+        distances do not overflow."""
+        _, around = self.nearest(self.vectors[nearest], support)
+        distance = (self.vectors[nearest] - patches).square().sum(1).sqrt()
+        distances = (self.vectors[around] - patches[:, None]).square().sum(2).sqrt()
+        share = (distance - distances.logsumexp(1)).exp()
+        return (1 - share) * distance
+
+
+def _smallest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` smallest of each row and their places; a plain minimum is faster than a partial sort."""
+    if count == 1:
+        return values.min(1, keepdim=True)
+    return values.topk(count, 1, largest=False)

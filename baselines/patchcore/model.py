@@ -1,0 +1,177 @@
+"""PatchCore as a method: embedding, coreset, bank, map; see the package's docstring for sources and deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from afrad_bench.errors import fail
+from afrad_bench.extractor import Extractor
+from afrad_bench.memory import free_bytes
+from afrad_bench.postprocessing import PixelMap
+from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
+from afrad_bench_baselines.patchcore import OFFICIAL_FRACTION, Config
+from afrad_bench_baselines.patchcore.bank import MemoryBank
+from afrad_bench_baselines.patchcore.coreset import draw, farthest_first
+from afrad_bench_baselines.patchcore.embedding import PatchEmbedding
+
+BATCH = 4
+GIB = 2**30
+
+
+class Head(nn.Module):
+    """Feature maps -> (anomaly map (B, H, W), image score (B,)): everything after the backbone."""
+
+    def __init__(self, embedding: PatchEmbedding, bank: MemoryBank, pixels: PixelMap, config: Config) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.bank = bank
+        self.pixels = pixels
+        self.config = config
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        positions = self.embedding.grid[0] * self.embedding.grid[1]
+        patches = rows(self.embedding(maps))
+        squared, index = self.bank.nearest(patches, self.config.neighbours)
+        scores = squared.mean(1).unflatten(0, (-1, positions))
+        anomaly_map = self.pixels(scores.unflatten(1, self.embedding.grid))
+        if self.config.image_score == "official":
+            return anomaly_map, scores.amax(1)
+        worst = squared[:, 0].unflatten(0, (-1, positions)).argmax(1, keepdim=True)
+        nearest = index[:, 0].unflatten(0, (-1, positions)).gather(1, worst)[:, 0]
+        patch = patches.unflatten(0, (-1, positions)).take_along_dim(worst[:, :, None], 1)[:, 0]
+        return anomaly_map, self.bank.reweighted(patch, nearest, self.config.support)
+
+
+class Network(nn.Module):
+    """The inference path: image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,))."""
+
+    def __init__(self, extractor: Extractor, head: Head) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.head = head
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        scored: tuple[Tensor, Tensor] = self.head(self.extractor(images))
+        return scored
+
+
+def rows(embeddings: Tensor) -> Tensor:
+    """(B, D, h, w) -> (B h w, D): one row per patch, image by image."""
+    return embeddings.flatten(2).transpose(1, 2).flatten(0, 1)
+
+
+class Patchcore:
+    """See the package's docstring."""
+
+    def __init__(self, config: Config, bench: Bench) -> None:
+        self.config = config
+        self.bench = bench
+        self.extractor = bench.features.extractor(config.backbone, config.reductions, bench.image_size, bench.device)
+        _, height, width = self.extractor.shapes[0]
+        self.grid = (height, width)
+        embedding = PatchEmbedding(self.extractor.channels, self.grid, config.patch, config.stage_width, config.width)
+        self.embedding = embedding.to(bench.device)
+        self._head: Head | None = None
+
+    def fit(self, train: Images) -> TrainingRecord:
+        """Choose the coreset of all patches of normal images, and keep its embeddings (section 3.2).
+
+        Two passes over the features: one projects every patch, one embeds those that were chosen."""
+        total = len(train) * self.grid[0] * self.grid[1]
+        kept = int(self.config.fraction * total)
+        if not kept:
+            raise fail(
+                f"PatchCore's bank would be empty: {self.config.fraction:g} of {total} patches of {len(train)} images",
+                hint="raise `fraction`, or give more training images",
+            )
+        self._must_fit(kept, total)
+        with torch.inference_mode():
+            chosen = self._chosen(train, kept, total)
+            bank = MemoryBank(self._embedded(train, chosen))
+        side = (self.bench.image_size, self.bench.image_size)
+        pixels = PixelMap(self.grid, side, self.config.sigma)
+        self._head = Head(self.embedding, bank, pixels, self.config).to(self.bench.device).eval()
+        passes = 1 if kept == total else 2
+        return TrainingRecord(images_seen=passes * len(train), notes=self._notes(kept, total))
+
+    def predict(self, images: Images) -> Prediction:
+        """Distances of a batch to the bank, from its cached features."""
+        head = self._fitted()
+        maps, scores = [], []
+        with torch.inference_mode():
+            for batch in images.batches(BATCH):
+                anomaly_map, score = head(self._maps(batch))
+                maps.append(anomaly_map.cpu().numpy())
+                scores.append(score.cpu().numpy())
+        return Prediction(np.concatenate(scores), np.concatenate(maps))
+
+    def network(self) -> nn.Module:
+        """Backbone and head as one module in eval mode; the bank is a buffer, not a parameter."""
+        return Network(self.extractor, self._fitted()).eval()
+
+    def _fitted(self) -> Head:
+        if self._head is None:
+            raise RuntimeError("PatchCore was not fitted yet")
+        return self._head
+
+    def _maps(self, images: Images) -> list[Tensor]:
+        maps = self.bench.features.read(self.extractor, images)
+        return [torch.from_numpy(np.ascontiguousarray(values)).to(self.bench.device) for values in maps]
+
+    def _patches(self, train: Images, what: str) -> Iterator[tuple[int, Tensor]]:
+        """Position of the first patch of each batch among all patches, and the batch's embeddings (rows, D)."""
+        done = 0
+        for batch in train.batches(BATCH):
+            yield done * self.grid[0] * self.grid[1], rows(self.embedding(self._maps(batch)))
+            done += len(batch)
+            self.bench.watch(done, len(train), what)
+
+    def _chosen(self, train: Images, kept: int, total: int) -> Tensor:
+        """Positions of the coreset among all patches, ascending."""
+        if kept == total:
+            return torch.arange(total)
+        config, device = self.config, self.bench.device
+        matrix, starts = draw(config.width, config.projection, total, config.starts, self.bench.seeds.init)
+        matrix = None if matrix is None else matrix.to(device)
+        points = torch.empty(total, config.projection, device=device)
+        for first, patches in self._patches(train, "patch embeddings"):
+            points[first : first + len(patches)] = patches if matrix is None else patches @ matrix
+        chosen = farthest_first(points, kept, starts.to(device), self.bench.watch)
+        return chosen.cpu().sort().values
+
+    def _embedded(self, train: Images, chosen: Tensor) -> Tensor:
+        """(M, D) embeddings of these patches."""
+        vectors = torch.empty(len(chosen), self.config.width, device=self.bench.device)
+        for first, patches in self._patches(train, "memory bank"):
+            start, end = torch.searchsorted(chosen, torch.tensor([first, first + len(patches)])).tolist()
+            vectors[start:end] = patches[(chosen[start:end] - first).to(patches.device)]
+        return vectors
+
+    def _must_fit(self, kept: int, total: int) -> None:
+        """Raise `UserError` unless the bank, and the projected patches while it is chosen, fit into memory."""
+        bank = 4 * kept * self.config.width
+        limit = self.config.max_bank_bytes
+        hint = f"lower `fraction` (now {self.config.fraction:g}), the image size or the number of training images"
+        size = f"PatchCore's bank of {kept} vectors takes {bank / GIB:.2f} GiB"
+        if limit is not None and bank > limit:
+            raise fail(f"{size}, more than `max_bank_bytes` ({limit / GIB:.2f} GiB) allows", hint=hint)
+        points = 0 if kept == total else 2 * 4 * total * self.config.projection
+        free = free_bytes(self.bench.device)
+        if bank + points > free:
+            raise fail(
+                f"{size} and choosing it {points / GIB:.2f} GiB, but {free / GIB:.2f} GiB are free on "
+                f"{self.bench.device}",
+                hint=hint,
+            )
+
+    def _notes(self, kept: int, total: int) -> tuple[str, ...]:
+        size = 4 * kept * self.config.width / 2**20
+        notes = [f"bank of {kept} of {total} patches, {size:.1f} MiB"]
+        if self.config.fraction != OFFICIAL_FRACTION:
+            official = f"the official {100 * OFFICIAL_FRACTION:g} %"
+            notes.append(f"coreset of {100 * self.config.fraction:g} % of the patches instead of {official}")
+        return tuple(notes)

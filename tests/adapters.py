@@ -1,0 +1,79 @@
+"""Shared by the tests of adapters: weights and images by rule, and a small task on photographs."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from afrad_bench.features import FeatureCache
+from afrad_bench.images import ImageArray
+from afrad_bench.types import Bench, Method, Seeds
+
+Float32 = npt.NDArray[np.float32]
+
+
+def bench_at(side: int, seed: int = 1, features: FeatureCache | None = None) -> Bench:
+    return Bench("cpu", side, Seeds(init=seed, order=2), features or FeatureCache(None))
+
+
+def ruled_weights(path: Path) -> None:
+    """A whole ResNet-18 whose tensors follow from their names, so that the recorded outputs need no file."""
+    import timm
+
+    tensors = {}
+    for name, like in timm.create_model("resnet18", pretrained=False).state_dict().items():
+        rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
+        shape = tuple(like.shape)
+        if name.endswith("num_batches_tracked"):
+            values = np.zeros(shape)
+        elif name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
+            values = rng.uniform(0.5, 1.0, shape)
+        elif len(shape) > 1:
+            values = rng.uniform(-1.0, 1.0, shape) * np.sqrt(3.0 / np.prod(shape[1:]))
+        else:
+            values = rng.uniform(-0.2, 0.2, shape)
+        tensors[name] = torch.from_numpy(np.asarray(values)).to(like.dtype)
+    torch.save(tensors, path)
+
+
+def ruled_images(count: int, side: int, first: int = 0) -> Float32:
+    """(count, 3, side, side): waves whose frequencies and phases follow from the image's number and channel."""
+    rows, columns = np.mgrid[0:side, 0:side] / side
+    images = np.empty((count, 3, side, side))
+    for i in range(count):
+        for channel in range(3):
+            k = 3 * (first + i) + channel + 1
+            wave = np.sin((5 + k % 7) * rows + (3 + k % 5) * columns + 2.4 * k) + 0.3 * np.cos(k * 9.0 * rows * columns)
+            images[i, channel] = 0.5 + 0.35 * wave
+    return np.clip(images, 0, 1).astype(np.float32)
+
+
+def photographs(side: int) -> tuple[Float32, Float32, npt.NDArray[np.bool_]]:
+    """Crops of a brick wall for training and testing, of other places, and gravel planted into half of the latter."""
+    skimage = pytest.importorskip("skimage.data")
+    brick = np.repeat(skimage.brick()[..., None], 3, axis=2).astype(np.float32).transpose(2, 0, 1) / 255
+    gravel = np.repeat(skimage.gravel()[..., None], 3, axis=2).astype(np.float32).transpose(2, 0, 1) / 255
+    places = [(y, x) for y in range(0, 513 - side, 48) for x in range(0, 513 - side, 48)]
+    crops = np.stack([brick[:, y : y + side, x : x + side] for y, x in places])
+    train, test = crops[: len(crops) - 8], crops[-8:].copy()
+    marked = np.zeros((8, side, side), dtype=bool)
+    marked[4:, 48:80, 32:64] = True
+    for image, mask in zip(test, marked, strict=True):
+        image[:, mask] = gravel[:, :side, :side][:, mask]
+    return train, test, marked
+
+
+def check_it_finds_planted_gravel(method: Method) -> None:
+    """On photographs, with a trained backbone: defective images score higher, and their maps peak in the defect."""
+    train, test, marked = photographs(128)
+    method.fit(ImageArray(train))
+    prediction = method.predict(ImageArray(test))
+    assert prediction.anomaly_map is not None
+    assert prediction.pred_score[4:].min() > prediction.pred_score[:4].max()
+    for values, mask in zip(prediction.anomaly_map[4:], marked[4:], strict=True):
+        assert mask[np.unravel_index(values.argmax(), values.shape)]
