@@ -227,6 +227,35 @@ def test_threads_come_from_option_and_profile(place: Place) -> None:
     assert place.table("cells").groupby("seed")["threads"].unique().map(list).to_dict() == {0: [1], 1: [3]}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_shows_the_progress(place: Place) -> None:
+    import pty
+
+    path = place.write(AFRAD)
+    overrides = ["--set", "measures=[accuracy]", "--data", f"folder={place.data}"]
+    program = [sys.executable, "-c", "from afrad_bench.cli import main; main()", "run", str(path), *overrides]
+    ours, theirs = pty.openpty()
+    environment = {**place.environment, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    process = subprocess.Popen(program, cwd=place.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            block = os.read(ours, 65536)
+        except OSError:  # the other side was closed
+            break
+        if not block:
+            break
+        seen += block
+    os.close(ours)
+    text = seen.decode("utf-8", errors="replace")
+    assert process.wait() == 0, text
+    assert "[1/1] AFRAD, seed 0: training" in text
+    assert "loss " in text
+    assert "/40" in text
+    assert "0:00:0" in text  # time left
+
+
 def test_one_class_makes_a_cell_for_each_category(place: Place) -> None:
     text = SUITE.replace("seeds: [0, 1]", "seeds: [0]\n    setting: one_class")
     assert "4 cells" in place.run(place.write(text))
