@@ -37,6 +37,7 @@ LAYERS = {
     "selection": 2,
     "datasets": 3,
     "features": 3,
+    "frozen": 3,
     "measures": 3,
     "report": 3,
     "suite": 3,
@@ -103,7 +104,7 @@ def test_no_measure_imports_another() -> None:
         assert not public & set(imports(path)), path
 
 
-OFFERED = {"types", "errors", "backbones", "features", "extractor", "postprocessing", "memory"}
+OFFERED = {"types", "errors", "backbones", "features", "extractor", "frozen", "postprocessing", "memory"}
 
 
 def test_baselines_use_only_what_the_harness_offers_them() -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from adapters import bench_at, check_it_finds_planted_gravel, ruled_images, ruled_weights
 from afrad_bench.errors import UserError
 from afrad_bench.features import FeatureCache
+from afrad_bench.frozen import feature_maps
 from afrad_bench.images import ImageArray
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
@@ -279,7 +280,11 @@ def test_papers_score_reweights_the_worst_patch_of_each_image() -> None:
     assert np.array_equal(plain.anomaly_map, weighted.anomaly_map)
     bank = paper._fitted().bank
     with torch.inference_mode():
-        patches = patchcore_model.rows(paper.embedding(paper._maps(images))).view(3, -1, 1024).double()
+        patches = (
+            patchcore_model.rows(paper.embedding(feature_maps(paper.bench, paper.extractor, images)))
+            .view(3, -1, 1024)
+            .double()
+        )
     stored = bank.vectors.double()
     for image in range(3):
         distances = torch.cdist(patches[image], stored)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afrad_bench.errors import fail
-from afrad_bench.extractor import Extractor
+from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.memory import free_bytes
 from afrad_bench.postprocessing import PixelMap
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
@@ -61,19 +61,6 @@ class Head(nn.Module):
         return anomaly_map, anomaly_map.amax((1, 2))
 
 
-class Network(nn.Module):
-    """The inference path: image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,))."""
-
-    def __init__(self, extractor: Extractor, head: Head) -> None:
-        super().__init__()
-        self.extractor = extractor
-        self.head = head
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        scored: tuple[Tensor, Tensor] = self.head(self.extractor(images))
-        return scored
-
-
 class Padim:
     """See the package's docstring. The fitted Gaussians belong to one input size."""
 
@@ -109,7 +96,7 @@ class Padim:
         def embeddings() -> Iterator[Tensor]:
             nonlocal done
             for batch in train.batches(BATCH):
-                yield embedding(self._maps(batch))
+                yield embedding(feature_maps(self.bench, self.extractor, batch))
                 done += len(batch)
                 self.bench.watch(done, passes * len(train), "Gaussian statistics")
 
@@ -125,27 +112,16 @@ class Padim:
 
     def predict(self, images: Images) -> Prediction:
         """Smoothed Mahalanobis distances of a batch, from its cached features."""
-        head = self._fitted()
-        maps, scores = [], []
-        with torch.inference_mode():
-            for batch in images.batches(BATCH):
-                anomaly_map, score = head(self._maps(batch))
-                maps.append(anomaly_map.cpu().numpy())
-                scores.append(score.cpu().numpy())
-        return Prediction(np.concatenate(scores), np.concatenate(maps))
+        return predict(self.bench, self.extractor, self._fitted(), images, BATCH)
 
     def network(self) -> nn.Module:
         """Backbone and head as one module in eval mode; the Gaussians are buffers, not parameters."""
-        return Network(self.extractor, self._fitted()).eval()
+        return FrozenNetwork(self.extractor, self._fitted())
 
     def _fitted(self) -> Head:
         if self._head is None:
             raise RuntimeError("PaDiM was not fitted yet")
         return self._head
-
-    def _maps(self, images: Images) -> list[Tensor]:
-        maps = self.bench.features.read(self.extractor, images)
-        return [torch.from_numpy(np.ascontiguousarray(values)).to(self.bench.device) for values in maps]
 
     def _span(self, positions: int) -> int:
         """Positions whose float64 sums fit into half of the memory that the fitted Gaussians leave free."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
-from afrad_bench.extractor import Extractor
+from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.memory import free_bytes
 from afrad_bench.postprocessing import PixelMap
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
@@ -44,19 +43,6 @@ class Head(nn.Module):
         nearest = index[:, 0].unflatten(0, (-1, positions)).gather(1, worst)[:, 0]
         patch = patches.unflatten(0, (-1, positions)).take_along_dim(worst[:, :, None], 1)[:, 0]
         return anomaly_map, self.bank.reweighted(patch, nearest, self.config.support)
-
-
-class Network(nn.Module):
-    """The inference path: image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,))."""
-
-    def __init__(self, extractor: Extractor, head: Head) -> None:
-        super().__init__()
-        self.extractor = extractor
-        self.head = head
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        scored: tuple[Tensor, Tensor] = self.head(self.extractor(images))
-        return scored
 
 
 def rows(embeddings: Tensor) -> Tensor:
@@ -100,33 +86,25 @@ class Patchcore:
 
     def predict(self, images: Images) -> Prediction:
         """Distances of a batch to the bank, from its cached features."""
-        head = self._fitted()
-        maps, scores = [], []
-        with torch.inference_mode():
-            for batch in images.batches(BATCH):
-                anomaly_map, score = head(self._maps(batch))
-                maps.append(anomaly_map.cpu().numpy())
-                scores.append(score.cpu().numpy())
-        return Prediction(np.concatenate(scores), np.concatenate(maps))
+        return predict(self.bench, self.extractor, self._fitted(), images, BATCH)
 
     def network(self) -> nn.Module:
         """Backbone and head as one module in eval mode; the bank is a buffer, not a parameter."""
-        return Network(self.extractor, self._fitted()).eval()
+        return FrozenNetwork(self.extractor, self._fitted())
 
     def _fitted(self) -> Head:
         if self._head is None:
             raise RuntimeError("PatchCore was not fitted yet")
         return self._head
 
-    def _maps(self, images: Images) -> list[Tensor]:
-        maps = self.bench.features.read(self.extractor, images)
-        return [torch.from_numpy(np.ascontiguousarray(values)).to(self.bench.device) for values in maps]
-
     def _patches(self, train: Images, what: str) -> Iterator[tuple[int, Tensor]]:
         """Position of the first patch of each batch among all patches, and the batch's embeddings (rows, D)."""
         done = 0
         for batch in train.batches(BATCH):
-            yield done * self.grid[0] * self.grid[1], rows(self.embedding(self._maps(batch)))
+            yield (
+                done * self.grid[0] * self.grid[1],
+                rows(self.embedding(feature_maps(self.bench, self.extractor, batch))),
+            )
             done += len(batch)
             self.bench.watch(done, len(train), what)
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
+from afrad_bench.frozen import FrozenNetwork, predict
 from afrad_bench.models.afrad.config import Config
-from afrad_bench.models.afrad.network import AfradNetwork, Scorer
+from afrad_bench.models.afrad.network import Scorer
 from afrad_bench.models.afrad.training import train
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 
@@ -53,20 +54,11 @@ class Afrad:
 
     def predict(self, images: Images) -> Prediction:
         """Eq. 14 for a batch, from its cached features."""
-        (features,) = self.bench.features.read(self.extractor, images)
-        maps, scores = [], []
-        with torch.inference_mode():
-            for start in range(0, len(features), self.config.eval_batch):
-                rows = torch.from_numpy(np.ascontiguousarray(features[start : start + self.config.eval_batch]))
-                rows = rows.to(self.bench.device).contiguous(memory_format=torch.channels_last)
-                anomaly_map, score = self.scorer(rows)
-                maps.append(anomaly_map.cpu().numpy())
-                scores.append(score.cpu().numpy())
-        return Prediction(np.concatenate(scores), np.concatenate(maps))
+        return predict(self.bench, self.extractor, self.scorer, images, self.config.eval_batch)
 
     def network(self) -> nn.Module:
         """Backbone, reconstruction and scoring as one module in eval mode."""
-        return AfradNetwork(self.extractor, self.scorer).eval()
+        return FrozenNetwork(self.extractor, self.scorer)
 
     def _standardise_by(self, features: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
         """Mean and deviation of each channel over the training images and positions, in float64, a batch at a time."""

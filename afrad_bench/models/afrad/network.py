@@ -1,13 +1,12 @@
-"""AFRAD as modules: the part that learns (F_ori -> F_rec), and the whole path from image to scores."""
+"""AFRAD as modules: the part that learns (F_ori -> F_rec), and the path from F_ori to scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from afrad_bench.extractor import Extractor
 from afrad_bench.models.afrad.config import Config
 from afrad_bench.models.afrad.decoders import CompensationDecoder, FocusedLocalDecoder, StageAdaptiveDecoder
 from afrad_bench.models.afrad.frm import FeatureRefinement, TokenLinear
@@ -74,7 +73,7 @@ class Standardise(nn.Module):
 
 
 class Scorer(nn.Module):
-    """Features on the grid (B, C, h, w) -> (anomaly map (B, H, W), image score (B,)): all that follows the backbone."""
+    """A sequence of one F_ori (B, C, h, w) -> (anomaly map (B, H, W), image score (B,)): all behind the backbone."""
 
     def __init__(self, channels: int, grid: tuple[int, int], image: tuple[int, int], config: Config) -> None:
         super().__init__()
@@ -83,22 +82,9 @@ class Scorer(nn.Module):
         self.standardise = Standardise(channels)
         self.reconstruction = Reconstruction(channels, grid, config)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        original = self.standardise(features)
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        (features,) = maps
+        original = self.standardise(features.contiguous(memory_format=torch.channels_last))
         errors = error_map(self.reconstruction(original), original)
         pixels = pixel_map(errors, self.image)
         return pixels, image_score(errors, pixels, self.config)
-
-
-class AfradNetwork(nn.Module):
-    """The inference path: image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,))."""
-
-    def __init__(self, extractor: Extractor, scorer: Scorer) -> None:
-        super().__init__()
-        self.extractor = extractor
-        self.scorer = scorer
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        (features,) = self.extractor(images)
-        out: tuple[Tensor, Tensor] = self.scorer(features)
-        return out
