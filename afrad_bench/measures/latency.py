@@ -116,6 +116,8 @@ def _precision(device: str) -> str:
 def _counts(timing: Timing, config: Config) -> str:
     n = len(timing.times_ms)
     short = f" of {config.repeats}, cut short by max_seconds" if n < config.repeats else ""
+    if timing.warmup < config.warmup:
+        return f"n={n}{short} after {timing.warmup} warm-up calls"
     return f"n={n}{short} after a warm-up of at least {config.warmup} calls and {config.warmup_seconds:g} s"
 
 
