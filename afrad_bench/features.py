@@ -183,9 +183,8 @@ class FeatureCache:
                 maps[i][start : start + len(values)] = values
                 checksums[i] = zlib.crc32(values.tobytes(), checksums[i])
             start += len(batch[0])
-        for written in maps:
-            written.flush()
-        maps.clear()
+        while maps:  # closed before the folder is renamed: Windows would refuse to move open files
+            maps.pop().flush()
         facts = {
             "what": f"{type(extractor.net).__name__} reductions {extractor.reductions} grid {extractor.grid} "
             f"at {root.size[0]} px",
@@ -197,8 +196,10 @@ class FeatureCache:
         (scratch / "meta.json").write_text(json.dumps(facts), "utf-8")
         try:
             scratch.rename(self._root / key)
-        except OSError:  # another process finished the same entry first: its bytes are as good as ours
-            shutil.rmtree(scratch)
+        except OSError:
+            if not (self._root / key).is_dir():
+                raise
+            shutil.rmtree(scratch)  # another process finished the same entry first: its bytes are as good as ours
         return self._opened(key)
 
     def _compute(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:

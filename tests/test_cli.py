@@ -297,6 +297,12 @@ def test_roots_come_from_option_environment_and_suite(place: Place, tmp_path: Pa
     assert "6 training" in place.call("plan", path, "--data", f"folder={other}")
     assert "did you mean 'folder'" in place.call("plan", path, "--data", "foldr=x", expect=2)
     assert "no folder" in place.call("plan", path, "--data", "folder=/nowhere", expect=2)
+    named = place.write(SUITE.replace("[folder]", "[{name: mvtec_ad, params: {categories: [bottle]}}]"), "named.yaml")
+    assert "AFRAD_BENCH_MVTEC_AD" in place.call("plan", named, expect=2)
+    place.environment["AFRAD_BENCH_MVTEC_AD"] = str(mvtec_folder(tmp_path / "mvtec", ("bottle",), train=5))
+    assert "5 training" in place.call("plan", named)
+    option = f"mvtec_ad={mvtec_folder(tmp_path / 'option', ('bottle',), train=7)}"
+    assert "7 training" in place.call("plan", named, "--data", option)
 
 
 def test_mistakes_exit_with_2_and_a_line(place: Place) -> None:

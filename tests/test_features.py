@@ -150,6 +150,22 @@ def test_a_killed_run_leaves_no_entry(tmp_path: Path, images: ImageSet, monkeypa
     assert list((tmp_path / "features").iterdir()) == []
 
 
+def test_two_runs_may_compute_the_same_entry(tmp_path: Path, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, net = opened(tmp_path)
+    fast, other = opened(tmp_path)
+
+    def overtaken(done: int, total: int, what: str, loss: float | None = None) -> None:
+        if done == total:
+            fast.read(other, images)
+
+    monkeypatch.setattr(slow, "_watch", overtaken)
+    first = slow.read(net, images)
+    for a, b in zip(first, fast.read(other, images), strict=True):
+        assert np.array_equal(a, b)
+    assert slow.notes == []
+    assert [path.name[0] != "." for path in (tmp_path / "features").iterdir()] == [True]
+
+
 def test_the_size_is_bounded_and_the_oldest_goes_first(tmp_path: Path) -> None:
     sets = [train_images(drawn_dataset(train=n), 64) for n in (10, 11, 12)]
     one = 24 * (128 * 64 + 256 * 16) * 4
