@@ -125,10 +125,12 @@ def _held(method: Method, network: torch.nn.Module | None) -> Iterator[Measureme
 def _work(traced: Trace, execution: Execution, size: str, differ: list[str]) -> Iterator[Measurement]:
     executed = execution.work
     unknown = _lower_bound(traced.work.unknown, executed.unknown)
-    calls = _calls(traced.work.negligible)
-    rest = [f"not counted, about one operation per value: {calls}"] if calls else []
-    yield _row("gmacs", traced.work.total / 1e9, f"fvcore, {size}", *unknown, *differ, *rest)
-    yield _row("gflops", 2 * traced.work.total / 1e9, f"2 x gmacs, {size}", *unknown, *differ)
+    cheap = traced.work.negligible
+    told = ", ".join(name.removeprefix("aten::") for name in sorted(cheap))
+    names = [f"not counted, about one operation per value: {told}"] if cheap else []
+    calls = [f"calls not counted: {_calls(cheap)}"] if cheap else []
+    yield _row("gmacs", traced.work.total / 1e9, f"fvcore, {size}", *unknown, *differ, *names)
+    yield _row("gflops", 2 * traced.work.total / 1e9, f"2 x gmacs, {size}", *unknown, *differ, *calls)
     yield _row("gmacs_torch", executed.total / 1e9, f"torch, {size}", *_lower_bound(executed.unknown), *differ)
 
 
