@@ -78,7 +78,7 @@ def run(
     from afrad_bench.store import Store
 
     workspace = _workspace(store, cache, cache_limit, device, threads, data)
-    path, selection = _selection(suite, profile, override)
+    selection = _selection(suite, profile, override)
     out = console.make()
     plan, seconds = _plan(selection, workspace, out)
     console.show_head(out, plan, force)
@@ -105,7 +105,7 @@ def run(
             except KeyboardInterrupt:
                 interrupted = True
         plan, _ = _plan(selection, workspace, out)
-    report = report_of(plan, Store(store), path)
+    report = report_of(plan, Store(store), suite)
     _publish(report, reports / selection.suite / selection.profile, out)
     if interrupted:
         out.print("[yellow]interrupted; what was measured is kept, the same command goes on from there[/]")
@@ -131,7 +131,7 @@ def plan(
     from afrad_bench import console
 
     workspace = _workspace(store, cache, LIMIT_GIB, device, threads, data)
-    _, selection = _selection(suite, profile, override)
+    selection = _selection(suite, profile, override)
     out = console.make()
     planned, _ = _plan(selection, workspace, console.make(stderr=True) if as_json else out)
     console.show_json(console.plan_rows(planned)) if as_json else console.show_plan(out, planned)
@@ -151,11 +151,11 @@ def check(
     from afrad_bench import console
 
     workspace = _workspace(STORE, cache, LIMIT_GIB, device, None, data)
-    path, selection = _selection(suite, profile, override)
+    selection = _selection(suite, profile, override)
     out = console.make()
     planned, _ = _plan(selection, workspace, out)
     out.print(
-        f"[green]ok[/] {path}: every profile resolves; {selection.profile} has {len(planned.cells)} cells "
+        f"[green]ok[/] {suite}: every profile resolves; {selection.profile} has {len(planned.cells)} cells "
         f"({len(selection.rows)} rows, {len(selection.seeds)} seeds), its data and weights are here"
     )
 
@@ -179,10 +179,10 @@ def report(
     from afrad_bench.store import Store
 
     workspace = _workspace(store, cache, LIMIT_GIB, device, threads, data)
-    path, selection = _selection(suite, profile, override)
+    selection = _selection(suite, profile, override)
     out = console.make()
     planned, _ = _plan(selection, workspace, out)
-    made = report_of(planned, Store(store), path)
+    made = report_of(planned, Store(store), suite)
     _publish(made, reports / selection.suite / selection.profile, out, timing)
 
 
@@ -325,13 +325,13 @@ def _suite_folders() -> list[Path]:
     return list(dict.fromkeys(path.resolve() for path in (Path("suites"), *installed) if path.is_dir()))
 
 
-def _selection(suite: str, profile: str | None, overrides: list[str] | None) -> tuple[str, Selection]:
+def _selection(suite: str, profile: str | None, overrides: list[str] | None) -> Selection:
     from afrad_bench.suite import find, load
 
     path = find(suite, _suite_folders())
     if not path.is_file():
         raise fail("no such suite file", str(path), "`afrad-bench list suites` shows what there is")
-    return str(path), load(path).select(profile, overrides or ())
+    return load(path).select(profile, overrides or ())
 
 
 def _plan(selection: Selection, workspace: Workspace, out: Any) -> tuple[Plan, float]:

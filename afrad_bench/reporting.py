@@ -9,8 +9,8 @@ from afrad_bench.plan import Plan, PlannedCell
 from afrad_bench.store import Store
 
 
-def report_of(plan: Plan, store: Store, suite_path: str) -> report.Report:
-    """The report of everything in the store that belongs to this plan."""
+def report_of(plan: Plan, store: Store, suite: str) -> report.Report:
+    """The report of everything in the store that belongs to this plan; `suite` is how the user named it."""
     selection = plan.selection
     names = [dataset.name for dataset in plan.datasets]
 
@@ -41,7 +41,7 @@ def report_of(plan: Plan, store: Store, suite_path: str) -> report.Report:
         for one in plan.cells
         if any(state.state == "stale" for state in one.states.values())
     }
-    command = ["afrad-bench", "run", suite_path, "--profile", selection.profile]
+    command = ["afrad-bench", "run", suite, "--profile", selection.profile]
     for override in selection.overrides:
         command += ["--set", override]
     spec = report.ReportInput(
