@@ -45,8 +45,12 @@ def main() -> None:
     cells = pd.read_parquet(Path(store) / "cells")
     spent = pd.DataFrame([json.loads(text) for text in cells["timings"]]).sum()
     own = spent.drop([name for name in WORK if name in spent])
-    print(f"harness's own time         {100 * own.sum() / spent.sum():6.2f} % of {spent.sum():.0f} s   (under 3)")
-    print("  " + ", ".join(f"{name} {value:.2f} s" for name, value in own.items()))
+    # The interpreter's start and the report at the end stand in no row: a second run, which does nothing else, is they.
+    share = (own.sum() + again) / (spent.sum() + again)
+    print(f"harness's own time         {100 * share:6.2f} % of {spent.sum() + again:.0f} s   (under 3)")
+    print(
+        "  " + ", ".join(f"{name} {value:.2f} s" for name, value in own.items()) + f", start and report {again:.2f} s"
+    )
 
 
 if __name__ == "__main__":
