@@ -91,7 +91,7 @@ def run_suite(
         with stored.phase("store"):
             store.append(row, measurements, scores)
         if row["status"] == "ok" and runner.checkpoint is not None:
-            runner.checkpoint.unlink(missing_ok=True)
+            _forget(runner.checkpoint)
         before = stored.seconds  # an append is over only after its row is written: it is booked on the next cell
         yield Done(planned, row["status"], row["error"] or "", runner.clock.total)
 
@@ -267,6 +267,13 @@ class _CellRun:
             "resumed_at": record.resumed_at if record else None,
             "timings": canonical({name: round(value, 4) for name, value in self.clock.seconds.items()}),
         }
+
+
+def _forget(checkpoint: Path) -> None:
+    """Remove the checkpoint of a finished cell, and what kills left of it half-written."""
+    checkpoint.unlink(missing_ok=True)
+    for scratch in checkpoint.parent.glob(f".{checkpoint.name}.*"):
+        scratch.unlink(missing_ok=True)
 
 
 def _columns(value: Measurement | Score) -> dict[str, Any]:

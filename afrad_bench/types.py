@@ -241,7 +241,8 @@ class Bench:
     seeds: Seeds
     features: FeatureCache
     checkpoint: Path | None = None
-    """File in which a long `fit` may keep its state, to be resumed after a kill. None: keep nothing."""
+    """File in which a long `fit` may keep its state, to be resumed after a kill. None: keep nothing. What is written
+    beside it first is named ".<its name>.*", and goes with it when the cell is done."""
     watch: Watch = unwatched
 
 

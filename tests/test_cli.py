@@ -195,6 +195,8 @@ def test_a_killed_training_resumes_to_the_same_result(place: Place, tmp_path: Pa
     process.wait()
     process.stdout.close()
     assert not (tmp_path / "results" / "cells").exists()
+    (checkpoint,) = (tmp_path / "cache" / "checkpoints").glob("[!.]*")
+    (checkpoint.parent / f".{checkpoint.name}.half.tmp").write_bytes(b"killed while it was written")
 
     place.run(path, *overrides)
     cells = place.table("cells")
