@@ -289,6 +289,13 @@ def main() -> None:
 
         console.show_error(error)
         sys.exit(EXIT_USER)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        from afrad_bench import console
+
+        console.show_error(fail(error.strerror or str(error), str(error.filename)))
+        sys.exit(EXIT_USER)
 
 
 # ------------------------------------------------------------------------------------------------------------- shared
@@ -299,6 +306,8 @@ def _workspace(
 ) -> Workspace:
     from afrad_bench.workspace import Workspace, parse_roots, roots_from
 
+    if store.exists() and not store.is_dir():
+        raise fail(f"{store} is no folder", "--store", "name a folder; it is made when it is needed")
     return Workspace(
         store=store,
         cache=_cache_folder(cache),
@@ -313,7 +322,10 @@ def _workspace(
 def _cache_folder(cache: Path | None) -> Path:
     from platformdirs import user_cache_path
 
-    return cache or user_cache_path("afrad-bench")
+    folder = cache or user_cache_path("afrad-bench")
+    if folder.exists() and not folder.is_dir():
+        raise fail(f"{folder} is no folder", "--cache", "name a folder; it is made when it is needed")
+    return folder
 
 
 def _suite_folders() -> list[Path]:

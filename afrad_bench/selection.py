@@ -130,9 +130,9 @@ class Resolver:
             return
         first, _, rest = name.partition(".")
         if first in methods and rest:
-            self.method_overrides.append((first, {rest: read_value(value)}, f"--set {text}"))
+            self.method_overrides.append((first, {rest: read_value(value, f"--set {text}")}, f"--set {text}"))
         elif first in ("image_size", "seeds", "setting", "measures", "datasets") and not rest:
-            self.fields[first] = read_value(value)
+            self.fields[first] = read_value(value, f"--set {text}")
         else:
             known = [*(f"{method}.FIELD" for method in sorted(methods)), "image_size", "seeds", "setting", "measures"]
             self.problems.append(unknown("field", name, [*known, "datasets"], f"--set {text}"))
@@ -148,6 +148,13 @@ class Resolver:
         assert isinstance(checked, Profile)
         return checked
 
+    def _overridden(self, place: tuple[str | int, ...]) -> bool:
+        """Whether the command line replaced the measures or data sets that stand at this place of the file."""
+        return place[0] == "profiles" and place[2] in self.fields
+
+    def _place(self, place: tuple[str | int, ...]) -> str:
+        return f"--set {place[2]}" if self._overridden(place) else self.where(place)
+
     def _measures(self, profile: Profile) -> tuple[ChosenMeasure, ...]:
         own = profile.measures is not None
         base: tuple[str | int, ...] = ("profiles", self.name, "measures") if own else ("measures",)
@@ -157,7 +164,7 @@ class Resolver:
             if options is not None:
                 chosen.append(ChosenMeasure(entry.name, options))
         if len({one.name for one in chosen}) != len(chosen):
-            self.problems.append(Problem("a measure is named twice", self.where(base)))
+            self.problems.append(Problem("a measure is named twice", self._place(base)))
         return tuple(chosen)
 
     def _datasets(self, profile: Profile) -> tuple[ChosenDataset, ...]:
@@ -166,7 +173,7 @@ class Resolver:
             place = ("profiles", self.name, "datasets", i)
             params = self._options("dataset", entry.name, entry.params, place, "params")
             if params is not None:
-                chosen.append(ChosenDataset(entry.name, params, entry.root, self.where(place)))
+                chosen.append(ChosenDataset(entry.name, params, entry.root, self._place(place)))
         return tuple(chosen)
 
     def _options(
@@ -175,10 +182,12 @@ class Resolver:
         """Validated options of a registered thing as canonical JSON; None when there is a problem."""
         known = registry.entries(kind)
         if name not in known:
-            self.problems.append(unknown(kind, name, known, self.where(place)))
+            self.problems.append(unknown(kind, name, known, self._place(place)))
             return None
 
         def where(location: Sequence[str | int]) -> str:
+            if self._overridden(place):
+                return self._place(place)
             exact = self.where((*place, field, *location))
             return exact if exact != self.where(place) else self.where((*place, name, *location))
 

@@ -58,9 +58,12 @@ def read(path: Path) -> Document:
     return Document(path, _plain(nodes), nodes)
 
 
-def read_value(text: str) -> Any:
-    """A single value as YAML reads it: `1e-3`, `[1, 2]`, `{a: b}`, `null`, text."""
-    return _plain(YAML(typ="rt").load(text))
+def read_value(text: str, where: str) -> Any:
+    """A single value as YAML reads it: `1e-3`, `[1, 2]`, `{a: b}`, `null`, text. `where` names it in an error."""
+    try:
+        return _plain(YAML(typ="rt").load(text))
+    except MarkedYAMLError as error:
+        raise fail(f"not a YAML value: {' '.join((error.problem or 'syntax error').split())}", where) from error
 
 
 def _plain(node: Any) -> Any:

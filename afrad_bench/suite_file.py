@@ -79,9 +79,9 @@ class Profile(_Part):
     datasets: tuple[Annotated[DatasetEntry, BeforeValidator(_dataset)], ...] = Field(min_length=1)
     image_size: int = Field(256, ge=16, le=4096)
     threads: int | None = Field(None, ge=1, description="CPU threads, unless --threads says otherwise.")
-    seeds: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = Field(None, min_length=1)
     setting: Setting | None = None
-    measures: Measures | None = None
+    measures: Measures | None = Field(None, min_length=1)
     params: dict[str, Params] = Field({}, description="Method -> parameters that this profile changes.")
 
 

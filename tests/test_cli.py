@@ -316,6 +316,12 @@ def test_mistakes_exit_with_2_and_a_line(place: Place) -> None:
         "check", "ablation_decoder", expect=2
     )
     good = place.write(SUITE)
+    for option in ("--store", "--cache"):
+        assert f"{option}: {path} is no folder" in place.call("plan", good, option, path, expect=2)
+    blocked = place.write("", "reports")
+    assert str(blocked.name) in place.run(good, "--set", "seeds=[0]", expect=2)
+    assert len(place.table("cells")) == 2  # what was measured is kept
+    blocked.unlink()
     assert "no device 'cuda:7'" in place.run(good, "--device", "cuda:7", expect=2)
     for arguments in (("run",), ("list", "unicorns"), ("frobnicate",)):
         assert place.call(*arguments, expect=2)

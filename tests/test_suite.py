@@ -106,6 +106,12 @@ def test_overrides_are_validated_and_named(tmp_path: Path) -> None:
         "afard.training.epochs=1": "unknown field 'afard.training.epochs'",
         "image_size=tiny": "--set image_size: .*valid integer",
         "image_size": "expected field=value",
+        "seeds=[": r"--set seeds=\[: not a YAML value",
+        "afrad.training.epochs={a": "not a YAML value",
+        "seeds=[]": "--set seeds: .*at least 1 item",
+        "measures=[]": "--set measures: .*at least 1 item",
+        "measures=[acuracy]": "--set measures: unknown measure 'acuracy' .did you mean 'accuracy'",
+        "datasets=[{name: demo, params: {lmit_train: 3}}]": "--set datasets: demo: unknown field 'lmit_train'",
     }.items():
         with pytest.raises(UserError, match=message):
             loaded.select("small", [text])
