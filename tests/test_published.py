@@ -5,11 +5,14 @@ from __future__ import annotations
 import doctest
 from collections import Counter
 from math import isclose
+from types import ModuleType
+from zlib import crc32
 
 import pytest
 
 from afrad_bench import published
 from afrad_bench.errors import UserError
+from afrad_bench.published import elsewhere, statements
 from afrad_bench.types import MEAN
 
 MVTEC = (
@@ -104,6 +107,71 @@ METHODS = {
     },
     "table7": {"no_frm": (168.2, 189.7), "frm": (182.0, 193.5)},
 }
+
+# CRC-32 over "data category metric value" of every figure of a row, taken from the printed page, not from the files.
+# The sums above find a wrong figure; these find two that change places.
+CHECKSUMS = {
+    "table1": {
+        "rd4ad": "3ef29ba6",
+        "simplenet": "310cbf67",
+        "destseg": "01965618",
+        "draem": "99b9a82a",
+        "uniad": "e3b013f0",
+        "diad": "85dfc125",
+        "afrad": "3e67dafd",
+    },
+    "table2": {
+        "draem": "26737fe4",
+        "simplenet": "f842bbdb",
+        "destseg": "9af3fa89",
+        "uniad": "9c724bc7",
+        "diad": "3a38c51f",
+        "afrad": "8156a211",
+    },
+    "table3": {
+        "us": "94112571",
+        "fcdd": "b0a74cfd",
+        "fcdd_oe": "66856851",
+        "panda": "e0ca5e7d",
+        "mkd": "6c5071b9",
+        "uniad": "94d49059",
+        "afrad": "1b580b7d",
+    },
+    "table4": {
+        "destseg": "dc1b1ffa",
+        "simplenet": "c8083d2b",
+        "draem": "357199de",
+        "afrad": "af9870cf",
+        "rd4ad": "fc521977",
+        "hvq_trans": "452c1425",
+        "uniad": "b18d0e13",
+        "efficientad": "24213a77",
+        "patchcore": "0992f6f8",
+        "reconpatch": "bf3dc025",
+        "uniformaly": "cf434ac7",
+        "diad": "a1df1655",
+        "ddad": "f695ba27",
+        "anoddpm": "0e0976ec",
+    },
+    "table5": {
+        "no_fld": "66331d54",
+        "no_cd": "91e38509",
+        "no_sad": "479d15bb",
+        "no_ngib": "e44e9ae0",
+        "full": "3b4fb8a2",
+    },
+    "table6": {
+        "fld12_cd12_sad34": "894b4723",
+        "fld12_cd23_sad34": "894b4723",
+        "fld12_cd23_sad1234": "1e80ce17",
+        "fld1234_cd12_sad1234": "dc08b96c",
+        "fld12_cd12_sad1234": "1c0670d8",
+    },
+    "table7": {
+        "no_frm": "0c4a5e76",
+        "frm": "ccbc2e75",
+    },
+}
 LATENCY = {
     "destseg": 9.4,
     "simplenet": 13.0,
@@ -167,6 +235,22 @@ def test_each_printed_line_adds_up(table: str, category: str) -> None:
 def test_each_printed_method_adds_up(table: str, row: str) -> None:
     for metric, expected in zip(ACCURACY, METHODS[table][row], strict=False):
         assert isclose(total(table, row=row, metric=metric), expected, abs_tol=0.01), metric
+
+
+@pytest.mark.parametrize(("table", "row"), [(t, r) for t, sums in CHECKSUMS.items() for r in sums])
+def test_each_row_is_the_printed_one(table: str, row: str) -> None:
+    told = sorted(
+        f"{figure.dataset or ''} {figure.category or ''} {figure.metric} {figure.value:.1f}"
+        for figure in published.figures(table)
+        if figure.row == row
+    )
+    assert f"{crc32(chr(10).join(told).encode()):08x}" == CHECKSUMS[table][row]
+
+
+def test_every_row_has_a_checksum() -> None:
+    assert {table: tuple(rows) for table, rows in CHECKSUMS.items()} == {
+        t: published.rows(t) for t in published.tables()
+    }
 
 
 def test_rows_keep_the_printed_order() -> None:
@@ -245,5 +329,146 @@ def test_the_terms_are_those_of_section_4_2() -> None:
     assert dict(terms.epochs) == {"mvtec_ad": 1000, "visa": 1000, "cifar10": 200}
 
 
-def test_examples_in_the_docstrings_run() -> None:
-    assert doctest.testmod(published).failed == 0
+@pytest.mark.parametrize("module", [published, elsewhere, statements], ids=lambda module: module.__name__)
+def test_examples_in_the_docstrings_run(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert (found.attempted > 0, found.failed) == (True, 0)
+
+
+# ---------------------------------------------------------------------------------------------------------- statements
+
+
+def test_claims_speak_of_what_the_tables_have() -> None:
+    """A claim about a row or a figure that does not exist would never be checked."""
+    for claim in published.claims():
+        assert claim.table in published.tables()
+        rows = published.rows(claim.table)
+        if claim.test not in ("categories", "sum"):
+            assert claim.row in rows, claim
+        if claim.test == "better":
+            assert claim.against, claim
+            assert set(claim.against) <= set(rows), claim
+        assert (claim.value != "") is (claim.test in ("value", "categories", "sum")), claim
+        known = {f.category for f in published.figures(claim.table)} | {"every", None}
+        assert claim.category in known | set(published.GROUPS.get(claim.table, ())), claim
+
+
+def test_the_text_is_read_to_its_end() -> None:
+    """Every section of the paper that states a result is among the claims."""
+    found = tuple(dict.fromkeys(claim.section for claim in published.claims()))
+    results = ("abstract", "1", "3.4", "3.5", "4.1", "4.3.1", "4.3.2", "4.3.3", "4.4", "4.5.1", "4.5.2", "4.5.3", "5")
+    assert found == results
+
+
+def test_groups_hold_every_category_once() -> None:
+    for table, dataset in (("table1", "mvtec_ad"), ("table2", "visa")):
+        members = [category for group in published.GROUPS[table].values() for category in group]
+        assert tuple(members) == published.categories(dataset)
+
+
+def test_marks_are_on_figures_that_exist() -> None:
+    figures = {
+        (f.table, f.row, f.category, f.dataset, f.metric) for t in published.tables() for f in published.figures(t)
+    }
+    places = [(m.table, m.row, m.category, m.dataset, m.metric) for m in published.marks()]
+    assert len(places) == len(set(places)) == 213
+    assert set(places) <= figures
+    assert Counter((m.table, m.place) for m in published.marks()) == {
+        ("table1", "best"): 54,
+        ("table1", "second"): 77,
+        ("table2", "best"): 34,
+        ("table2", "second"): 46,
+        ("table3", "second"): 2,
+    }
+
+
+def test_complete_rows_are_rows() -> None:
+    for table, row in published.COMPLETE.items():
+        assert row in published.rows(table)
+
+
+# ----------------------------------------------------------------------------------------------------------- elsewhere
+
+
+# Sums over all methods of a source's table: I-AUROC, P-AUROC, P-AUPRO. Added up from the source's page.
+ELSEWHERE = {
+    ("ADer", 100, "mvtec_ad"): (1414.3, 1406.3, 1207.4),
+    ("ADer", 300, "mvtec_ad"): (1396.1, 1375.5, 1166.4),
+    ("ADer", 100, "visa"): (1247.3, 1309.1, 1036.9),
+    ("ADer", 300, "visa"): (1272.1, 1322.0, 1049.3),
+    ("ADer", 100, "real_iad"): (1043.5, 1220.1, 962.8),
+    ("MambaAD", None, "mvtec_ad"): (472.8, 479.7, 423.8),
+    ("MambaAD", None, "visa"): (444.1, 485.3, 401.3),
+    ("MambaAD", None, "real_iad"): (380.5, 452.9, 314.0),
+}
+
+
+def test_independent_figures_are_whole_and_single() -> None:
+    found = published.independent()
+    places = Counter((f.source, f.epochs, f.method, f.dataset, f.category, f.metric) for f in found)
+    assert max(places.values()) == 1
+    lines = Counter((f.source, f.epochs, f.dataset) for f in found)
+    assert lines == {
+        ("ADer", 100, "mvtec_ad"): 16 * 3,
+        ("ADer", 300, "mvtec_ad"): 16 * 3,
+        ("ADer", 100, "visa"): 15 * 3,
+        ("ADer", 300, "visa"): 15 * 3,
+        ("ADer", 100, "real_iad"): 14 * 3,
+        ("MambaAD", None, "mvtec_ad"): 5 * 3,
+        ("MambaAD", None, "visa"): 5 * 3,
+        ("MambaAD", None, "real_iad"): 5 * 3,
+    }
+    for figure in found:
+        assert 0 < figure.value <= 100
+        assert (figure.unit, figure.category, figure.setting, figure.image_size) == ("%", MEAN, "unified", 256)
+        assert figure.metric in ACCURACY
+        assert figure.confidence in ("T", "A", "r", "M")
+        assert "arXiv:" in figure.citation
+
+
+@pytest.mark.parametrize("place", ELSEWHERE, ids=str)
+def test_each_table_of_another_source_adds_up(place: tuple[str, int | None, str]) -> None:
+    for metric, expected in zip(ACCURACY, ELSEWHERE[place], strict=True):
+        found = (
+            f.value for f in published.independent() if (f.source, f.epochs, f.dataset, f.metric) == (*place, metric)
+        )
+        assert isclose(sum(found), expected, abs_tol=0.01), metric
+
+
+@pytest.mark.parametrize(
+    ("told", "method", "dataset", "expected"),
+    [
+        ("ADer, 100 epochs", "draem", "mvtec_ad", (54.5, 47.6, 14.3)),
+        ("ADer, 100 epochs", "simplenet", "mvtec_ad", (95.4, 96.8, 86.9)),
+        ("ADer, 300 epochs", "simplenet", "mvtec_ad", (79.2, 82.4, 62.0)),
+        ("ADer, 100 epochs", "patchcore", "mvtec_ad", (98.8, 98.3, 94.2)),
+        ("ADer, 100 epochs", "rd4ad", "mvtec_ad", (93.6, 95.8, 91.2)),
+        ("ADer, 300 epochs", "rd4ad", "mvtec_ad", (90.5, 95.9, 91.2)),
+        ("ADer, 100 epochs", "uniad", "visa", (89.0, 98.3, 86.5)),
+        ("ADer, 100 epochs", "destseg", "mvtec_ad", (96.4, 92.0, 83.4)),
+        ("ADer, 300 epochs", "destseg", "visa", (89.0, 84.8, 57.5)),
+        ("ADer, 100 epochs", "diad", "mvtec_ad", (88.9, 89.3, 63.9)),
+        ("ADer, 300 epochs", "diad", "mvtec_ad", (92.0, 89.3, 64.4)),
+        ("ADer, 100 epochs", "vitad", "real_iad", (82.7, 97.2, 84.8)),
+        ("ADer, 300 epochs", "mambaad", "mvtec_ad", (98.5, 97.6, 93.6)),
+        ("MambaAD", "uniad", "visa", (88.8, 98.3, 85.5)),
+        ("MambaAD", "diad", "mvtec_ad", (97.2, 96.8, 90.7)),
+    ],
+)
+def test_independent_values(told: str, method: str, dataset: str, expected: tuple[float, ...]) -> None:
+    found = {
+        f.metric: f.value for f in published.independent() if (f.told, f.method, f.dataset) == (told, method, dataset)
+    }
+    assert tuple(found[metric] for metric in ACCURACY) == expected
+
+
+def test_two_sources_differ_by_27_points() -> None:
+    (paper,) = (
+        f.value for f in published.figures("table1") if (f.row, f.category, f.metric) == ("diad", MEAN, "pixel_aupro")
+    )
+    lowest = min(
+        f.value
+        for f in published.independent()
+        if (f.method, f.dataset, f.metric) == ("diad", "mvtec_ad", "pixel_aupro")
+    )
+    assert isclose(paper - lowest, 26.8, abs_tol=1e-9)

@@ -7,21 +7,57 @@ One tidy CSV per table, with the columns `table, row, category, dataset, metric,
 - `category` and `dataset` are spelled as the data sets spell them; the paper's mean is the category "mean". Latency
   (Table 4) belongs to neither, so both are empty.
 - `value` is what is printed, in the printed unit (percent, not a fraction); it is never corrected. Tables 5 and 6 do
-  not name their data; their complete row repeats Table 1's mean, so they stand under MVTec-AD."""
+  not name their data; their complete row repeats Table 1's mean, so they stand under MVTec-AD.
+
+Beside them stand what else the paper states, as far as a table can check it (`claims()`, `marks()`, `GROUPS`), and
+what others print for the same methods (`independent()`)."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from types import MappingProxyType
 
 from afrad_bench.errors import UserError, unknown
+from afrad_bench.published._read import lines
+from afrad_bench.published.elsewhere import Independent, independent
+from afrad_bench.published.statements import COMPLETE, GROUPS, Claim, Mark, claims, marks
 from afrad_bench.types import MEAN
 
+__all__ = [
+    "CAPTIONS",
+    "COLUMNS",
+    "COMPLETE",
+    "GROUPS",
+    "METRICS",
+    "PROTOCOL",
+    "Claim",
+    "Figure",
+    "Independent",
+    "Mark",
+    "Protocol",
+    "categories",
+    "claims",
+    "figures",
+    "independent",
+    "marks",
+    "printed",
+    "rows",
+    "tables",
+]
+
 COLUMNS = ("table", "row", "category", "dataset", "metric", "value", "unit")
+
+METRICS: Mapping[str, str] = MappingProxyType(
+    {
+        "image_auroc": "I-AUROC",
+        "pixel_auroc": "P-AUROC",
+        "pixel_aupro": "P-AUPRO",
+        "latency_median": "ms/image",
+    }
+)
+"""What the paper calls each metric."""
 
 CAPTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -48,6 +84,7 @@ _PRINTED: Mapping[str, str] = MappingProxyType(
         "fcdd_oe": "FCDD+OE",
         "hvq_trans": "HVQ-Trans",
         "mkd": "MKD",
+        "padim": "PaDiM",
         "panda": "PANDA",
         "patchcore": "PatchCore",
         "rd4ad": "RD4AD",
@@ -120,7 +157,6 @@ def figures(table: str) -> tuple[Figure, ...]:
     """
     if table not in CAPTIONS:
         raise UserError(unknown("table of the paper", table, CAPTIONS))
-    text = (files(__name__) / f"{table}.csv").read_text(encoding="utf-8")
     return tuple(
         Figure(
             line["table"],
@@ -131,7 +167,7 @@ def figures(table: str) -> tuple[Figure, ...]:
             float(line["value"]),
             line["unit"],
         )
-        for line in csv.DictReader(text.splitlines())
+        for line in lines(table)
     )
 
 
