@@ -65,13 +65,14 @@ def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str
             inner
             for outer in current
             if step in outer.model_fields
-            for inner in _models_in(outer.model_fields[step].annotation)
+            for inner in models_in(outer.model_fields[step].annotation)
         ] or current
     return sorted({name for one in current for name in one.model_fields})
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a field's annotation names, inside unions and containers too."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _models_in(argument)
+        yield from models_in(argument)

@@ -111,6 +111,7 @@ def make(selection: Selection, workspace: Workspace, files: FileIndex) -> Plan:
         for row in selection.rows
         for cell in _cells(selection, row, chosen, dataset)
     ]
+    _check_apart(expanded)
     history = Store(workspace.store).read("cells")
     planned = []
     for cell, row, chosen, dataset in expanded:
@@ -118,6 +119,16 @@ def make(selection: Selection, workspace: Workspace, files: FileIndex) -> Plan:
         bare = PlannedCell(cell, row, chosen, dataset, selection.measures, weights[row.params], terms, {}, None)
         planned.append(with_states(bare, environment, history))
     return Plan(selection, environment, tuple(datasets), tuple(planned))
+
+
+def _check_apart(expanded: Sequence[tuple[Cell, SuiteRow, ChosenDataset, Dataset]]) -> None:
+    """Two data sets of one name and with equal options would be one cell, whatever their folders hold."""
+    seen: set[tuple[str, str]] = set()
+    for cell, row, chosen, _ in expanded:
+        if (cell.id, row.label) in seen:
+            told = f"the data set {cell.dataset} is named twice with equal options"
+            raise UserError(Problem(told, chosen.where, "leave one out, or give their folders different names"))
+        seen.add((cell.id, row.label))
 
 
 def weights_of(method: str, params: str, cache: Path | None) -> Weights | None:

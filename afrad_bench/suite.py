@@ -87,6 +87,9 @@ def _cross_checks(suite: Suite) -> Iterator[Problem]:
     if file.reproduces is not None and file.reproduces not in published.tables():
         yield unknown("published table", file.reproduces, published.tables(), where(("reproduces",)))
         return
+    if file.published_methods and file.reproduces is None:
+        place = where(("published_methods",))
+        yield Problem("published_methods needs the table whose methods are meant", place, "add reproduces: table1")
     rows = {figure.row for figure in published.figures(file.reproduces)} if file.reproduces else set()
     for i, entry in enumerate(file.methods):
         if entry.published is not None and entry.published not in rows:
@@ -95,8 +98,10 @@ def _cross_checks(suite: Suite) -> Iterator[Problem]:
             if variant.published is not None and variant.published not in rows:
                 place = where(("methods", i, "variants", k, "published"))
                 yield unknown("published row", variant.published, rows, place)
-        if entry.variants and entry.grid:
-            yield Problem("give variants or a grid, not both", where(("methods", i, "grid")))
+        ways = {"variants": entry.variants, "grid": entry.grid or entry.include, "sweep": entry.sweep}
+        given = [way for way, content in ways.items() if content]
+        if len(given) > 1:
+            yield Problem(f"give {' or '.join(given)}, not both", where(("methods", i, given[-1])))
 
 
 def json_schema() -> dict[str, Any]:

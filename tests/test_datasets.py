@@ -665,7 +665,7 @@ def test_published_counts_add_up(module: ModuleType, categories: int, totals: tu
 
 def test_every_data_set_keeps_the_contract() -> None:
     """Registered under its file name, described in one line, with options whose defaults are valid and explained."""
-    names = {"mvtec_ad", "visa", "cifar10", "folder", "elpv", "demo"}
+    names = {"mvtec_ad", "visa", "cifar10", "folder", "elpv", "demo", "digits"}
     assert names <= set(entries("dataset"))
     for name in names:
         entry = find("dataset", name)

@@ -7,21 +7,18 @@ All images are of one pseudo-category, which bears the name of its normal classe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import AfterValidator, BeforeValidator, Field
 
 from afrad_bench.datasets import _faults as kinds
 from afrad_bench.datasets._assemble import About, Placed, assemble, count_note, finish, limited
-from afrad_bench.datasets._cifar_batches import BATCHES, CLASSES, PlanarPicture, read_batches
+from afrad_bench.datasets._cifar_batches import BATCHES, CLASSES, read_batches
+from afrad_bench.datasets._classes import Classes, arranged
 from afrad_bench.datasets._faults import Fault, existing
 from afrad_bench.datasets._layout import Finds, Found, Split, finds, labelled, subfolders
-from afrad_bench.datasets._options import Limits
 from afrad_bench.errors import fail, nearest
 from afrad_bench.pictures import FileIndex
-from afrad_bench.types import Dataset, Sample
+from afrad_bench.types import Dataset
 
 VERSION = "1"
 ENVIRONMENT = "AFRAD_BENCH_CIFAR10"
@@ -33,42 +30,8 @@ ABOUT = About("cifar10", VERSION, "none stated", "https://www.cs.toronto.edu/~kr
 SPLITS: tuple[Split, ...] = ("train", "test")
 
 
-def _digits(value: object) -> object:
-    """Class numbers as a list become a string of digits."""
-    if isinstance(value, list | tuple) and all(isinstance(one, int) and 0 <= one <= 9 for one in value):
-        return "".join(map(str, value))
-    return value
-
-
-def _ascending(value: str) -> str:
-    if list(value) != sorted(set(value)):
-        raise ValueError("each class once, in ascending order")
-    return value
-
-
-class Config(Limits):
+class Config(Classes):
     """Options of CIFAR-10."""
-
-    normal_classes: Annotated[str, BeforeValidator(_digits), AfterValidator(_ascending)] = Field(
-        "01234",
-        pattern="^[0-9]{1,9}$",
-        description='Digits of the normal classes, in quotes. Unified protocol: "01234", "56789", "02468", "13579".',
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """An image of a batch with its place in the data set."""
-
-    id: str
-    category: str
-    split: Split
-    defect: str
-    picture: PlanarPicture
-
-    @property
-    def gt_label(self) -> bool:
-        return self.defect != "good"
 
 
 def load(config: Config, root: Path | None, files: FileIndex) -> Dataset:
@@ -93,21 +56,10 @@ def _notes(config: Config, found: Sequence[Placed]) -> tuple[str, ...]:
 
 def _from_batches(config: Config, folder: Path) -> Dataset:
     pictures, notes = read_batches(folder)
-    stored = []
-    for split, label, picture in pictures:
-        normal = str(label) in config.normal_classes
-        if normal or split == "test":
-            name = f"{config.normal_classes}/{split}/{CLASSES[label]}/{picture.name}"
-            defect = "good" if normal else CLASSES[label]
-            stored.append(_Stored(name, config.normal_classes, split, defect, picture))
-    stored.sort(key=lambda one: (one.gt_label, one.defect))
+    stored = arranged(pictures, CLASSES, config.normal_classes)
     chosen, cuts = limited(stored, config)
-    train, test = (tuple(_sample(one) for one in chosen if one.split == split) for split in SPLITS)
+    train, test = (tuple(one.sample() for one in chosen if one.split == split) for split in SPLITS)
     return finish(ABOUT, train, test, (*_notes(config, stored), *notes, *cuts))
-
-
-def _sample(one: _Stored) -> Sample:
-    return Sample(one.id, one.category, one.picture, one.gt_label, one.defect)
 
 
 def _folders(root: Path, normal_classes: str) -> Finds:
