@@ -19,7 +19,7 @@ from afrad_bench.images import ImageArray, test_images, train_images
 from afrad_bench.models.afrad import Config, build
 from afrad_bench.models.afrad.method import Afrad
 from afrad_bench.models.afrad.network import Reconstruction
-from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map
+from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map, stage_weights
 from afrad_bench.models.afrad.training import jittered, rate_factor, reconstruction_loss
 from afrad_bench.testing import MethodContract
 from afrad_bench.types import Bench, Dataset, Seeds
@@ -103,7 +103,11 @@ def reference(f: np.ndarray, p: dict[str, np.ndarray], c: Config) -> np.ndarray:
     stages, source = [], f
     for i, stride in enumerate(c.mfpn.strides):
         conv = f"mfpn.embeddings.{i}.conv"
-        h = convolution(source, p[f"{conv}.weight"], p[f"{conv}.bias"], stride)
+        if c.mfpn.embedding == "separable":
+            spread = convolution(source, p[f"{conv}.0.weight"], p[f"{conv}.0.bias"], stride, depthwise=True)
+            h = convolution(spread, p[f"{conv}.1.weight"], p[f"{conv}.1.bias"])
+        else:
+            h = convolution(source, p[f"{conv}.weight"], p[f"{conv}.bias"], stride)
         h = layer_norm(h, p, f"mfpn.embeddings.{i}.norm")  # eq. 1
         source = refinement(h, p, f"mfpn.refinements.{i}", 1)  # eq. 2
         stages.append(source)
@@ -134,8 +138,9 @@ def parameters(net: torch.nn.Module) -> dict[str, np.ndarray]:
     return {key.replace("fuse.linear", "fuse"): value for key, value in state.items()}
 
 
-def test_reconstruction_equals_the_equations() -> None:
-    c = config(fld={"activation": False})
+@pytest.mark.parametrize("embedding", ["separable", "full"])
+def test_reconstruction_equals_the_equations(embedding: str) -> None:
+    c = config(fld={"activation": False}, mfpn={**SMALL["mfpn"], "embedding": embedding})
     torch.manual_seed(0)
     net = Reconstruction(9, (8, 8), c).double().eval()
     f = torch.randn(2, 9, 8, 8, dtype=torch.float64)
@@ -162,6 +167,17 @@ def test_anomaly_score_equals_eq_14() -> None:
     assert np.allclose(image_score(errors, pixels, plain).numpy(), by_hand.mean(axis=(1, 2)))
     whole = config(score={"pool": 99}).score
     assert np.allclose(image_score(errors, pixels, whole).numpy(), pixels.numpy().mean(axis=(1, 2)))
+
+
+def test_stages_weigh_the_same_in_the_score_as_in_the_loss() -> None:
+    a, b = torch.randn(2, 2, 5, 3, 3)
+    weights = stage_weights((1, 4))
+    assert weights.mean().item() == pytest.approx(1.0)
+    by_hand = 2.5 * (a[:, 0] - b[:, 0]) ** 2 + 2.5 * ((a[:, 1:] - b[:, 1:]) ** 2).mean(dim=1)
+    errors = error_map(a, b, weights)
+    assert torch.allclose(errors, by_hand.sqrt())
+    assert torch.isclose(errors.square().mean(), 2.5 * reconstruction_loss(a, b, (1, 4), "per_scale"))
+    assert torch.allclose(error_map(a, b, stage_weights((5,))), error_map(a, b))
 
 
 def test_loss_is_the_sum_over_scales() -> None:
@@ -222,7 +238,9 @@ def test_stages_that_no_decoder_sees_are_not_made() -> None:
 def test_pyramid_topologies() -> None:
     f = torch.randn(1, 9, 16, 16)
     for topology in ("cascade", "parallel"):
-        net = Reconstruction(9, (16, 16), config(mfpn={**SMALL["mfpn"], "topology": topology})).eval()
+        net = Reconstruction(
+            9, (16, 16), config(mfpn={**SMALL["mfpn"], "topology": topology, "embedding": "full"})
+        ).eval()
         assert [tuple(s.shape[1:]) for s in net.mfpn(f)] == [(6, 16, 16), (5, 8, 8), (4, 4, 4), (3, 2, 2)]
         assert net(f).shape == f.shape
     inputs = {e.conv.in_channels for e in net.mfpn.embeddings}
@@ -232,7 +250,7 @@ def test_pyramid_topologies() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"mfpn": {"widths": [6, 5, 4, 3], "embedding": "separable"}},
+        {"mfpn": {"widths": [6, 5, 4, 3], "embedding": "full"}},
         {"mfpn": {"widths": [6, 5, 4, 3], "strides": [2, 2, 2, 2]}},
         {"frm": {"depth": 2, "token_mixing": True}},
         {"sad": {"stages": [3, 4]}},
@@ -267,7 +285,7 @@ def test_impossible_configurations_are_refused(changes: dict[str, Any], message:
 
 
 def test_image_size_must_fit_the_grid(bench: Bench) -> None:
-    with pytest.raises(UserError, match=r"multiple of 16, but got 72(.|\n)*64 and 80"):
+    with pytest.raises(UserError, match=r"multiple of 32, but got 72(.|\n)*64 and 96"):
         build(config(), replace(bench, image_size=72))
 
 
@@ -369,11 +387,13 @@ def test_a_diverging_fit_says_so(bench: Bench, dataset: Dataset) -> None:
         fitted(bench, dataset, training={"epochs": 30, "lr": 1e30, "clip": None})
 
 
-def test_paper_configuration_on_b4(cache_folder: Path) -> None:
-    """272 channels at 16 x 16 tokens, as UniAD, whose set-up the paper follows."""
+@pytest.mark.parametrize(("reductions", "channels"), [([4, 8, 16, 32], 696), ([2, 4, 8, 16], 272)])
+def test_backbone_stages_of_b4(cache_folder: Path, reductions: list[int], channels: int) -> None:
+    """16 x 16 tokens; 272 channels as UniAD, whose set-up the paper follows, or one stage further."""
     bench = Bench("cpu", 256, Seeds(0, 0), FeatureCache(cache_folder))
-    method = build(Config.model_validate({"backbone": {"weights": "random"}}), bench)
-    assert method.extractor.shapes == ((272, 16, 16),)
+    config = {"backbone": {"weights": "random"}, "features": {"reductions": reductions}}
+    method = build(Config.model_validate(config), bench)
+    assert method.extractor.shapes == ((channels, 16, 16),)
     prediction = method.predict(ImageArray(np.zeros((1, 3, 256, 256), dtype=np.float32)))
     assert prediction.anomaly_map.shape == (1, 256, 256)
 

