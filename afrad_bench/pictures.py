@@ -29,7 +29,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 @dataclass(frozen=True, slots=True)
 class FilePicture:
-    """An image file as RGB. Greyscale is repeated, alpha is dropped, 16 bits are scaled to 8 (divided by 257)."""
+    """An image file as RGB, see `rgb`."""
 
     path: Path
     sha256: str
@@ -42,13 +42,7 @@ class FilePicture:
         return self.sha256
 
     def read(self) -> ByteArray:
-        import numpy as np
-
-        image = _open(self.path)
-        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-            grey = np.asarray(image, dtype=np.float64) / 257.0
-            return np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-        return np.asarray(image.convert("RGB"))
+        return rgb(_open(self.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +61,16 @@ class FileMask:
 
     def read(self) -> BoolArray:
         return _marked(_open(self.path))
+
+
+def rgb(image: Image) -> ByteArray:
+    """(H, W, 3) uint8. Greyscale is repeated, alpha is dropped, 16 bits are scaled to 8 (divided by 257)."""
+    import numpy as np
+
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey = np.asarray(image, dtype=np.float64) / 257.0
+        return np.repeat(np.clip(np.rint(grey), 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
 
 
 def _marked(image: Image) -> BoolArray:

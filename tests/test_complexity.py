@@ -19,6 +19,7 @@ from afrad_bench.measures import complexity
 from afrad_bench.measures._counting import Untraceable, execute, trace, without_effect
 from afrad_bench.measures._macs import einsum, is_cheap
 from afrad_bench.measures._parameters import held, used
+from afrad_bench.models import afrad
 from afrad_bench.types import Cell, Dataset, Measurement, Prediction, Subject, TrainingRecord
 
 SIDE = 16
@@ -71,7 +72,8 @@ def subject(method, side=SIDE):
 
 def rows(method, side=SIDE) -> dict[str, Measurement]:
     found = list(complexity.measure(subject(method, side), complexity.Config()))
-    assert sorted(row.metric for row in found) == sorted(complexity.METRICS)
+    wanted = [name for name, metric in complexity.METRICS.items() if not metric.by_part]  # those come with parts only
+    assert sorted(row.metric for row in found) == sorted(wanted)
     assert all(row.unit == complexity.METRICS[row.metric].unit for row in found)
     assert all(row.note for row in found if row.value is None)
     return {row.metric: row for row in found}
@@ -469,3 +471,94 @@ def test_the_measures_import_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# ------------------------------------------------------------------------------------------------------------ by part
+
+
+class WithParts(WithNetwork):
+    def __init__(self, network, **named):
+        super().__init__(network)
+        self._named = named
+
+    def parts(self):
+        return self._named
+
+
+def by_part(method, metric: str, side=SIDE) -> dict[str, float | None]:
+    found = complexity.measure(subject(method, side), complexity.Config())
+    return {row.category: row.value for row in found if row.metric == metric}
+
+
+def test_parts_by_hand_and_the_rest():
+    first, second = nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(4, 5, 3, padding=1), nn.Conv2d(5, 6, 1))
+    loose = nn.Conv2d(6, 2, 1)
+    method = WithParts(Network(lambda x, *p: p[2](p[1](p[0](x))), first, second, loose), first=first, second=second)
+    area = SIDE * SIDE
+    assert by_part(method, "gmacs_part") == {
+        "first": area * 3 * 4 / 1e9,
+        "second": area * (4 * 5 * 9 + 5 * 6) / 1e9,
+        "rest": pytest.approx(area * 6 * 2 / 1e9),
+    }
+    assert by_part(method, "params_part") == {"first": 16 / 1e6, "second": (4 * 5 * 9 + 5 + 36) / 1e6, "rest": 14 / 1e6}
+
+
+def test_parameters_that_parts_share_are_named_and_counted_once():
+    first, second = nn.Linear(8, 8), nn.Linear(8, 8)
+    second.weight = first.weight
+    method = WithParts(Network(lambda x, a, b: b(a(x[..., :8])), first, second), first=first, second=second)
+    told = by_part(method, "params_part")
+    assert told == {"first": 8 / 1e6, "second": 8 / 1e6, "rest": 0.0, "shared by parts": 64 / 1e6}
+
+
+def test_parts_that_overlap_or_are_elsewhere_are_refused():
+    whole = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1))
+    network = Network(lambda x, m: m(x), whole)
+    with pytest.raises(ValueError, match="inner inside whole"):
+        by_part(WithParts(network, whole=whole, inner=whole[0]), "gmacs_part")
+    with pytest.raises(ValueError, match=r"not in network\(\): stranger"):
+        by_part(WithParts(network, stranger=nn.Conv2d(3, 4, 1)), "gmacs_part")
+
+
+def test_a_method_that_names_no_parts_has_none():
+    assert by_part(WithNetwork(Network(lambda x, m: m(x), nn.Conv2d(3, 4, 1))), "params_part") == {}
+
+
+def test_parts_of_an_untraceable_network_have_a_reason():
+    conv = nn.Conv2d(3, 4, 1)
+
+    class Stubborn(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = conv
+            self.eval()
+
+        def forward(self, x):
+            if torch.jit.is_tracing():
+                raise RuntimeError("not in a trace")
+            out = self.conv(x)
+            return out[:, 0], out.flatten(1).amax(1)
+
+    found = list(complexity.measure(subject(WithParts(Stubborn(), conv=conv)), complexity.Config()))
+    told = {row.category: row for row in found if row.metric == "gmacs_part"}
+    assert [(name, row.value) for name, row in told.items()] == [("conv", None), ("rest", None)]
+    assert all("cannot trace" in row.note for row in told.values())
+    assert by_part(WithParts(Stubborn(), conv=conv), "params_part") == {"conv": 16 / 1e6, "rest": 0.0}
+
+
+@pytest.mark.parametrize("changes", [{}, {"ngib": False, "decoders": ["stage_adaptive", "compensation"]}])
+def test_parts_of_afrad_add_up_to_its_totals(bench, changes):
+    config = {"backbone": {"name": "resnet18", "weights": "random"}, "width": 9, **changes}
+    method = afrad.build(afrad.Config.model_validate(config), bench)
+    found = list(complexity.measure(subject(method, 64), complexity.Config()))
+    total = {row.metric: row.value for row in found if row.category is None}
+    macs = {row.category: row.value for row in found if row.metric == "gmacs_part"}
+    parameters = {row.category: row.value for row in found if row.metric == "params_part"}
+    last = ["CD", "NGIB"] if not changes else ["CD", "fusion"]
+    assert list(macs) == ["backbone", "M-FPN", "SAD", *([] if changes else ["FLD"]), *last, "rest"]
+    assert sum(macs.values()) == pytest.approx(total["gmacs"], rel=1e-9)
+    assert sum(parameters.values()) == pytest.approx(total["params_inference"], rel=1e-9)
+    assert parameters["rest"] == 0
+    assert macs["rest"] < 0.01 * total["gmacs"]
+    decoder = method.scorer.reconstruction.decoders["stage_adaptive"]
+    assert parameters["SAD"] == sum(p.numel() for p in decoder.parameters()) / 1e6

@@ -58,6 +58,8 @@ class Trace:
     """What fvcore saw."""
 
     work: Tally
+    by_module: Mapping[str, int]
+    """Name of a module -> multiply-accumulates of it and of what is inside it."""
     uncalled: frozenset[str]
     """Modules of which nothing reaches the outputs, or which are used without being called."""
 
@@ -102,10 +104,11 @@ def trace(network: torch.nn.Module, image: torch.Tensor) -> Trace:
         with torch.no_grad(), _hooks_restored(network):
             try:
                 counted = analysis.by_operator()
+                by_module = {name: int(macs) for name, macs in analysis.by_module().items()}
             except Exception as error:  # the network runs; what tracing cannot follow is in the row
                 raise Untraceable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
     work = _tally({name: int(macs) for name, macs in counted.items()}, analysis.unsupported_ops())
-    return Trace(work, frozenset(analysis.uncalled_modules()))
+    return Trace(work, by_module, frozenset(analysis.uncalled_modules()))
 
 
 def without_effect(trace: Trace, execution: Execution) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Complexity: multiply-accumulates of one image, and parameters in total, trained, and used to score.
+"""Complexity: multiply-accumulates of one image, and parameters in total, trained, and used to score; also by part.
 
 GMACs are counted by fvcore, whose "flops" are multiply-accumulates, with formulas for the products that it lacks;
 torch's `FlopCounterMode` counts the same pass again as a check. Operators without a formula are named in the notes."""
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from afrad_bench.types import HasModules, HasNetwork, Measurement, Method, Metric, Subject, seed_for
+from afrad_bench.types import HasModules, HasNetwork, HasParts, Measurement, Method, Metric, Subject, seed_for
 
 if TYPE_CHECKING:
     import torch
 
     from afrad_bench.measures._counting import Execution, Trace
+    from afrad_bench.measures._parts import Parts
 
-VERSION = "1"
+VERSION = "2"
 TERMS: tuple[str, ...] = ()
 METRICS: Mapping[str, Metric] = {
     "gmacs": Metric(
@@ -63,6 +64,24 @@ METRICS: Mapping[str, Metric] = {
     "stored_size": Metric(
         "Stored values (MiB)", "MiB", False, "memory of the stored values", decimals=2, headline=False
     ),
+    "gmacs_part": Metric(
+        "GFLOPs (MACs) by part",
+        "GMAC/image",
+        False,
+        "10⁹ multiply-accumulates of one image in each part of the method; their sum is GFLOPs (MACs)",
+        decimals=4,
+        headline=False,
+        by_part=True,
+    ),
+    "params_part": Metric(
+        "Parameters by part",
+        "M",
+        False,
+        "10⁶ parameters of each part that scoring an image reads; their sum is the parameters for inference",
+        decimals=3,
+        headline=False,
+        by_part=True,
+    ),
 }
 NO_NETWORK = "not countable: the method offers no network()"
 
@@ -95,15 +114,26 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
     image = _image(subject)
     size = "x".join(map(str, image.shape))
     execution = execute(network, image)
+    parts = _parts(subject.method, network)
     idle: tuple[str, ...] = ()
     try:
         traced = trace(network, image)
     except Untraceable as error:
-        yield from _untraced(execution, size, str(error))
+        yield from _untraced(execution, size, str(error), parts)
     else:
         idle = without_effect(traced, execution)
         yield from _work(traced, execution, size, _disagreement(traced, execution, config.tolerance, idle))
+        for part, macs in parts.macs(traced).items():
+            yield _row("gmacs_part", macs / 1e9, f"fvcore, {size}", category=part)
     yield from _used(network, execution, idle)
+    for part, count in parts.parameters(execution.read).items():
+        yield _row("params_part", count / 1e6, category=part)
+
+
+def _parts(method: Method, network: torch.nn.Module) -> Parts:
+    from afrad_bench.measures._parts import Parts
+
+    return Parts(network, method.parts() if isinstance(method, HasParts) else {})
 
 
 def _held(method: Method, network: torch.nn.Module | None) -> Iterator[Measurement]:
@@ -134,10 +164,13 @@ def _work(traced: Trace, execution: Execution, size: str, differ: list[str]) -> 
     yield _row("gmacs_torch", executed.total / 1e9, f"torch, {size}", *_lower_bound(executed.unknown), *differ)
 
 
-def _untraced(execution: Execution, size: str, reason: str) -> Iterator[Measurement]:
+def _untraced(execution: Execution, size: str, reason: str, parts: Parts) -> Iterator[Measurement]:
     executed = execution.work
+    why = f"torch.jit cannot trace the network, see gmacs_torch: {reason}"
     for name in ("gmacs", "gflops"):
-        yield _row(name, None, f"torch.jit cannot trace the network, see gmacs_torch: {reason}")
+        yield _row(name, None, why)
+    for part in parts.names:
+        yield _row("gmacs_part", None, why, category=part)
     yield _row("gmacs_torch", executed.total / 1e9, f"torch, {size}", *_lower_bound(executed.unknown))
 
 
@@ -191,5 +224,5 @@ def _calls(operators: Mapping[str, int]) -> str:
     return ", ".join(f"{name.removeprefix('aten::')} x{n}" for name, n in sorted(operators.items()))
 
 
-def _row(metric: str, value: float | None, *notes: str) -> Measurement:
-    return Measurement(metric, value, METRICS[metric].unit, note="; ".join(notes))
+def _row(metric: str, value: float | None, *notes: str, category: str | None = None) -> Measurement:
+    return Measurement(metric, value, METRICS[metric].unit, category, "; ".join(notes))

@@ -1,0 +1,199 @@
+"""How long AFRAD takes to score one image, beside its backbone alone, and where the time goes.
+
+    python benchmarks/bench_afrad.py [--rounds 40] [--threads 1 2] [--image-size 256] [--onnx]
+
+EfficientNet-B4, batch 1, random weights (they change no time). "Backbone" may mean two things, and both are measured:
+
+    cut        the stages that AFRAD needs, up to reduction 16: timm's `features_only` net as AFRAD runs it
+    classifier timm's whole `efficientnet_b4`, with its last stages, pooling and linear layer
+
+AFRAD is its whole network, from an image in [0, 1] to pixel map and score, in the readings of the patch embedding that
+cost most and least. Everything takes turns (A B C A B C ...), so that a slow spell of the machine hits all alike. A
+ratio is the median of the ratios within a round; beside it stands the ratio of the fastest rounds, and on a quiet
+machine both agree. `--onnx` does the same with ONNX Runtime."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import timm
+import torch
+from platformdirs import user_cache_path
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from afrad_bench.environment import current
+from afrad_bench.features import FeatureCache
+from afrad_bench.models import afrad
+from afrad_bench.models.afrad.method import Afrad
+from afrad_bench.types import Bench, Seeds
+
+BACKBONE = "efficientnet_b4"
+CUT, CLASSIFIER = "backbone, cut", "backbone, classifier"
+READINGS: Mapping[str, dict[str, Any]] = {
+    "AFRAD, full embedding": {"mfpn": {"embedding": "full"}},
+    "AFRAD, separable embedding": {"mfpn": {"embedding": "separable"}},
+}
+WARMUP = 3
+
+Timed = Mapping[str, Callable[[], object]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--onnx", action="store_true")
+    asked = parser.parse_args()
+    out = Console(highlight=False, width=120)
+    methods = {name: made(changes, asked.image_size) for name, changes in READINGS.items()}
+    image = torch.rand((1, 3, asked.image_size, asked.image_size), generator=torch.Generator().manual_seed(0))
+    out.print(f"{current('cpu').device_name}, torch {torch.__version__}, timm {timm.__version__}")
+    out.print(f"{BACKBONE}, batch 1, {asked.image_size} x {asked.image_size}, {asked.rounds} rounds in turns")
+    default = afrad.Config().mfpn.embedding
+    out.print(f"the default is the {default} embedding")
+    for threads in asked.threads:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            show_ratios(out, f"torch, {threads} threads", in_turns(whole_networks(methods, image), asked.rounds))
+            for name, method in methods.items():
+                show_parts(out, f"{name}, {threads} threads", parts(method, image, asked.rounds))
+        if asked.onnx:
+            timed = {name: in_onnx(net, image, threads) for name, net in networks(methods).items()}
+            show_ratios(out, f"ONNX Runtime, {threads} threads", in_turns(timed, asked.rounds))
+
+
+def made(changes: Mapping[str, Any], side: int) -> Afrad:
+    """An AFRAD with random weights."""
+    features = FeatureCache(Path(user_cache_path("afrad-bench")))
+    config = afrad.Config.model_validate({"backbone": {"name": BACKBONE, "weights": "random"}, **changes})
+    return afrad.build(config, Bench("cpu", side, Seeds(0, 0), features))
+
+
+def networks(methods: Mapping[str, Afrad]) -> dict[str, nn.Module]:
+    """What is compared, as modules from an image to something."""
+    first = next(iter(methods.values()))
+    whole = timm.create_model(BACKBONE).eval().to(memory_format=torch.channels_last)
+    return {CUT: first.extractor.net, CLASSIFIER: whole, **{name: m.network() for name, m in methods.items()}}
+
+
+def whole_networks(methods: Mapping[str, Afrad], image: torch.Tensor) -> Timed:
+    """One pass of each; the backbones get the image in the layout of memory in which AFRAD hands it to them."""
+    ready = image.contiguous(memory_format=torch.channels_last)
+    inputs = {CUT: ready, CLASSIFIER: ready}
+
+    def call(name: str, net: nn.Module) -> Callable[[], object]:
+        return lambda: net(inputs.get(name, image))
+
+    return {name: call(name, net) for name, net in networks(methods).items()}
+
+
+def in_onnx(net: nn.Module, image: torch.Tensor, threads: int) -> Callable[[], object]:
+    """The same module in ONNX Runtime, with its optimisations."""
+    import onnxruntime
+
+    program = torch.onnx.export(net, (image,), dynamo=True, verbose=False)
+    assert program is not None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), options)
+    fed = {session.get_inputs()[0].name: image.numpy()}
+    return lambda: session.run(None, fed)
+
+
+def in_turns(timed: Timed, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each, `rounds` times, after some that do not count."""
+    spent: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(WARMUP + rounds):
+        for name, call in timed.items():
+            began = time.perf_counter()
+            call()
+            spent[name].append(1e3 * (time.perf_counter() - began))
+    return {name: values[WARMUP:] for name, values in spent.items()}
+
+
+def parts(method: Afrad, image: torch.Tensor, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds in each part of one pass; what no part claims is the rest."""
+    network = method.network()
+    extractor, scorer = method.extractor, method.scorer
+    named = {"backbone": extractor.net, "extractor": extractor, "standardising": scorer.standardise}
+    named |= {name: part for name, part in method.parts().items() if name != "backbone"}
+    spent: dict[str, list[float]] = {name: [] for name in named}
+    total = []
+    with watched(named, spent):
+        for _ in range(WARMUP + rounds):
+            began = time.perf_counter()
+            network(image)
+            total.append(1e3 * (time.perf_counter() - began))
+    resizing = [a - b for a, b in zip(spent.pop("extractor"), spent["backbone"], strict=True)]
+    counted = {"backbone": spent.pop("backbone"), "normalising, resizing, joining": resizing, **spent}
+    rest = [whole - sum(each) for whole, each in zip(total, zip(*counted.values(), strict=True), strict=True)]
+    every = {**counted, "error map, upsampling, image score": rest, "sum": total}
+    return {name: values[WARMUP:] for name, values in every.items()}
+
+
+@contextmanager
+def watched(named: Mapping[str, nn.Module], spent: Mapping[str, list[float]]) -> Iterator[None]:
+    """Hooks that note how long each module runs."""
+    began: dict[str, float] = {}
+
+    def start(name: str) -> Callable[..., None]:
+        return lambda *_: began.update({name: time.perf_counter()})
+
+    def stop(name: str) -> Callable[..., None]:
+        return lambda *_: spent[name].append(1e3 * (time.perf_counter() - began[name]))
+
+    hooks = [module.register_forward_pre_hook(start(name)) for name, module in named.items()]
+    hooks += [module.register_forward_hook(stop(name)) for name, module in named.items()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def show_ratios(out: Console, title: str, spent: Mapping[str, list[float]]) -> None:
+    """Two tables in one: by medians, and by the fastest rounds, which a busy machine disturbs least."""
+    table = Table(title=title, title_justify="left", box=None, header_style="bold")
+    table.add_column("")
+    for name in ("median ms", "middle half", "fastest", "/ cut", "middle half", "fastest", "/ classifier", "fastest"):
+        table.add_column(name, justify="right")
+    for name, values in spent.items():
+        entries = [f"{median(values):.1f}", middle(values, 1), f"{min(values):.1f}"]
+        for against in (CUT, CLASSIFIER):
+            ratios = [a / b for a, b in zip(values, spent[against], strict=True)]
+            entries += [f"{median(ratios):.2f}", middle(ratios, 2), f"{min(values) / min(spent[against]):.2f}"]
+        del entries[-2]
+        table.add_row(name, *entries)
+    out.print()
+    out.print(table)
+
+
+def show_parts(out: Console, title: str, spent: Mapping[str, list[float]]) -> None:
+    table = Table(title=title, title_justify="left", box=None, header_style="bold")
+    for name in ("part", "median ms", "middle half", "fastest", "share"):
+        table.add_column(name, justify="left" if name == "part" else "right")
+    whole = median(spent["sum"])
+    for name, values in spent.items():
+        table.add_row(
+            name, f"{median(values):.2f}", middle(values, 2), f"{min(values):.2f}", f"{median(values) / whole:.0%}"
+        )
+    out.print()
+    out.print(table)
+
+
+def middle(values: list[float], digits: int) -> str:
+    low, _, high = quantiles(values, n=4)
+    return f"{low:.{digits}f}–{high:.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()
