@@ -71,6 +71,9 @@ def run(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     force: Annotated[bool, typer.Option("--force", help="Measure again what is done already.")] = False,
+    keep_models: Annotated[
+        bool, typer.Option("--keep-models", help="Keep each fitted model as a file in STORE/models, for `export`.")
+    ] = False,
 ) -> None:
     """Measure what is not measured yet, and show the report."""
     from afrad_bench import console
@@ -99,6 +102,7 @@ def run(
                     force,
                     shown.watch,
                     {"startup": time.perf_counter() - STARTED - seconds, "data": seconds},
+                    keep_models,
                 ):
                     shown.finished(done)
                     failed = failed or done.status != "ok"
@@ -107,6 +111,8 @@ def run(
         plan, _ = _plan(selection, workspace, out)
     report = report_of(plan, Store(store), suite)
     _publish(report, reports / selection.suite / selection.profile, out)
+    if keep_models:
+        console.show_models(out, plan, store)
     if interrupted:
         out.print("[yellow]interrupted; what was measured is kept, the same command goes on from there[/]")
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -187,6 +193,50 @@ def report(
 
 
 @app.command()
+def failures(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    override: SetOption = None,
+    data: DataOption = None,
+    store: StoreOption = STORE,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Images of each kind and category.")] = 3,
+    fpr: Annotated[
+        float | None,
+        typer.Option("--fpr", min=0, max=1, help="Share of false alarms to allow; default: threshold of the best F1."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for a page with the pictures that the store has.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the images that each method gets most wrong, missed defects and false alarms. Measures nothing."""
+    from afrad_bench import console
+    from afrad_bench.reporting import failures_of
+    from afrad_bench.store import Store
+
+    workspace = _workspace(store, cache, LIMIT_GIB, device, threads, data)
+    selection = _selection(suite, profile, override)
+    screen = console.make(stderr=as_json)
+    planned, _ = _plan(selection, workspace, screen)
+    made, found = failures_of(planned, Store(store), suite, top, fpr, pictures=out is not None)
+    if not made.sections:
+        raise fail(
+            "the store has no image scores of this suite", str(store), f"`afrad-bench run {suite}` measures them"
+        )
+    if out is not None:
+        _publish(made, out, screen)
+    elif not as_json:
+        from afrad_bench.report import to_terminal
+
+        to_terminal(made, screen)
+    if as_json:
+        console.show_json(found)
+
+
+@app.command()
 def why(
     cell: Annotated[str, typer.Argument(metavar="CELL", help="Id of a cell, or the beginning of one.")],
     data: DataOption = None,
@@ -231,6 +281,43 @@ def show(
 
     sheet = catalogue.method_sheet(method)
     console.show_json(sheet) if as_json else console.show_method(console.make(), sheet)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file of `run --keep-models` or `AFRAD.save`.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: NAME.onnx, NAME.pt2 or NAME.pt.")],
+    form: Annotated[
+        Literal["onnx", "torchscript", "pt2"] | None,
+        typer.Option("--format", help="Default: by the suffix of OUT. pt2 is torch.export's."),
+    ] = None,
+) -> None:
+    """Write a model as one file for other runtimes, images in and anomaly maps and scores out, and check it there."""
+    from afrad_bench import console
+    from afrad_bench.export import export as write_export
+
+    console.show_export(console.make(), write_export(model, out, form))
+
+
+@app.command()
+def audit(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a page in Markdown.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for contradictions in the paper's own figures: means, figures printed twice, claims, marks. Measures
+    nothing."""
+    from afrad_bench import console
+    from afrad_bench.audit import audit, to_json, to_markdown, to_terminal
+
+    if markdown and as_json:
+        raise fail("--markdown and --json exclude each other", hint="give one of them")
+    found = audit()
+    if markdown:
+        typer.echo(to_markdown(found).encode(), nl=False)
+    elif as_json:
+        console.show_json(to_json(found))
+    else:
+        to_terminal(found, console.make())
 
 
 @app.command()
@@ -364,3 +451,7 @@ def _publish(report: Any, folder: Path, out: Any, timing: bool = False) -> None:
     written = write(report, folder)
     page = next(path for path in written if path.suffix == ".html")
     out.print(f"report: {page}", soft_wrap=True)
+    if report.figures:
+        count = len(report.figures)
+        where = folder / report.folder
+        out.print(f"pictures: {count} as SVG and PNG in {where}, and in the page", soft_wrap=True)

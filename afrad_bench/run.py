@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from afrad_bench import registry
+from afrad_bench import model_file, registry
 from afrad_bench.environment import Environment
 from afrad_bench.features import FeatureCache
 from afrad_bench.images import test_images, train_images
@@ -21,8 +21,12 @@ from afrad_bench.selection import ChosenMeasure
 from afrad_bench.store import Store, new_run_id
 from afrad_bench.types import (
     Bench,
+    Curve,
+    Example,
+    HasState,
     Measurement,
     Method,
+    Result,
     Score,
     Seeds,
     Subject,
@@ -33,6 +37,14 @@ from afrad_bench.types import (
     seed_for,
     unwatched,
 )
+
+TABLES: Mapping[type[Result], str] = {
+    Measurement: "measurements",
+    Score: "scores",
+    Curve: "curves",
+    Example: "examples",
+}
+"""Where the store keeps what measures yield."""
 
 
 @dataclass
@@ -66,6 +78,8 @@ class Done:
     """"ok" or "failed"."""
     error: str
     seconds: float
+    model: Path | None = None
+    """The file in which the fitted method was kept."""
 
 
 def run_suite(
@@ -77,8 +91,10 @@ def run_suite(
     force: bool = False,
     watch: Watch = unwatched,
     startup: Mapping[str, float] | None = None,
+    keep_models: bool = False,
 ) -> Iterator[Done]:
-    """Run these cells one after the other and append each run as it ends. `force` measures what is done again.
+    """Run these cells one after the other and append each run as it ends. `force` measures what is done again;
+    `keep_models` writes the fitted method of each complete run to a file, if the method offers its state.
 
     `startup`: seconds that the process spent before, by phase; they are booked on the first cell."""
     features = FeatureCache(cache, cache_limit, watch)
@@ -86,14 +102,18 @@ def run_suite(
     for planned in cells:
         measures = planned.measures if force else planned.open
         runner = _CellRun(plan, planned, measures, features, cache, watch, before)
-        row, measurements, scores = runner.run()
+        row, found = runner.run()
         stored = Stopwatch()
         with stored.phase("store"):
-            store.append(row, measurements, scores)
+            store.append(row, **found)
         if row["status"] == "ok" and runner.checkpoint is not None:
             _forget(runner.checkpoint)
+        model = None
+        if keep_models and row["status"] == "ok":
+            with stored.phase("store"):
+                model = runner.keep(model_file.place_of(store.root, planned.cell))
         before = stored.seconds  # an append is over only after its row is written: it is booked on the next cell
-        yield Done(planned, row["status"], row["error"] or "", runner.clock.total)
+        yield Done(planned, row["status"], row["error"] or "", runner.clock.total, model)
 
 
 class _CellRun:
@@ -119,19 +139,20 @@ class _CellRun:
         self.clock = Stopwatch(dict(before))
         identity = digest(canonical(dict(planned.terms)))[:8]
         self.checkpoint = None if cache is None else cache / "checkpoints" / f"{self.cell.id}-{identity}.pt"
+        self.subject: Subject | None = None
+        """The fitted method, once there is one."""
 
-    def run(self) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-        """The row for `cells` and the rows for `measurements` and `scores`. Interrupts pass; every fault of the
+    def run(self) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+        """The row for `cells` and the rows of the other tables, by their names. Interrupts pass; every fault of the
         method or of a measure is recorded."""
         began, ticks = datetime.now(timezone.utc), time.perf_counter()
         booked = self.clock.total
         self.features.notes.clear()
-        measurements: list[dict[str, Any]] = []
-        scores: list[dict[str, Any]] = []
+        rows: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES.values()}
         outcomes: dict[str, dict[str, Any]] = {}
-        subject, error, trace = None, "", ""
+        error, trace = "", ""
         try:
-            subject = self._subject()
+            self.subject = self._subject()
         except Exception as fault:  # noqa: BLE001 - a method may fail in any way; the suite goes on, the row says how
             error, trace = _told(fault), traceback.format_exc()
         for measure in self.measures:
@@ -142,25 +163,33 @@ class _CellRun:
                 "error": error,
             }
             outcomes[measure.name] = outcome
-            if subject is None:
+            if self.subject is None:
                 continue
             try:
-                found = self._measured(measure, subject)
+                found = self._measured(measure, self.subject)
             except Exception as fault:  # noqa: BLE001 - as above; the other measures go on
                 outcome["error"] = _told(fault)
                 error = error or f"{measure.name}: {outcome['error']}"
                 trace = trace or traceback.format_exc()
                 continue
             outcome["status"] = "ok"
-            measurements += [
-                {"measure": measure.name, "measure_version": outcome["version"], **_columns(one)}
-                for one in found
-                if isinstance(one, Measurement)
-            ]
-            scores += [_columns(one) for one in found if isinstance(one, Score)]
+            source = {"measure": measure.name, "measure_version": outcome["version"]}
+            for one in found:
+                rows[TABLES[type(one)]].append(_columns(one) | (source if isinstance(one, Measurement) else {}))
         self.clock.add("overhead", time.perf_counter() - ticks - (self.clock.total - booked))
-        row = self._row(began, subject.record if subject else None, outcomes, error, trace)
-        return row, measurements, scores
+        row = self._row(began, self.subject.record if self.subject else None, outcomes, error, trace)
+        return row, rows
+
+    def keep(self, path: Path) -> Path | None:
+        """Write the fitted method to a file; None if it offers no state."""
+        if self.subject is None or not isinstance(self.subject.method, HasState):
+            return None
+        cell, dataset = self.cell, self.planned.dataset
+        name = f"{cell.dataset}/{cell.category}" if cell.category else cell.dataset
+        about = model_file.trained_on(name, dataset.fingerprint, len(dataset.train), cell.seed, self.subject.record)
+        config = registry.find("method", cell.method).load().Config.model_validate_json(cell.params)
+        card = model_file.card_of(cell.method, config, cell.image_size, self.planned.weights, about)
+        return model_file.write(path, self.subject.method, card)
 
     def _subject(self) -> Subject:
         """The fitted method, and what it may be measured on."""
@@ -203,7 +232,7 @@ class _CellRun:
         made: Method = module.build(module.Config.model_validate_json(cell.params), bench)
         return made
 
-    def _measured(self, measure: ChosenMeasure, subject: Subject) -> list[Measurement | Score]:
+    def _measured(self, measure: ChosenMeasure, subject: Subject) -> list[Result]:
         module = registry.find("measure", measure.name).load()
         with self._phase(measure.name):
             return list(module.measure(subject, module.Config.model_validate_json(measure.options)))
@@ -276,7 +305,7 @@ def _forget(checkpoint: Path) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def _columns(value: Measurement | Score) -> dict[str, Any]:
+def _columns(value: Result) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 

@@ -1,8 +1,10 @@
-"""The results: three append-only tables of Parquet parts, safe against crashes and several writers.
+"""The results: append-only tables of Parquet parts, safe against crashes and several writers.
 
     <root>/cells/          one row per run of a cell: configuration, terms, provenance, status
     <root>/measurements/   one row per number: cell, measure, category, metric, value, unit, note
     <root>/scores/         one row per test image: cell, category, image, label, score
+    <root>/curves/         one row per curve: cell, category, kind, its points
+    <root>/examples/       one row per image kept to be shown: cell, image, truth and heat map as small pictures
 
 `pandas.read_parquet` reads each folder as it is. A run is appended as one part per table, written beside and renamed;
 its row in `cells` comes last and makes the others count, so that a kill at any moment loses at most that run. Rows are
@@ -100,8 +102,33 @@ COLUMNS: dict[str, dict[str, str]] = {
         "pred_score": "double",
         "defect": "string",
     },
+    "curves": {
+        **_RUN,
+        **_CELL,
+        "category": "string",
+        "kind": "string",
+        "x": "doubles",
+        "y": "doubles",
+    },
+    "examples": {
+        **_RUN,
+        **_CELL,
+        "category": "string",
+        "image_id": "string",
+        "defect": "string",
+        "gt_label": "bool",
+        "pred_score": "double",
+        "role": "string",
+        "rank": "int32",
+        "image": "binary",
+        "mask": "binary",
+        "anomaly_map": "binary",
+        "low": "double",
+        "high": "double",
+    },
 }
-"""Tables, their columns and types. Text columns named in the plural hold JSON."""
+"""Tables, their columns and types. Text columns named in the plural hold JSON. A store that was written before a table
+existed has no folder of it, and reads as empty there."""
 
 
 def schema(table: str) -> pa.Schema:
@@ -115,6 +142,8 @@ def schema(table: str) -> pa.Schema:
         "double": pa.float64(),
         "bool": pa.bool_(),
         "timestamp": pa.timestamp("us", tz="UTC"),
+        "binary": pa.binary(),
+        "doubles": pa.list_(pa.float64()),
     }
     fields = [pa.field(name, types[kind]) for name, kind in COLUMNS[table].items()]
     return pa.schema(fields, metadata={"afrad_bench.schema_version": str(SCHEMA_VERSION)})
@@ -126,7 +155,14 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def append(self, cell: Row, measurements: Sequence[Row], scores: Sequence[Row]) -> None:
+    def append(
+        self,
+        cell: Row,
+        measurements: Sequence[Row],
+        scores: Sequence[Row],
+        curves: Sequence[Row] = (),
+        examples: Sequence[Row] = (),
+    ) -> None:
         """Add one run of a cell: all of it, or (after a crash) nothing that readers see.
 
         `cell` holds `run_id` and `cell_id`; the common columns are copied into the other rows. Unknown columns are a
@@ -134,7 +170,8 @@ class Store:
         common = {name: cell.get(name) for name in (*_RUN, *_CELL)}
         common["schema_version"] = SCHEMA_VERSION
         name = f"{cell['cell_id']}-{cell['run_id']}.parquet"
-        for table, rows in (("scores", scores), ("measurements", measurements), ("cells", [cell])):
+        tables = {"examples": examples, "curves": curves, "scores": scores, "measurements": measurements}
+        for table, rows in (*tables.items(), ("cells", [cell])):
             if rows:
                 self._write(table, name, [{**row, **common} for row in rows])
 
@@ -157,22 +194,31 @@ class Store:
 
     def read(self, table: str, cell_ids: Iterable[str] | None = None) -> pd.DataFrame:
         """All committed rows of a table (of these cells), oldest first; unreadable parts are a `UserError`."""
-        frame = self._parts(table, cell_ids)
-        if table != "cells":
-            frame = frame[frame["run_id"].isin(set(self._parts("cells", cell_ids)["run_id"]))]
-        return frame.sort_values(["started_at", "run_id"], kind="stable").reset_index(drop=True)
+        return self.read_all([table], cell_ids)[table]
 
-    def _parts(self, table: str, cell_ids: Iterable[str] | None) -> pd.DataFrame:
+    def read_all(self, tables: Iterable[str], cell_ids: Iterable[str] | None = None) -> dict[str, pd.DataFrame]:
+        """`read` for several tables at once."""
+        wanted = None if cell_ids is None else set(cell_ids)
+        cells = self._parts("cells", wanted)
+        committed = set(cells["run_id"])
+        found = {}
+        for table in tables:
+            frame = cells if table == "cells" else self._parts(table, wanted)
+            frame = frame[frame["run_id"].isin(committed)]
+            found[table] = frame.sort_values(["started_at", "run_id"], kind="stable").reset_index(drop=True)
+        return found
+
+    def _parts(self, table: str, wanted: set[str] | None) -> pd.DataFrame:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        wanted = None if cell_ids is None else set(cell_ids)
         parts = []
         for part in sorted((self.root / table).glob("*.parquet")):
             if wanted is not None and part.name.partition("-")[0] not in wanted:
                 continue
             try:
-                raw = pq.read_table(part, partitioning=None)
+                with pq.ParquetFile(part) as file:
+                    raw = file.read()
             except (OSError, pa.ArrowInvalid) as error:
                 raise fail(
                     f"not a readable part of the store: {error}", str(part), "move the file away; the rest still counts"

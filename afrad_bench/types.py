@@ -212,6 +212,29 @@ class HasModules(Protocol):
         parameters with each other and with `network()`. `requires_grad` tells truthfully what `fit` trains."""
 
 
+@runtime_checkable
+class HasParts(Protocol):
+    """Capability: what the parts of the network are called, so that what each of them costs can be told."""
+
+    def parts(self) -> Mapping[str, torch.nn.Module]:
+        """Submodules of `network()`, none inside another, in the order in which they compute. Not everything need be
+        named: what is left over is counted as the rest."""
+
+
+@runtime_checkable
+class HasState(Protocol):
+    """Capability: a fitted method can be kept in a file and made again from it, without data or weights files."""
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """What scoring an image needs beside the configuration; the weights of a frozen backbone are part of it."""
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take the place of the fitted method that this state came from: `predict` then says the same.
+
+        Called instead of `fit` on a method of equal configuration, image size and device type, whose backbone belongs
+        to it alone. Raises `RuntimeError`, `KeyError` or `ValueError` if the state does not fit."""
+
+
 class Watch(Protocol):
     """Receives the progress of a long step."""
 
@@ -287,6 +310,50 @@ class Score:
     defect: str = ""
 
 
+Role = Literal["chosen", "missed", "alarm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One test image as a method sees it, small enough to be kept: pictures for people, not for computing."""
+
+    category: str
+    image_id: str
+    defect: str
+    gt_label: bool
+    pred_score: float
+    role: Role
+    """Why it is kept: "chosen" from the data alone, so the same for every method, or for the score that this method
+    gave it: "missed", an anomalous image of a low score, or "alarm", a normal one of a high score."""
+    rank: int
+    """Place among those of its category and role, from 1: the first chosen, the worst missed."""
+    image: bytes
+    """JPEG, (h, w) pixels."""
+    mask: bytes | None
+    """1-bit PNG, (h, w); None where the truth per pixel is not known."""
+    anomaly_map: bytes | None
+    """8-bit greyscale PNG, (h, w): 0 stands for `low`, 255 for `high`. None for a method without maps."""
+    low: float | None
+    high: float | None
+    """Lowest and highest value of the map as it is kept, on the method's own scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A curve over the pixels of one category, thinned to what a drawing needs."""
+
+    kind: Literal["pixel_roc", "pro"]
+    category: str
+    x: tuple[float, ...]
+    """False positive rate per pixel, ascending, from 0; a PRO curve ends where its area is cut off."""
+    y: tuple[float, ...]
+    """True positive rate per pixel, or mean overlap with the defective regions."""
+
+
+Result = Measurement | Score | Example | Curve
+"""What a measure may yield."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """How to read one metric in a report."""
@@ -300,6 +367,8 @@ class Metric:
     """Shown multiplied by 100, as papers do; stored as a fraction."""
     headline: bool = True
     """Shown in the main table; the others only in the per-category tables and the files."""
+    by_part: bool = False
+    """Its categories are parts of the method (`HasParts`), not categories of the data."""
 
 
 @dataclass(frozen=True)
@@ -330,7 +399,7 @@ class MeasureModule(Protocol):
     METRICS: Mapping[str, Metric]
     Config: type[BaseModel]
 
-    def measure(self, subject: Subject, config: Any) -> Iterator[Measurement | Score]: ...
+    def measure(self, subject: Subject, config: Any) -> Iterator[Result]: ...
 
 
 # --------------------------------------------------------------------------------------------------------------- cells

@@ -10,7 +10,18 @@ from pydantic import ValidationError
 
 from afrad_bench.images import test_images as images_at
 from afrad_bench.measures import accuracy
-from afrad_bench.types import MEAN, Cell, Dataset, Measurement, Prediction, Sample, Score, Subject, TrainingRecord
+from afrad_bench.types import (
+    MEAN,
+    Cell,
+    Curve,
+    Dataset,
+    Measurement,
+    Prediction,
+    Sample,
+    Score,
+    Subject,
+    TrainingRecord,
+)
 
 SIDE = 4
 
@@ -298,3 +309,14 @@ def test_the_headline_is_what_papers_report():
     headline = {name: one.title for name, one in accuracy.METRICS.items() if one.headline}
     assert headline == {"image_auroc": "I-AUROC", "pixel_auroc": "P-AUROC", "pixel_aupro": "P-AUPRO"}
     assert all(one.percent and one.higher_is_better for one in accuracy.METRICS.values())
+
+
+def test_the_curves_of_a_category_follow_its_measurements():
+    curves = [one for one in accuracy.measure(subject(Fake()), accuracy.Config()) if isinstance(one, Curve)]
+    assert [(one.category, one.kind) for one in curves] == [("bolt", "pixel_roc"), ("bolt", "pro")]  # nut has no masks
+    roc, pro = curves
+    area = sum((b - a) * (u + v) / 2 for a, b, u, v in zip(roc.x, roc.x[1:], roc.y, roc.y[1:], strict=False))
+    assert area == pytest.approx(2 / 3)
+    assert (pro.x[0], pro.x[-1]) == (0.0, 0.3)
+    assert max(pro.y) <= 0.65  # one region of two is found at once, the other with the last of the background
+    assert not [one for one in accuracy.measure(subject(Fake(maps=False)), accuracy.Config()) if isinstance(one, Curve)]

@@ -113,7 +113,8 @@ def test_a_suite_runs_from_data_to_report(place: Place) -> None:
     assert len(scores) == 4 * 16
     assert set(scores["defect"]) == {"good", "square"}
     folder = place.folder / "reports" / "tiny" / "demo"
-    assert {path.suffix for path in folder.iterdir()} == {".md", ".csv", ".html"}
+    assert {path.suffix for path in folder.iterdir() if path.is_file()} == {".md", ".csv", ".html"}
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
     timings = json.loads(cells["timings"].iloc[0])
     assert {"startup", "data", "fit", "accuracy", "overhead"} <= set(timings)
 

@@ -530,3 +530,75 @@ def test_what_does_not_fit_is_refused():
         PixelScores(100).add(scores, masks)
     with pytest.raises(ValueError, match="held as float32 or float64"):
         PixelScores(100, dtype=np.int32)
+
+
+# ------------------------------------------------------------------------------------------------- curves for drawing
+
+
+def area(line):
+    return float(np.sum(np.diff(line.x) * (line.y[1:] + line.y[:-1]) / 2))
+
+
+def maps(images, side, size, shift, seed, decimals=None):
+    """Noise with a square in every second image, raised there by `shift`; rounded, it is full of ties."""
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((images, side, side), bool)
+    for i in range(0, images, 2):
+        row, column = rng.integers(0, side - size + 1, 2)
+        masks[i, row : row + size, column : column + size] = True
+    scores = (rng.normal(size=masks.shape) + shift * masks).astype(np.float32)
+    return (scores if decimals is None else np.round(scores, decimals)), masks
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(2, 12),
+    st.integers(6, 40),
+    st.integers(1, 6),
+    st.floats(-2, 4),
+    st.sampled_from([None, 0, 1]),
+    st.sampled_from([0.05, 0.3, 1.0]),
+    st.integers(0, 10**6),
+)
+def test_curves_keep_the_areas_and_change_no_value(images, side, size, shift, decimals, limit, seed):
+    scores, masks = maps(images, side, size, shift, seed, decimals)
+    held = PixelScores(scores.size)
+    held.add(scores, masks)
+    metrics, curves = held.metrics_and_curves(limit)
+    assert metrics == held.metrics(limit) == pixel_metrics(scores, masks, limit)
+    assert area(curves.roc) == pytest.approx(metrics.auroc, abs=1e-3)
+    assert area(curves.pro) / limit == pytest.approx(metrics.aupro, abs=1e-3)
+    for line, end in ((curves.roc, 1.0), (curves.pro, limit)):
+        assert (line.x[0], line.y[0]) == (0.0, 0.0)
+        assert line.x[-1] == pytest.approx(end)
+        assert (np.diff(line.x) >= 0).all()
+        assert (np.diff(line.y) >= -1e-12).all()
+        assert line.y.max() <= 1.0
+
+
+@pytest.mark.parametrize("shift", [-1.0, 0.0, 0.5, 3.0])
+def test_large_curves_are_few_points_of_the_exact_ones(shift):
+    scores, masks = maps(40, 128, 40, shift, 5)
+    held = PixelScores(scores.size)
+    held.add(scores, masks)
+    metrics, curves = held.metrics_and_curves()
+    assert max(len(curves.roc.x), len(curves.pro.x)) <= 200
+    assert area(curves.roc) == pytest.approx(metrics.auroc, abs=1e-3)
+    assert area(curves.pro) / 0.3 == pytest.approx(metrics.aupro, abs=1e-3)
+    background = np.sort(scores[~masks])[::-1]
+    regions = [scores[i][masks[i]] for i in range(0, 40, 2)]
+    for x, y in list(zip(curves.pro.x, curves.pro.y, strict=True))[1:-1:7]:
+        alarms = round(x * background.size)  # the threshold lies between this background pixel and the one before
+        least = np.mean([(r >= background[alarms - 1]).mean() for r in regions]) if alarms else 0.0
+        most = np.mean([(r > background[alarms]).mean() for r in regions])
+        assert least - 1e-6 <= y <= most + 1e-6
+
+
+def test_the_curves_of_a_case_worked_by_hand():
+    scores = np.array([[[0.9, 0.8], [0.1, 0.5]]], np.float32)
+    masks = np.array([[[True, False], [False, True]]])
+    held = PixelScores(4)
+    held.add(scores, masks)
+    _, curves = held.metrics_and_curves(1.0, threads=1)
+    points = list(dict.fromkeys(zip(curves.roc.x.tolist(), curves.roc.y.tolist(), strict=True)))
+    assert points == [(0.0, 0.0), (0.0, 0.5), (0.5, 0.5), (0.5, 1.0), (1.0, 1.0)]

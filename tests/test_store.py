@@ -122,3 +122,37 @@ def test_several_processes_may_write_at_once(tmp_path: Path) -> None:
     assert store.read("cells")["cell_id"].nunique() == 30
     assert len(store.read("measurements")) == 30
     assert len(store.read("scores")) == 60
+
+
+def test_curves_and_pictures_come_back_as_they_were(tmp_path: Path) -> None:
+    row = {"run_id": new_run_id(), "cell_id": "aaaa", "started_at": EPOCH, "status": "ok"}
+    curve = {"kind": "pro", "category": "a", "x": (0.0, 0.1, 0.3), "y": (0.0, 0.5, 0.9)}
+    example = {"category": "a", "image_id": "a/1", "image": b"\xff\xd8\x00jpeg", "mask": None, "rank": 1, "low": -0.5}
+    Store(tmp_path).append(row, [], [], curves=[curve], examples=[example])
+    found = Store(tmp_path).read_all(["curves", "examples"], ["aaaa"])
+    assert found["curves"]["x"].iloc[0].tolist() == [0.0, 0.1, 0.3]
+    assert found["curves"]["y"].iloc[0].tolist() == [0.0, 0.5, 0.9]
+    assert found["examples"]["image"].tolist() == [b"\xff\xd8\x00jpeg"]
+    assert found["examples"]["mask"].tolist() == [None]
+    assert found["examples"]["low"].tolist() == [-0.5]
+
+
+def test_a_store_from_before_a_table_existed_reads_as_empty_there(tmp_path: Path) -> None:
+    append(tmp_path, "aaaa")
+    assert not (tmp_path / "curves").exists()
+    found = Store(tmp_path).read_all(COLUMNS)
+    assert list(found) == list(COLUMNS)
+    assert len(found["scores"]) == 2
+    for table in ("curves", "examples"):
+        assert found[table].empty
+        assert list(found[table].columns) == list(COLUMNS[table])
+
+
+def test_curves_and_pictures_of_a_run_that_was_killed_do_not_count(tmp_path: Path) -> None:
+    run_id = new_run_id()
+    row = {"run_id": run_id, "cell_id": "aaaa", "started_at": EPOCH}
+    Store(tmp_path).append(row, [], [], curves=[{"kind": "pro", "x": [0.0], "y": [0.0]}], examples=[{"rank": 1}])
+    next((tmp_path / "cells").glob(f"*{run_id}*")).unlink()
+    found = Store(tmp_path).read_all(["curves", "examples"])
+    assert found["curves"].empty
+    assert found["examples"].empty

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from afrad_bench.images import resized_mask
-from afrad_bench.metrics import PixelMetrics, PixelScores, Undefined, auroc, average_precision, f1_max
-from afrad_bench.types import MEAN, Images, Measurement, Prediction, Sample, Score, Subject
+from afrad_bench.measures._predicting import predictions
+from afrad_bench.metrics import PixelCurves, PixelMetrics, PixelScores, Undefined, auroc, average_precision, f1_max
+from afrad_bench.types import MEAN, Curve, Measurement, Prediction, Sample, Score, Subject
 
 if TYPE_CHECKING:
     from afrad_bench.measures.accuracy import Config
@@ -31,10 +32,8 @@ PIXEL_METRICS: dict[str, Callable[[PixelMetrics], float]] = {
 }
 POOLED_METRICS = {"image_auroc_pooled": auroc, "image_f1_max_pooled": f1_max}
 
-_SPELLED_OUT = 5  # images or categories named in a message
 
-
-def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score]:
+def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score | Curve]:
     """See `accuracy.measure`. Only the maps of one category are held at a time."""
     samples, done = subject.dataset.test, 0
     scores = np.full(len(samples), np.nan)
@@ -43,10 +42,11 @@ def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score]:
     for category in subject.dataset.categories:
         mine = [i for i, sample in enumerate(samples) if sample.category == category]
         pixels = _Pixels(category, [samples[i] for i in mine], subject, config)
-        for prediction, batch in _predictions(subject, mine, config.batch_size, done):
+        for prediction, batch in predictions(subject, mine, config.batch_size):
             scores[batch] = prediction.pred_score
             pixels.add(prediction, [samples[i] for i in batch])
-        done += len(mine)
+            done += len(batch)
+            subject.watch(done, len(samples), "scoring test images")
         yield from (
             Score(category, samples[i].id, samples[i].gt_label, float(scores[i]), samples[i].defect) for i in mine
         )
@@ -55,6 +55,7 @@ def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score]:
             *pixels.measurements(),
         ]
         yield from of_category
+        yield from pixels.curves()
         found += of_category
     for name in (*IMAGE_METRICS, *PIXEL_METRICS):
         yield _mean(name, [one for one in found if one.metric == name])
@@ -99,50 +100,6 @@ def _notes(of_categories: Sequence[Measurement], categories: int) -> str:
     )
 
 
-# --------------------------------------------------------------------------------------------------------- predictions
-
-
-def _predictions(
-    subject: Subject, indices: Sequence[int], batch_size: int, done: int
-) -> Iterator[tuple[Prediction, Sequence[int]]]:
-    """Checked predictions of these test images, and the positions of the images, batch by batch."""
-    start = 0
-    for batch in subject.test.subset(indices).batches(batch_size):
-        prediction = subject.method.predict(batch)
-        _check(prediction, batch)
-        yield prediction, indices[start : start + len(batch)]
-        start += len(batch)
-        subject.watch(done + start, len(subject.dataset.test), "scoring test images")
-
-
-def _check(prediction: Prediction, batch: Images) -> None:
-    """Raise a `ValueError` that names the images unless the prediction has the batch's shape and is finite."""
-    image_scores, maps = np.asarray(prediction.pred_score), prediction.anomaly_map
-    if image_scores.shape != (len(batch),):
-        raise ValueError(f"pred_score has shape {image_scores.shape} instead of ({len(batch)},) for {_some(batch.ids)}")
-    if maps is not None and np.shape(maps) != (len(batch), *batch.size):
-        raise ValueError(
-            f"anomaly_map has shape {np.shape(maps)} instead of {(len(batch), *batch.size)} for {_some(batch.ids)}"
-        )
-    for what, values in (("pred_score", image_scores), ("anomaly_map", maps)):
-        if values is None:
-            continue
-        with np.errstate(over="ignore"):  # maps are held as float32, so they must be finite as such
-            finite = np.isfinite(np.asarray(values, np.float32 if what == "anomaly_map" else None))
-        bad = np.flatnonzero(~finite.reshape(len(batch), -1).all(axis=1))
-        if len(bad):
-            count = int(np.count_nonzero(~finite))
-            raise ValueError(
-                f"{what} is not finite (NaN or infinite): {count} of {finite.size} values of this batch, "
-                f"in {_some([batch.ids[i] for i in bad])}"
-            )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SPELLED_OUT} more" if len(names) > _SPELLED_OUT else ""
-    return ", ".join(names[:_SPELLED_OUT]) + more
-
-
 # -------------------------------------------------------------------------------------------------------------- pixels
 
 
@@ -157,6 +114,7 @@ class _Pixels:
         self._scores: PixelScores | None = None
         self._lost = 0
         self._notes: list[str] = []
+        self._curves: PixelCurves | None = None
 
     def add(self, prediction: Prediction, samples: Sequence[Sample]) -> None:
         """Take in the maps of a batch, with the masks of its samples; nothing is kept that cannot be used."""
@@ -181,7 +139,7 @@ class _Pixels:
         metrics: PixelMetrics | None = None
         if self._scores is not None and not self._undefined:
             try:
-                metrics = self._scores.metrics(self._config.fpr_limit, self._threads)
+                metrics, self._curves = self._scores.metrics_and_curves(self._config.fpr_limit, self._threads)
             except Undefined as undefined:
                 self._undefined = undefined.reason
         if self._lost:
@@ -194,6 +152,13 @@ class _Pixels:
             yield Measurement(
                 name, None if metrics is None else value(metrics), "fraction", self._category, "; ".join(notes)
             )
+
+    def curves(self) -> Iterator[Curve]:
+        """The curves behind P-AUROC and P-AUPRO, once `measurements` is through; none if these are undefined."""
+        if self._curves is not None:
+            roc, pro = self._curves.roc, self._curves.pro
+            yield Curve("pixel_roc", self._category, tuple(roc.x.tolist()), tuple(roc.y.tolist()))
+            yield Curve("pro", self._category, tuple(pro.x.tolist()), tuple(pro.y.tolist()))
 
     def _variant(self) -> Iterator[str]:
         """What sets this AUPRO apart from the usual one."""

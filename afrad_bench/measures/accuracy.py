@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from afrad_bench.types import Measurement, Metric, Score, Subject
+from afrad_bench.types import Curve, Measurement, Metric, Score, Subject
 
 VERSION = "1"
 TERMS: tuple[str, ...] = ()
@@ -65,9 +65,11 @@ class Config(BaseModel):
     )
 
 
-def measure(subject: Subject, config: Config) -> Iterator[Measurement | Score]:
-    """Predict every test image once; yields its score, then the measurements of each category, their means, and the
-    pooled ones. Raises `ValueError`, naming the images, for predictions of a wrong shape or that are not finite."""
+def measure(subject: Subject, config: Config) -> Iterator[Measurement | Score | Curve]:
+    """Predict every test image once; yields its score, then the measurements and curves of each category, the means,
+    and the pooled ones.
+
+    Raises `ValueError`, naming the images, for predictions of a wrong shape or that are not finite."""
     from afrad_bench.measures._accuracy import evaluate
 
     yield from evaluate(subject, config)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from afrad_bench.report.build import build
 from afrad_bench.report.delimited import to_csv, to_wide_csv
+from afrad_bench.report.failures import Failure, failure_report
 from afrad_bench.report.files import write
 from afrad_bench.report.html import to_html
 from afrad_bench.report.markdown import to_markdown
@@ -13,12 +14,14 @@ from afrad_bench.report.model import MeasureSpec, PlannedCell, Report, ReportInp
 from afrad_bench.report.terminal import to_terminal
 
 __all__ = [
+    "Failure",
     "MeasureSpec",
     "PlannedCell",
     "Report",
     "ReportInput",
     "RowSpec",
     "build",
+    "failure_report",
     "to_csv",
     "to_html",
     "to_markdown",

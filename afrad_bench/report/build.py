@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING
 from afrad_bench import published
 from afrad_bench.report import results
 from afrad_bench.report.cautions import cautions
+from afrad_bench.report.curves import curves
+from afrad_bench.report.effects import effects
+from afrad_bench.report.elsewhere import elsewhere
+from afrad_bench.report.evidence import Evidence, collect
+from afrad_bench.report.gallery import gallery
 from afrad_bench.report.grid import Grid
 from afrad_bench.report.model import Report, ReportInput, Section
+from afrad_bench.report.parts import part_facts, part_tables
 from afrad_bench.report.tables import category_tables, facts, items, missing_table, summary_table, uncovered
 from afrad_bench.report.terms import terms
 from afrad_bench.report.timing import timing_table
+from afrad_bench.report.tradeoff import tradeoffs
 from afrad_bench.report.verdict import RULE
 
 if TYPE_CHECKING:
@@ -24,13 +31,20 @@ READING = (
 )
 
 
-def build(spec: ReportInput, cells: pd.DataFrame, measurements: pd.DataFrame) -> Report:
+def build(
+    spec: ReportInput,
+    cells: pd.DataFrame,
+    measurements: pd.DataFrame,
+    scores: pd.DataFrame | None = None,
+    curves: pd.DataFrame | None = None,
+    examples: pd.DataFrame | None = None,
+) -> Report:
     """The report of a suite.
 
-    `cells` and `measurements` are tables of the store (`Store.read`, oldest first), restricted to the suite's cells or
-    not. Of each cell and measure the newest complete run counts. An unknown table of the paper is a `UserError`."""
-    _check(spec)
-    spec = replace(spec, rows=(*spec.rows, *uncovered(spec.rows, spec.reproduces)))
+    The frames are tables of the store (`Store.read`, oldest first), restricted to the suite's cells or not; without the
+    last three there are no pictures of what they hold. Of each cell and measure the newest complete run counts. An
+    unknown table of the paper is a `UserError`."""
+    spec = checked(spec)
     grid = Grid(spec, results.read(cells, measurements))
     return Report(
         suite=spec.suite,
@@ -40,12 +54,13 @@ def build(spec: ReportInput, cells: pd.DataFrame, measurements: pd.DataFrame) ->
         command=spec.command,
         terms=terms(grid),
         warnings=cautions(grid),
-        sections=_sections(grid),
-        facts=facts(grid),
+        sections=_sections(grid, collect(grid, scores, curves, examples)),
+        facts=(*facts(grid), *part_facts(grid)),
     )
 
 
-def _check(spec: ReportInput) -> None:
+def checked(spec: ReportInput) -> ReportInput:
+    """The suite with the rows of the paper's table that it lacks; a `ValueError` if two rows or cells are alike."""
     for row in spec.rows:
         places = [(cell.dataset, cell.seed, cell.part) for cell in row.cells]
         if len(set(places)) < len(places):
@@ -53,26 +68,36 @@ def _check(spec: ReportInput) -> None:
     labels = [row.label for row in spec.rows]
     if len(set(labels)) < len(labels):
         raise ValueError("two rows of a report have one label")
+    return replace(spec, rows=(*spec.rows, *uncovered(spec.rows, spec.reproduces)))
 
 
-def _sections(grid: Grid) -> tuple[Section, ...]:
+def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
     """What there is to show, in the order of importance. Add a section here; every renderer shows it."""
     rule = (RULE,) if grid.spec.reproduces else ()
     made = []
     if columns := items(grid, cost=False, headline=True):
         table = summary_table(grid, columns, "Mean over categories")
         made.append(Section("results", "Results", (table,), (*READING, *rule)))
+    if compared := effects(grid):
+        made.append(compared)
     costs = []
     if columns := items(grid, cost=True, headline=True):
         costs.append(summary_table(grid, columns, "Efficiency"))
     if columns := items(grid, cost=True, headline=False):
         costs.append(summary_table(grid, columns, "Efficiency, further figures", folded=True))
+    costs += part_tables(grid)
     if costs:
-        made.append(Section("efficiency", "Efficiency", tuple(costs)))
+        made.append(Section("efficiency", "Efficiency", tuple(costs), figures=tradeoffs(grid)))
+    if found := elsewhere(grid):
+        made.append(found)
+    if pictures := gallery(grid, evidence):
+        made.append(pictures)
     if missing := missing_table(grid):
         made.append(Section("missing", "Failed, missing and stale", (missing,)))
     if by_category := category_tables(grid):
         made.append(Section("categories", "By category", by_category))
+    if drawn := curves(grid, evidence):
+        made.append(drawn)
     if timing := timing_table(grid):
         made.append(Section("timing", "Where the time went", (timing,)))
     return tuple(made)

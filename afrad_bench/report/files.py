@@ -10,27 +10,40 @@ from afrad_bench.report.delimited import to_csv, to_wide_csv
 from afrad_bench.report.html import to_html
 from afrad_bench.report.markdown import to_markdown
 from afrad_bench.report.model import Report
+from afrad_bench.report.pictures import drawn, is_ours
 
 
 def write(report: Report, folder: Path) -> tuple[Path, ...]:
-    """Write report.md, report.csv, report_wide.csv and report.html; the folder is made if need be.
+    """Write report.md, report.csv, report_wide.csv and report.html, and figures/*.svg and *.png if there are pictures;
+    folders are made if need be. Returns the paths of all of them. A report of another name has files of that name.
 
-    Each file is written beside and put in place at once, so that a reader finds the old or the new one, whole."""
-    texts = {
-        "report.md": to_markdown(report),
-        "report.csv": to_csv(report),
-        "report_wide.csv": to_wide_csv(report),
-        "report.html": to_html(report),
-    }
+    Each file is written beside and put in place at once, so that a reader finds the old or the new one, whole. Pictures
+    that have not changed stay as they are; those of figures that are gone are removed."""
+    pictures = drawn(report.figures, folder / report.folder)
+    texts = {f"{report.name}.md": to_markdown(report)}
+    if report.facts:
+        texts |= {f"{report.name}.csv": to_csv(report), f"{report.name}_wide.csv": to_wide_csv(report)}
+    texts[f"{report.name}.html"] = to_html(report, pictures)
+    contents = {f"{report.folder}/{key}.svg": picture.svg.encode() for key, picture in pictures.items()}
+    contents |= {f"{report.folder}/{key}.png": picture.png for key, picture in pictures.items()}
+    contents |= {name: text.encode() for name, text in texts.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    return tuple(_replace(folder / name, text) for name, text in texts.items())
+    if pictures:
+        (folder / report.folder).mkdir(exist_ok=True)
+    written = tuple(_replace(folder / name, content) for name, content in contents.items())
+    for path in (folder / report.folder).glob("*.*"):
+        if path not in written and path.suffix in (".svg", ".png") and is_ours(path):
+            path.unlink()
+    return tuple(sorted(written, key=lambda path: path.parent != folder))  # pages first, then pictures
 
 
-def _replace(path: Path, text: str) -> Path:
+def _replace(path: Path, content: bytes) -> Path:
+    if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
+        return path
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with scratch.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with scratch.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         return scratch.replace(path)

@@ -114,6 +114,23 @@ class Grid:
 
     def at(self, row: RowSpec, dataset: str, measure: str, metric: str, category: str | None) -> Measured:
         """Mean and spread over the seeds of a row; category None or `MEAN` stands for all that a cell covers."""
+        seeds, sources = self._seeds(row, dataset, measure, metric, category)
+        return Measured(_over_seeds(seeds, self._scale(measure, metric)), sources)
+
+    def by_seed(
+        self, row: RowSpec, dataset: str, measure: str, metric: str, category: str | None
+    ) -> Mapping[int, float]:
+        """Seed -> the value that `at` takes its mean of, for the seeds that have one."""
+        seeds, _ = self._seeds(row, dataset, measure, metric, category)
+        scale = self._scale(measure, metric)
+        return {seed: one.value * scale for seed, one in seeds.items() if one.value is not None}
+
+    def _scale(self, measure: str, metric: str) -> float:
+        return 100.0 if self.spec.measures[measure].metrics[metric].percent else 1.0
+
+    def _seeds(
+        self, row: RowSpec, dataset: str, measure: str, metric: str, category: str | None
+    ) -> tuple[Mapping[int, _OfSeed], tuple[tuple[str | None, Run], ...]]:
         by_seed: dict[int, list[PlannedCell]] = {}
         for cell in row.cells:
             if cell.dataset == dataset and (category in (None, MEAN) or cell.part in (None, category)):
@@ -128,8 +145,7 @@ class Grid:
             if seeds[seed].value is not None:
                 pairs = zip(cells, taken, strict=True)
                 sources += [(cell.part, each.run) for cell, each in pairs if each.run is not None]
-        percent = self.spec.measures[measure].metrics[metric].percent
-        return Measured(_over_seeds(seeds, 100.0 if percent else 1.0), tuple(sources))
+        return seeds, tuple(sources)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from afrad_bench.report.model import Entry, Quote, Report, Section, Table
+from afrad_bench.report.model import Entry, Figure, Quote, Report, Section, Table
 
 
 def to_markdown(report: Report) -> str:
@@ -29,7 +29,7 @@ def to_markdown(report: Report) -> str:
     if alarms or notes:
         blocks.append("\n>\n".join((*alarms, *notes)))
     for section in report.sections:
-        blocks += _section(section)
+        blocks += _section(section, report.folder)
     blocks += ["## Measure it again", f"```\n{report.command}\n```"]
     return "\n\n".join(blocks) + "\n"
 
@@ -50,7 +50,7 @@ def _code(text: str) -> str:
     return " ".join(text.replace("`", "'").split())
 
 
-def _section(section: Section) -> list[str]:
+def _section(section: Section, folder: str) -> list[str]:
     blocks = [f"## {escape(section.title)}"]
     if section.intro:
         blocks.append(" ".join(map(escape, section.intro)))
@@ -61,7 +61,18 @@ def _section(section: Section) -> list[str]:
             blocks += [f"<details><summary>{escape(table.caption)}</summary>", *body, "</details>"]
         else:
             blocks += [*([f"### {escape(table.caption)}"] if named else []), *body]
+    for figure in section.figures:
+        shown = _figure(figure, folder)
+        if figure.folded:
+            blocks += [f"<details><summary>{escape(figure.title)}</summary>", *shown, "</details>"]
+        else:
+            blocks += [f"### {escape(figure.title)}", *shown]
     return blocks
+
+
+def _figure(figure: Figure, folder: str) -> list[str]:
+    """The picture, which lies beside the report, and how to read it."""
+    return [f"![{escape(figure.description)}]({folder}/{figure.key}.png)", " ".join(map(escape, figure.caption))]
 
 
 def _table(table: Table) -> list[str]:

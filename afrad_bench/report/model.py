@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from afrad_bench.report.drawing import Drawing
 from afrad_bench.types import Metric
 
 # -------------------------------------------------------------------------------------------------------- what comes in
@@ -48,6 +49,8 @@ class RowSpec:
     """Empty for a method that cannot be run yet; its published figures are still shown."""
     published_row: str | None = None
     """Key of its row in the paper's table (`afrad_bench.published`)."""
+    axis: str = ""
+    """The axis of a sweep of which it is one reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,10 @@ class ReportInput:
     """Table of the paper, e.g. "table5"."""
     stale: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Id of a cell -> measure -> the field that differs, for results that no longer belong to the suite as it is."""
+    compare_to: str | None = None
+    """Label of the row from which the differences of all others are told."""
+    absent: tuple[str, ...] = ()
+    """Keys of the paper's rows that have no cells because no such method is installed."""
 
 
 # ------------------------------------------------------------------------------------------------------- what comes out
@@ -189,6 +196,22 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture: what to draw, how to read it, and what it shows in words for those who cannot see it."""
+
+    key: str
+    """Name of its files, unique in the report."""
+    title: str
+    description: str
+    caption: tuple[str, ...]
+    stamp: tuple[str, ...]
+    """Stands inside the picture, which may travel alone: suite, profile, data, seeds, and every alarm."""
+    drawing: Drawing
+    folded: bool = False
+    """Detail that a page may hide until it is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A part of the report under a heading."""
 
@@ -196,6 +219,7 @@ class Section:
     title: str
     tables: tuple[Table, ...]
     intro: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +254,18 @@ class Report:
     warnings: tuple[Caution, ...]
     sections: tuple[Section, ...]
     facts: tuple[Fact, ...]
+    name: str = "report"
+    """Of its files."""
+
+    @property
+    def folder(self) -> str:
+        """Where its pictures lie beside it."""
+        return "figures" if self.name == "report" else f"{self.name}_figures"
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Every picture, in order."""
+        return tuple(figure for section in self.sections for figure in section.figures)
 
     def section(self, key: str) -> Section | None:
         """The section of that key, if there is anything in it."""

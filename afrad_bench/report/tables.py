@@ -21,7 +21,7 @@ def items(grid: Grid, *, cost: bool, headline: bool | None = None) -> tuple[Item
         Item(dataset, measure, spec, name, metric, None if cost else MEAN)
         for dataset in grid.datasets
         for measure, spec, name, metric in grid.metrics(cost=cost)
-        if headline is None or metric.headline is headline
+        if (headline is None or metric.headline is headline) and not metric.by_part
     )
 
 
@@ -89,8 +89,10 @@ def missing_table(grid: Grid) -> Table | None:
             found.setdefault((*place, use.measure, "– not run", ""), []).append(use)
         elif why := grid.stale(use.cell, use.measure):
             found.setdefault((*place, use.measure, "stale", why), []).append(use)
-    if absent := [row.label for row in grid.spec.rows if not row.cells]:
-        found[", ".join(absent), "", "", "not measured", "the suite has no cells for it"] = []
+    for why, absent in (("no adapter yet", True), ("the suite has no cells for it", False)):
+        rows = [row for row in grid.spec.rows if not row.cells]
+        if labels := [row.label for row in rows if (row.published_row in grid.spec.absent) is absent]:
+            found[", ".join(labels), "", "", "not measured", why] = []
     if not found:
         return None
     merged: dict[tuple[str, ...], list[str]] = {}

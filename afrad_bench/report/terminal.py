@@ -35,7 +35,7 @@ def to_terminal(report: Report, console: Console, *, categories: bool = False, t
     hidden = {"categories": categories, "timing": timing}
     for section in report.sections:
         if hidden.get(section.key, True):
-            for part in _section(section, console.width, folded=section.key in hidden):
+            for part in _section(section, report.folder, console.width, folded=section.key in hidden):
                 console.print(part)
     console.print()
     console.print(Text.assemble(("measure it again: ", FAINT), report.command))
@@ -54,7 +54,7 @@ def _terms(report: Report) -> rich.table.Table:
     return grid
 
 
-def _section(section: Section, width: int, *, folded: bool) -> Iterable[RenderableType]:
+def _section(section: Section, folder: str, width: int, *, folded: bool) -> Iterable[RenderableType]:
     from rich.text import Text
 
     yield Text()
@@ -65,6 +65,8 @@ def _section(section: Section, width: int, *, folded: bool) -> Iterable[Renderab
         if len(section.tables) > 1 and table.caption != section.title:
             yield Text(table.caption, "italic")
         yield from _table(table, width)
+    if section.figures:
+        yield Text(f"pictures: {', '.join(f'{folder}/{figure.key}.svg' for figure in section.figures)} (and .png)")
     for line in section.intro:
         yield Text(line, FAINT)
     if any(quote.verdict != "not measured" for quote in _quotes(section)):

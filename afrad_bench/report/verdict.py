@@ -1,12 +1,13 @@
 """A published figure beside a measured one: reproduced, not reproduced, or not comparable and why.
 
-Comparable means measured on the paper's terms (`afrad_bench.published.PROTOCOL`): its data with all categories, its
-image size and setting and no random weights; for AFRAD itself also its backbone and epochs, which the paper does not
-state for the others. A time needs the paper's GPU. Reproduced means that the gap is within the tolerance, or within our
-standard deviation over seeds if that is larger."""
+Comparable means measured on the paper's terms (`afrad_bench.published.PROTOCOL`): its data with all categories and
+images, its image size and setting, no random weights and the usual AUPRO; for AFRAD itself also its backbone and
+epochs, which the paper does not state for the others. A time needs the paper's GPU. Reproduced means that the gap is
+within the tolerance, or within our standard deviation over seeds if that is larger."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 from afrad_bench import published
@@ -19,6 +20,9 @@ TOLERANCE_POINTS = 0.5
 """Of a percentage, in points: printed rounding, other metric code, other libraries."""
 TOLERANCE_RELATIVE = 0.1
 """Of any other figure, as a fraction of the published one."""
+
+NOT_PUBLISHED = "differ from the published data set"
+"""What a data set's note says when the number of its images is not the published one."""
 
 RULE = (
     f"Verdicts: reproduced means within {TOLERANCE_POINTS} points ({TOLERANCE_RELATIVE:.0%} of a time) or, if larger, "
@@ -81,11 +85,13 @@ def differences(figure: Figure, row: RowSpec, runs: Iterable[Run], categories: S
         data = _other_categories(figure.dataset, categories)
     return (
         *data,
+        *(() if data else _other_images(runs)),
         *_differ(runs, "image size", "image_size", PROTOCOL.image_size, " px"),
         *_differ(runs, "setting", "setting", PROTOCOL.setting),
         *(_differ(runs, "backbone", "backbone", PROTOCOL.backbone) if afrad else ()),
         *(_differ(runs, "epochs", "epochs", PROTOCOL.epochs[figure.dataset]) if afrad else ()),
         *(("random weights ≠ pretrained",) if any(run.is_random for run in runs) else ()),
+        *(_other_definition(runs) if figure.metric == "pixel_aupro" else ()),
     )
 
 
@@ -100,6 +106,32 @@ def _other_device(runs: Sequence[Run]) -> tuple[str, ...]:
     names = dict.fromkeys(str(run.term("device_name") or run.term("device") or "not recorded") for run in runs)
     strange = [name for name in names if PROTOCOL.device_name not in name]
     return (f"device {', '.join(strange)} ≠ {PROTOCOL.device_name}",) if strange else ()
+
+
+def _other_images(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Whether images were left out on purpose, or the loader found others than were published."""
+    limits = dict.fromkeys(
+        f"{name} {value}"
+        for run in runs
+        for name, value in (run.row["dataset_params"] or {}).items()
+        if name in ("limit_train", "limit_test") and value is not None
+    )
+    if limits:
+        return (f"fewer images ({', '.join(limits)}) ≠ all",)
+    strange = any(NOT_PUBLISHED in note for run in runs for note in run.row["notes"] or ())
+    return ("other images than were published, by their counts",) if strange else ()
+
+
+def _other_definition(runs: Iterable[Run]) -> tuple[str, ...]:
+    """AUPRO up to another false positive rate than 0.3, or with other regions, is another metric."""
+    usual = {"fpr_limit": 0.3, "connectivity": 8}
+    strange: dict[str, None] = {}
+    for run in runs:
+        options = json.loads((run.measures.get("accuracy", {}).get("terms") or {}).get("options", "{}"))
+        for name, value in usual.items():
+            if options.get(name, value) != value:
+                strange[f"{name} {options[name]} ≠ {value}"] = None
+    return tuple(strange)
 
 
 def _other_categories(dataset: str, measured: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,82 @@
+"""A figure of a report as SVG and PNG, by matplotlib. Equal figures make equal bytes: no dates, no random ids."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure as Canvas
+from matplotlib.image import AxesImage
+
+from afrad_bench.report import _bubbles, _panels, _tiles
+from afrad_bench.report._looks import ALARM, RC, SMALL, SOFT
+from afrad_bench.report.drawing import Bubbles, Curves, Drawing, Gallery, Histograms
+
+if TYPE_CHECKING:
+    from afrad_bench.report.model import Figure
+
+_LINE = 0.145  # inches from one line of the stamp to the next
+
+
+def draw(figure: Figure, identity: str) -> tuple[str, bytes]:
+    """The texts of both files. `identity` is kept in each."""
+    with matplotlib.rc_context({**RC, "svg.hashsalt": figure.key}):
+        canvas = _canvas(figure)
+        return _svg(canvas, figure, identity), _png(canvas, figure, identity)
+
+
+def _canvas(figure: Figure) -> Canvas:
+    """The drawing, and below it the lines that say what it is of."""
+    size, fill = _how(figure.drawing)
+    width, height = size(figure.drawing)
+    room = int(width * 72 / (SMALL * 0.54))
+    texts = [(part, line.startswith("⚠")) for line in figure.stamp for part in textwrap.wrap(line, room)]
+    below = _LINE * (len(texts) + 1)
+    canvas = Canvas(figsize=(width, height + below))
+    for number, (text, alarm) in enumerate(texts, 1):
+        y = (below - _LINE * (number + 0.25)) / (height + below)
+        canvas.text(0.08 / width, y, text, fontsize=SMALL, color=ALARM if alarm else SOFT, va="bottom", in_layout=False)
+    fill(canvas, figure.drawing, below)
+    return canvas
+
+
+def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callable[[Canvas, Any, float], None]]:
+    """How large a drawing is in inches, and what draws it above a strip that is to stay free."""
+    if isinstance(drawing, Gallery):
+        return _tiles.size, _tiles.fill
+    if isinstance(drawing, Bubbles):
+        return _bubbles.size, _bubbles.fill
+    if isinstance(drawing, Curves):
+        return _panels.curves_size, _panels.fill_curves
+    assert isinstance(drawing, Histograms)
+    return _panels.histograms_size, _panels.fill_histograms
+
+
+def _svg(canvas: Canvas, figure: Figure, identity: str) -> str:
+    for image in canvas.findobj(AxesImage):
+        image.set_interpolation("none")
+    about: dict[str, Any] = {
+        "Title": figure.title,
+        "Description": figure.description,
+        "Identifier": identity,
+        "Creator": "afrad-bench",
+        "Date": None,
+    }
+    out = io.StringIO()
+    canvas.savefig(out, format="svg", metadata=about)
+    # Equal pictures in one file get equal ids, which none may have; and pixels shall not be seen as squares.
+    text = re.sub(r' id="image[0-9a-f]+"| style="image-rendering:[^"]*"', "", out.getvalue())
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _png(canvas: Canvas, figure: Figure, identity: str) -> bytes:
+    for image in canvas.findobj(AxesImage):
+        image.set_interpolation("antialiased")
+    about = {"Title": figure.title, "Description": figure.description, "Comment": identity, "Software": None}
+    out = io.BytesIO()
+    canvas.savefig(out, format="png", metadata=about)
+    return out.getvalue()

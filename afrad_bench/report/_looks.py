@@ -1,0 +1,59 @@
+"""How everything that is drawn looks: for print, for screens, and for people who tell colours apart differently.
+
+Lines differ by colour and dash, bars by colour and hatch, published from measured by shape and filling. The colours are
+those of Okabe and Ito without the yellow, which white paper swallows; heat maps use matplotlib's perceptually uniform
+"inferno", whose lightness rises evenly, so that it reads the same in grey."""
+
+from __future__ import annotations
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+DASHES: tuple[object, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+HEAT = "inferno"
+INK, SOFT, FAINT, ALARM = "#1b1d21", "#5c636e", "#c9ced6", "#a3161a"
+NORMAL, ANOMALOUS = ("#a9d5f5", "#0072B2", ""), ("none", "#a33c00", "////")
+"""Filling, edge, hatch."""
+TEXT, SMALL = 9.0, 7.5
+"""Points."""
+
+RC: dict[str, object] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": TEXT,
+    "axes.titlesize": TEXT,
+    "axes.labelsize": TEXT,
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.8,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.unicode_minus": True,
+    "grid.color": "#e6e9ee",
+    "grid.linewidth": 0.8,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": TEXT,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "svg.fonttype": "none",
+    "image.composite_image": False,
+    "path.simplify": False,
+}
+
+
+def colour(style: int) -> str:
+    return COLOURS[style % len(COLOURS)]
+
+
+def dash(style: int) -> object:
+    """Changes from row to row too, so that equal colours never have equal dashes before the 29th row."""
+    return DASHES[style % len(DASHES)]
