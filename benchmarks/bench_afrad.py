@@ -4,7 +4,7 @@
 
 EfficientNet-B4, batch 1, random weights (they change no time). "Backbone" may mean two things, and both are measured:
 
-    cut        the stages that AFRAD needs, up to reduction 16: timm's `features_only` net as AFRAD runs it
+    cut        the stages that AFRAD needs (up to its last reduction): timm's `features_only` net as AFRAD runs it
     classifier timm's whole `efficientnet_b4`, with its last stages, pooling and linear layer
 
 AFRAD is its whole network, from an image in [0, 1] to pixel map and score, in the readings of the patch embedding that

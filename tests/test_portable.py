@@ -197,7 +197,7 @@ def test_wrong_fields_are_named_before_anything_is_computed() -> None:
         AFRAD(64, ngbi=False, training={"epochs": -1})
     with pytest.raises(UserError, match="no device 'tpu'"):
         AFRAD(64, device="tpu")
-    with pytest.raises(UserError, match="multiple of 16, but got 72"):
+    with pytest.raises(UserError, match="multiple of 32, but got 72"):
         AFRAD(72, **SMALL).fit([DrawnPicture(0).read()])
 
 
@@ -351,11 +351,11 @@ def _cell_of(store: Path) -> Any:
 
 
 def test_paper_size_of_a_file(tmp_path: Path) -> None:
-    """EfficientNet-B4 up to reduction 16 and AFRAD, in float32: what README says a file takes."""
+    """EfficientNet-B4 and AFRAD, in float32: what README says a file takes."""
     model = AFRAD(256, backbone={"weights": "random"}, training={"epochs": 0})
     path = model.fit([DrawnPicture(0, side=256).read()]).save(tmp_path / "m.safetensors")
     count = sum(value.numel() for value in model.network().state_dict().values())
     assert path.stat().st_size == pytest.approx(4 * count, rel=0.02)
-    assert path.stat().st_size < 40 * 2**20
+    assert path.stat().st_size < 80 * 2**20
     images = ImageArray(np.zeros((1, 3, 256, 256), dtype=np.float32))
     assert model_file.load(path).method.predict(images).anomaly_map.shape == (1, 256, 256)
