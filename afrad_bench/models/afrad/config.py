@@ -25,7 +25,9 @@ class Features(_Part):
         "2,4,8,16 as UniAD, whose set-up the paper follows (272 channels on EfficientNet-B4), is the other reading.",
     )
     grid: Literal[4, 8, 16, 32] = Field(
-        16, description="Resolution of F_ori as a reduction of the image: 16 (token map, UniAD's), 8 or 4 (finer)."
+        8,
+        description="Resolution of F_ori as a reduction of the image: 16 (token map, UniAD's), 8 or 4 (finer). 8 finds "
+        "and places small defects better, at four times the cost of 16 (docs/afrad_defaults.md).",
     )
     resize: Literal["bilinear", "aligned", "area"] = Field(
         "bilinear",
@@ -45,7 +47,7 @@ class Pyramid(_Part):
     topology: Literal["cascade", "parallel"] = Field(
         "cascade", description="cascade: S_1 = F_ori, S_(i+1) = S'_i; parallel: every patch embedding on F_ori."
     )
-    widths: tuple[int, ...] = Field((128, 128, 128, 128), description="Channels d_i of each stage.")
+    widths: tuple[int, ...] = Field((64, 64, 64, 64), description="Channels d_i of each stage.")
     kernels: tuple[int, ...] = Field((7, 3, 3, 3), description="Kernel of each patch embedding PE_i (odd).")
     strides: tuple[int, ...] = Field((1, 2, 2, 2), description="Stride of each patch embedding PE_i.")
     embedding: Literal["full", "separable"] = Field(
@@ -160,7 +162,7 @@ class Config(_Part):
     sad: StageAdaptive = Field(StageAdaptive(), description="Stage-adaptive decoder (eq. 3-6).")
     fld: FocusedLocal = Field(FocusedLocal(), description="Focused local decoder (eq. 7-10).")
     cd: Compensation = Field(Compensation(), description="Compensation decoder (section 3.5).")
-    width: int = Field(128, ge=1, description="Channels of each decoder's output.")
+    width: int = Field(64, ge=1, description="Channels of each decoder's output.")
     ngib: bool = Field(True, description="Integrate the decoders by the NGIB (eq. 11-13), or by `fusion` (Table 5).")
     fusion: Literal["sum", "concat"] = Field(
         "sum", description="Without NGIB: sum or concatenation of the decoders' outputs, then one linear layer."
