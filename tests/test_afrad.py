@@ -327,7 +327,7 @@ def test_same_seed_same_bits(bench: Bench, dataset: Dataset) -> None:
 def test_an_interrupted_fit_resumes_to_the_same_bits(
     bench: Bench, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("afrad_bench.models.afrad.training.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("afrad_bench.fitting.CHECKPOINT_SECONDS", 0.0)
     changes = {"training": {"epochs": 5, "jitter": 20.0}}
     whole = fitted(bench, dataset, **changes)
 
@@ -349,7 +349,7 @@ def test_an_interrupted_fit_resumes_to_the_same_bits(
 def test_a_foreign_checkpoint_is_not_taken_up(
     bench: Bench, dataset: Dataset, tmp_path: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("afrad_bench.models.afrad.training.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("afrad_bench.fitting.CHECKPOINT_SECONDS", 0.0)
     path = tmp_path / "cell.pt"
     if content is None:  # of another learning rate
         fitted(replace(bench, checkpoint=path), dataset, training={"epochs": 1, "lr": 0.1})
@@ -389,11 +389,11 @@ def test_a_diverging_fit_says_so(bench: Bench, dataset: Dataset) -> None:
 
 @pytest.mark.parametrize(("reductions", "channels"), [([4, 8, 16, 32], 696), ([2, 4, 8, 16], 272)])
 def test_backbone_stages_of_b4(cache_folder: Path, reductions: list[int], channels: int) -> None:
-    """32 x 32 tokens; 272 channels as UniAD, whose set-up the paper follows, or one stage further."""
+    """16 x 16 tokens; 272 channels as UniAD, whose set-up the paper follows, or one stage further."""
     bench = Bench("cpu", 256, Seeds(0, 0), FeatureCache(cache_folder))
     config = {"backbone": {"weights": "random"}, "features": {"reductions": reductions}}
     method = build(Config.model_validate(config), bench)
-    assert method.extractor.shapes == ((channels, 32, 32),)
+    assert method.extractor.shapes == ((channels, 16, 16),)
     prediction = method.predict(ImageArray(np.zeros((1, 3, 256, 256), dtype=np.float32)))
     assert prediction.anomaly_map.shape == (1, 256, 256)
 

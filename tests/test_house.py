@@ -35,6 +35,7 @@ LAYERS = {
     "suite_file": 1,
     "audit": 2,
     "extractor": 2,
+    "fitting": 2,
     "images": 2,
     "selection": 2,
     "datasets": 3,
@@ -110,7 +111,7 @@ def test_no_measure_imports_another() -> None:
         assert not public & set(imports(path)), path
 
 
-OFFERED = {"types", "errors", "backbones", "features", "extractor", "frozen", "postprocessing", "memory"}
+OFFERED = {"types", "errors", "backbones", "features", "extractor", "fitting", "frozen", "postprocessing", "memory"}
 
 
 def test_baselines_use_only_what_the_harness_offers_them() -> None:

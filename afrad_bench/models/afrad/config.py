@@ -25,9 +25,9 @@ class Features(_Part):
         "2,4,8,16 as UniAD, whose set-up the paper follows (272 channels on EfficientNet-B4), is the other reading.",
     )
     grid: Literal[4, 8, 16, 32] = Field(
-        8,
-        description="Resolution of F_ori as a reduction of the image: 16 (token map, UniAD's), 8 or 4 (finer). 8 finds "
-        "and places small defects better, at four times the cost of 16 (docs/afrad_defaults.md).",
+        16,
+        description="Resolution of F_ori as a reduction of the image: 16 (token map, UniAD's), 8 or 4 (finer). 8 "
+        "places defects a little better, at four times the cost of 16 (docs/afrad_defaults.md).",
     )
     resize: Literal["bilinear", "aligned", "area"] = Field(
         "bilinear",

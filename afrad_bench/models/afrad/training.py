@@ -6,23 +6,16 @@ an epoch is the same whether the fit ran through or was resumed, and a checkpoin
 from __future__ import annotations
 
 import math
-import os
-import pickle
-import time
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from afrad_bench.fitting import Checkpoint, batches, must_be_finite
 from afrad_bench.models.afrad.config import Training
 from afrad_bench.models.afrad.network import Scorer
 from afrad_bench.types import Bench, TrainingRecord, canonical, seed_for
-
-CHECKPOINT_SECONDS = 10.0
-"""A checkpoint is written at the end of an epoch when the last one is older than this."""
 
 Fetch = Callable[[Tensor], Tensor]
 """Indices of training images -> their features (B, C, h, w) on the device."""
@@ -59,17 +52,16 @@ def train(
     net = scorer.reconstruction
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     identity = canonical([config.model_dump(mode="json"), list(scales), count, bench.seeds.init, bench.seeds.order])
-    history = _resume(bench.checkpoint, identity, net, optimizer)
+    checkpoint = Checkpoint(bench.checkpoint, identity, {"net": net, "optimizer": optimizer})
+    history = checkpoint.resume()
     resumed_at = len(history)
-    saved = time.monotonic()
     net.train()
     for epoch in range(resumed_at, config.epochs):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * rate_factor(config.schedule, epoch, config.epochs)
-        order = torch.Generator().manual_seed(seed_for(bench.seeds.order, "epoch", epoch))
         noise = torch.Generator().manual_seed(seed_for(bench.seeds.init, "jitter", epoch))
         total = 0.0
-        for indices in torch.randperm(count, generator=order).split(config.batch_size):
+        for indices in batches(bench, count, config.batch_size, epoch):
             original = scorer.standardise(fetch(indices))
             source = jittered(original, config.jitter, noise) if config.jitter else original
             loss = reconstruction_loss(net(source), original, scales, config.loss)
@@ -80,41 +72,8 @@ def train(
             optimizer.step()
             total += float(loss.detach()) * len(indices)
         history.append(total / count)
-        if not math.isfinite(history[-1]):
-            raise FloatingPointError(f"the training loss became {history[-1]} in epoch {epoch + 1}")
+        must_be_finite(history[-1], epoch)
         bench.watch(epoch + 1, config.epochs, "training", history[-1])
-        if bench.checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS:
-            _save(bench.checkpoint, identity, net, optimizer, history)
-            saved = time.monotonic()
+        checkpoint.epoch_done(history)
     net.eval()
     return TrainingRecord(config.epochs, config.epochs * count, tuple(history), resumed_at)
-
-
-def _save(
-    path: Path, identity: str, net: torch.nn.Module, optimizer: torch.optim.Optimizer, history: list[float]
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    state = {"identity": identity, "net": net.state_dict(), "optimizer": optimizer.state_dict(), "loss": history}
-    with scratch.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-
-
-def _resume(path: Path | None, identity: str, net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[float]:
-    """Load the state if there is one of this fit; returns the loss of the epochs that it holds.
-
-    A checkpoint that cannot be read, or belongs to another fit, is left behind: training starts anew."""
-    if path is None or not path.is_file():
-        return []
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
-        return []
-    if state["identity"] != identity:
-        return []
-    net.load_state_dict(state["net"])
-    optimizer.load_state_dict(state["optimizer"])
-    return [float(value) for value in state["loss"]]
