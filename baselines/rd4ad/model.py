@@ -1,0 +1,157 @@
+"""RD4AD as a method: a student trained on cached features of a frozen teacher; see the package's docstring."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from afrad_bench.errors import fail
+from afrad_bench.fitting import Checkpoint, batches, draws_of, must_be_finite
+from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical
+from afrad_bench_baselines.rd4ad import Config
+from afrad_bench_baselines.rd4ad.checkpoint import load_official
+from afrad_bench_baselines.rd4ad.scoring import Head, cosine_loss
+from afrad_bench_baselines.rd4ad.student import MIRRORED, Student, design_for
+
+
+class Rd4ad:
+    """See the package's docstring. The input's side must be a multiple of twice the coarsest reduction."""
+
+    def __init__(self, config: Config, bench: Bench) -> None:
+        self.config = config
+        self.bench = bench
+        side = bench.image_size
+        self.step = 2 * config.reductions[-1]
+        if side % self.step:
+            raise fail(
+                f"RD4AD needs an image size that is a multiple of {self.step}, but got {side}",
+                hint=f"the nearest sizes are {max(side // self.step, 1) * self.step} and "
+                f"{(side // self.step + 1) * self.step}",
+            )
+        self.extractor = bench.features.extractor(config.backbone, config.reductions, side, bench.device)
+        self._must_be_maps()
+        channels = self.extractor.channels
+        self.design = design_for(config.backbone.name, channels)
+        embedding = replace(self.design, base_width=64) if config.embedding == "half" else self.design
+        if config.embedding == "half" and self.design.base_width != 128:
+            raise fail(
+                f"`embedding: half` halves the embedding of wide teachers, and {config.backbone.name} is none",
+                hint="leave `embedding` out, or name a teacher such as wide_resnet50_2",
+            )
+        with draws_of(bench, "student"):
+            student = Student(channels, self.design, embedding)
+        self.notes = self._notes()
+        if config.start is not None:
+            path = Path(config.start).expanduser()
+            load_official(student, path)
+            self.notes += (f"starts from the official checkpoint {path.name}, sha256 {_sha256(path)}",)
+        head = Head(student, (side, side), config.score)
+        self.head = head.to(bench.device).to(memory_format=torch.channels_last).eval()
+
+    def fit(self, train: Images) -> TrainingRecord:
+        """Train the student to restore the teacher's maps of normal images (section 3.2)."""
+        config, bench, student = self.config.training, self.bench, self.head.student
+        alone = len(train) == 1 or config.batch_size == 1 or len(train) % config.batch_size == 1
+        if config.epochs and alone and bench.image_size == self.step:
+            raise fail(
+                f"at {bench.image_size} px the embedding has one position, and batch norm cannot learn from a batch of "
+                f"one image, which {len(train)} images in batches of {config.batch_size} leave",
+                hint="choose another training.batch_size or a larger image size",
+            )
+        optimizer = torch.optim.Adam(student.parameters(), lr=config.lr, betas=config.betas)
+        terms = [self.config.model_dump(mode="json"), self.notes, self.extractor.key, bench.image_size, len(train)]
+        identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
+        checkpoint = Checkpoint(bench.checkpoint, identity, {"student": student, "optimizer": optimizer})
+        history = checkpoint.resume()
+        resumed_at = len(history)
+        student.train()
+        for epoch in range(resumed_at, config.epochs):
+            late = config.schedule == "step" and epoch >= 0.8 * config.epochs
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * (0.1 if late else 1.0)
+            total = 0.0
+            for indices in batches(bench, len(train), config.batch_size, epoch):
+                total += self._step(optimizer, train.subset(indices.tolist())) * len(indices)
+            history.append(total / len(train))
+            must_be_finite(history[-1], epoch)
+            bench.watch(epoch + 1, config.epochs, "training", history[-1])
+            checkpoint.epoch_done(history)
+        student.eval()
+        return TrainingRecord(config.epochs, config.epochs * len(train), tuple(history), resumed_at, self.notes)
+
+    def _step(self, optimizer: torch.optim.Optimizer, images: Images) -> float:
+        """One step on a batch; its loss."""
+        config, student = self.config.training, self.head.student
+        teacher = [
+            maps.contiguous(memory_format=torch.channels_last)
+            for maps in feature_maps(self.bench, self.extractor, images)
+        ]
+        loss = cosine_loss(teacher, student(teacher), config.loss)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip)
+        optimizer.step()
+        return float(loss.detach())
+
+    def predict(self, images: Images) -> Prediction:
+        """Smoothed sums of one minus the cosines for a batch, from its cached features."""
+        return predict(self.bench, self.extractor, self.head, images, self.config.eval_batch)
+
+    def network(self) -> nn.Module:
+        """Teacher, student and scoring as one module in eval mode."""
+        return FrozenNetwork(self.extractor, self.head)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The frozen teacher and the student that is trained."""
+        return {"teacher": self.extractor, "student": self.head.student}
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """As the paper calls them; cosines and smoothing are the rest."""
+        student = self.head.student
+        return {
+            "teacher": self.extractor,
+            "MFF": student.fusion,
+            "OCE": student.embedding,
+            "decoder": student.decoder,
+        }
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Everything that `network()` holds, the teacher's weights among it."""
+        return self.network().state_dict()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `state` gave."""
+        self.network().load_state_dict(state)
+
+    def _must_be_maps(self) -> None:
+        """Refuse a teacher whose maps are not (C, side / reduction, side / reduction)."""
+        config, side = self.config, self.bench.image_size
+        wanted = [(c, side // r, side // r) for c, r in zip(self.extractor.channels, config.reductions, strict=True)]
+        if list(self.extractor.shapes) != wanted:
+            raise fail(
+                f"the backbone {config.backbone.name} cannot teach RD4AD: its maps are {list(self.extractor.shapes)}, "
+                f"where {wanted} are needed"
+            )
+
+    def _notes(self) -> tuple[str, ...]:
+        name = self.config.backbone.name
+        notes = []
+        if name.partition(".")[0] not in MIRRORED:
+            blocks = "ResNet-18's" if self.design.kind == "basic" else "ResNet-50's"
+            notes.append(f"the official code has no student for {name}: one of {blocks} blocks on its channel counts")
+        if self.config.embedding == "half":
+            notes.append("one-class embedding half as wide as the official one")
+        if self.config.training.loss == "per_position":
+            notes.append("cosine per position, as in the paper, not the official code's")
+        return tuple(notes)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
