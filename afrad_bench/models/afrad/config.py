@@ -53,7 +53,7 @@ class Pyramid(_Part):
     embedding: Literal["full", "separable"] = Field(
         "separable",
         description="PE_i as a depth-wise convolution followed by a 1x1 convolution, or as one full convolution, "
-        "which on 7x7 tokens costs as much as the backbone and is no more accurate (docs/afrad_defaults.md).",
+        "four times as slow and no more accurate (docs/afrad_defaults.md).",
     )
 
     @model_validator(mode="after")
