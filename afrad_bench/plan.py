@@ -51,6 +51,8 @@ class PlannedCell:
     states: Mapping[str, MeasureState]
     seconds: float | None
     """Estimated from earlier runs; None if there were none."""
+    notes: tuple[str, ...] = ()
+    """What its row of results must say beside the notes of the data and the method."""
 
     @property
     def open(self) -> tuple[ChosenMeasure, ...]:
