@@ -32,6 +32,7 @@ STATE_STYLE = {
     "done": "green",
     "ok": "green",
     "to do": "cyan",
+    "stopped": "yellow",
     "stale": "yellow",
     "missing": "yellow",
     "failed": "red",
