@@ -18,6 +18,8 @@ from afrad_bench.types import canonical
 Place = tuple[str | int, ...]
 
 SEARCH = "search"
+WHOLE = {"constraints", "pruner", "sampler", "validation"}
+"""Fields of a search that are replaced as a whole, not merged."""
 
 
 class Resolver:
@@ -118,6 +120,10 @@ class Resolver:
                 self.problems.append(Problem("the suite declares no search that could be changed", changed[0].at(())))
             return None
         layers = [in_file(self.where, (SEARCH,), self.document.data[SEARCH]), *changed]
+        for i, later in enumerate(layers):
+            gone = WHOLE & set(later.params)
+            for k, layer in enumerate(layers[:i]):
+                layers[k] = Layer({name: v for name, v in layer.params.items() if name not in gone}, layer.at)
         checked = resolved(Search, layers, SEARCH)
         if isinstance(checked, list):
             self.problems.extend(checked)
