@@ -46,11 +46,13 @@ def canvas(drawing: Attempts) -> Figure:
         warnings.simplefilter("ignore")  # of being experimental, and of scales that matplotlib sets anew
         if drawing.view == "pareto":
             made = views.plot_pareto_front(study, target_names=list(drawing.names))
-        elif len(drawing.names) == 1:
-            named = {"target_name": drawing.names[0]}
-            made = plots[drawing.view](study, **named)
         else:
-            made = plots[drawing.view](study, target=lambda trial: trial.values[0], target_name=drawing.names[0])
+            options: dict[str, Any] = {"target_name": drawing.names[0]}
+            if len(drawing.names) > 1:
+                options["target"] = lambda trial: trial.values[0]
+            if drawing.params:
+                options["params"] = list(drawing.params)
+            made = plots[drawing.view](study, **options)
     axes = made if isinstance(made, Axes) else made.flat[0]
     figure = axes.get_figure(root=True)
     assert figure is not None

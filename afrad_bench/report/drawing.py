@@ -155,6 +155,8 @@ class Attempts:
     names: tuple[str, ...]
     """Of the objectives."""
     trials: tuple[Attempt, ...]
+    params: tuple[str, ...] = ()
+    """The parameters that slices show."""
 
 
 Drawing = Gallery | Bubbles | Curves | Histograms | Attempts

@@ -33,6 +33,7 @@ PRUNERS = {
     "none": "NopPruner",
     "percentile": "PercentilePruner",
     "successive_halving": "SuccessiveHalvingPruner",
+    "threshold": "ThresholdPruner",
     "wilcoxon": "WilcoxonPruner",
 }
 OURS = {"self", "args", "kwargs", "seed", "search_space", "constraints_func"}
@@ -52,7 +53,7 @@ def faults(kind: str, known: Mapping[str, str], given: Algorithm, place: str) ->
     yield from wrong
     if not wrong and given.name != "grid":
         try:
-            with _calm():
+            with calm():
                 made(**given.options)
         except (TypeError, ValueError, ImportError) as error:
             yield Problem(f"{given.name}: {str(error).splitlines()[0]}", place)
@@ -63,7 +64,7 @@ def sampler(given: Algorithm, axes: Sequence[Axis], seed: int) -> BaseSampler:
     import optuna
 
     made = getattr(optuna.samplers, SAMPLERS[given.name])
-    with _calm():
+    with calm():
         if given.name == "grid":
             return made({axis.name: axis.grid() for axis in axes}, seed=0)
         seeded: dict[str, Any] = {"seed": seed}
@@ -74,13 +75,13 @@ def pruner(given: Algorithm) -> BasePruner:
     """The pruner."""
     import optuna
 
-    with _calm():
+    with calm():
         return getattr(optuna.pruners, PRUNERS[given.name])(**given.options)
 
 
 @contextmanager
-def _calm() -> Iterator[None]:
-    """Optuna calls parts of itself experimental; the user has chosen them by name."""
+def calm() -> Iterator[None]:
+    """Without the warnings of Optuna, which calls parts of itself experimental; the user chose them by name."""
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():

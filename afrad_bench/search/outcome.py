@@ -14,6 +14,7 @@ from afrad_bench.plan import Plan
 from afrad_bench.report import Report, results
 from afrad_bench.report.drawing import Attempt, Attempts
 from afrad_bench.report.effects import paired
+from afrad_bench.report.figures import blocks, named
 from afrad_bench.report.model import Caution, Entry, Figure, Heading, Line, Section, Table
 from afrad_bench.reporting import report_of
 from afrad_bench.search.declared import Declared, Goal
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from afrad_bench.report.model import State
 
 DEFAULT = "default"
+SLICES = 3
+"""Parameters in one figure."""
 SHOWN = 10
 """Trials in the table."""
 ENOUGH = 8
@@ -300,6 +303,7 @@ def _figures(study: Study, declared: Declared, stamp: tuple[str, ...]) -> Sequen
     names = tuple(goal.metric.title for goal in declared.objectives)
     directions = tuple(goal.direction for goal in declared.objectives)
     several = len({each.values for each in attempts}) > 1
+    made = [axis.name for axis in declared.axes if any(axis.name in trial.params for trial in complete)]
     views: list[tuple[Any, str, str, bool]] = []
     if len(names) in (2, 3):
         views.append(
@@ -308,22 +312,29 @@ def _figures(study: Study, declared: Declared, stamp: tuple[str, ...]) -> Sequen
     views.append(("history", "History", f"{names[0]} of each trial, and the best so far", False))
     if len(complete) >= ENOUGH and several and len(declared.axes) > 1:
         views.append(("importances", "Importances", f"how much each parameter decides {names[0]}", False))
-    views.append(("slice", "Slices", f"{names[0]} against each parameter", False))
     if len(declared.axes) > 1:
         views.append(
             ("parallel", "Parallel coordinates", f"every trial as a line through its parameters, by {names[0]}", True)
         )
-    return [
-        Figure(
-            key=f"search_{view}",
+
+    def figure(view: Any, key: str, title: str, text: str, folded: bool, params: Sequence[str] = ()) -> Figure:
+        return Figure(
+            key=f"search_{key}",
             title=title,
             description=f"{title}: {text}; {len(attempts)} complete trials.",
             caption=(f"{text[0].upper()}{text[1:]}, on the images of the search.",),
             stamp=stamp,
-            drawing=Attempts(view, directions, names, attempts),
+            drawing=Attempts(view, directions, names, attempts, tuple(params)),
             folded=folded,
         )
-        for view, title, text, folded in views
+
+    slices = [made[part] for part in blocks(len(made), SLICES)]
+    return [
+        *(figure(view, view, title, text, folded) for view, title, text, folded in views),
+        *(
+            figure("slice", f"slices_{i}", f"Slices {i}", f"{names[0]} against {named(params)}", True, params)
+            for i, params in enumerate(slices, 1)
+        ),
     ]
 
 

@@ -102,7 +102,8 @@ def _storage(declared: Declared, store: Path) -> BaseStorage:
     callback = "heartbeat_stale_trial_callback"  # its name from Optuna 4.9 on
     options[callback if callback in known else "failed_trial_callback"] = queued_again
     try:
-        return optuna.storages.RDBStorage(given, **options)
+        with algorithms.calm():
+            return optuna.storages.RDBStorage(given, **options)
     except (SQLAlchemyError, ImportError) as error:
         raise fail(str(error).splitlines()[0], given, "is the database there, and its driver installed?") from error
 
