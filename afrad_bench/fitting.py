@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from afrad_bench.types import Bench, seed_for
+from afrad_bench.types import Bench, Stopped, TrainingRecord, seed_for
 
 CHECKPOINT_SECONDS = 10.0
 """A checkpoint is written at the end of an epoch when the last one is older than this."""
@@ -95,3 +95,24 @@ class Checkpoint:
             os.fsync(file.fileno())
         scratch.replace(self._path)
         self._saved = time.monotonic()
+
+
+def end_of_epoch(
+    bench: Bench, checkpoint: Checkpoint, net: nn.Module, record: TrainingRecord, epochs: int, what: str = "training"
+) -> None:
+    """What follows each epoch of `epochs`: its loss must be finite, progress is shown, the state is kept, and whoever
+    wants to know looks at the method so far. `record` is what was trained until now, `net` what is being trained.
+
+    Raises `FloatingPointError` for a loss that is none, and `Stopped` when training on was found not worth it."""
+    must_be_finite(record.loss[-1], record.epochs - 1)
+    bench.watch(record.epochs, epochs, what, record.loss[-1])
+    checkpoint.epoch_done(list(record.loss))
+    if bench.goes_on is None or record.epochs >= epochs:
+        return
+    net.eval()
+    try:
+        goes_on = bench.goes_on(record)
+    finally:
+        net.train()
+    if not goes_on:
+        raise Stopped(record)

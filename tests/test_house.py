@@ -34,11 +34,11 @@ LAYERS = {
     "strict_yaml": 1,
     "suite_file": 1,
     "audit": 2,
+    "datasets": 2,
     "extractor": 2,
     "fitting": 2,
     "images": 2,
     "selection": 2,
-    "datasets": 3,
     "features": 3,
     "frozen": 3,
     "measures": 3,
@@ -57,6 +57,7 @@ LAYERS = {
     "reporting": 5,
     "run": 5,
     "console": 6,
+    "search": 6,
     "cli": 7,
 }
 """A module imports only from lower rooms, or from its own."""

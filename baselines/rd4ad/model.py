@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, draws_of, must_be_finite
+from afrad_bench.fitting import Checkpoint, batches, draws_of, end_of_epoch
 from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical
 from afrad_bench_baselines.rd4ad import Config
@@ -70,6 +70,10 @@ class Rd4ad:
         checkpoint = Checkpoint(bench.checkpoint, identity, {"student": student, "optimizer": optimizer})
         history = checkpoint.resume()
         resumed_at = len(history)
+
+        def so_far() -> TrainingRecord:
+            return TrainingRecord(len(history), len(history) * len(train), tuple(history), resumed_at, self.notes)
+
         student.train()
         for epoch in range(resumed_at, config.epochs):
             late = config.schedule == "step" and epoch >= 0.8 * config.epochs
@@ -79,11 +83,9 @@ class Rd4ad:
             for indices in batches(bench, len(train), config.batch_size, epoch):
                 total += self._step(optimizer, train.subset(indices.tolist())) * len(indices)
             history.append(total / len(train))
-            must_be_finite(history[-1], epoch)
-            bench.watch(epoch + 1, config.epochs, "training", history[-1])
-            checkpoint.epoch_done(history)
+            end_of_epoch(bench, checkpoint, student, so_far(), config.epochs)
         student.eval()
-        return TrainingRecord(config.epochs, config.epochs * len(train), tuple(history), resumed_at, self.notes)
+        return so_far()
 
     def _step(self, optimizer: torch.optim.Optimizer, images: Images) -> float:
         """One step on a batch; its loss."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from afrad_bench.fitting import Checkpoint, batches, must_be_finite
+from afrad_bench.fitting import Checkpoint, batches, end_of_epoch
 from afrad_bench.models.afrad.config import Training
 from afrad_bench.models.afrad.network import Scorer
 from afrad_bench.types import Bench, TrainingRecord, canonical, seed_for
@@ -55,6 +55,10 @@ def train(
     checkpoint = Checkpoint(bench.checkpoint, identity, {"net": net, "optimizer": optimizer})
     history = checkpoint.resume()
     resumed_at = len(history)
+
+    def so_far() -> TrainingRecord:
+        return TrainingRecord(len(history), len(history) * count, tuple(history), resumed_at)
+
     net.train()
     for epoch in range(resumed_at, config.epochs):
         for group in optimizer.param_groups:
@@ -72,8 +76,6 @@ def train(
             optimizer.step()
             total += float(loss.detach()) * len(indices)
         history.append(total / count)
-        must_be_finite(history[-1], epoch)
-        bench.watch(epoch + 1, config.epochs, "training", history[-1])
-        checkpoint.epoch_done(history)
+        end_of_epoch(bench, checkpoint, net, so_far(), config.epochs)
     net.eval()
-    return TrainingRecord(config.epochs, config.epochs * count, tuple(history), resumed_at)
+    return so_far()
