@@ -10,7 +10,7 @@ import os
 import pickle
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from afrad_bench.types import Bench, seed_for
+from afrad_bench.types import Bench, TrainingRecord, seed_for
 
 CHECKPOINT_SECONDS = 10.0
 """A checkpoint is written at the end of an epoch when the last one is older than this."""
@@ -95,3 +95,19 @@ class Checkpoint:
             os.fsync(file.fileno())
         scratch.replace(self._path)
         self._saved = time.monotonic()
+
+
+def train_epochs(
+    bench: Bench, checkpoint: Checkpoint, epochs: int, count: int, one_epoch: Callable[[int], float]
+) -> TrainingRecord:
+    """Train from where the checkpoint left off; `one_epoch` does epoch 0, 1, ... and returns its mean loss.
+
+    `count`: training images of an epoch. Raises `FloatingPointError` for a loss that is no number."""
+    history = checkpoint.resume()
+    resumed_at = len(history)
+    for epoch in range(resumed_at, epochs):
+        history.append(one_epoch(epoch))
+        must_be_finite(history[-1], epoch)
+        bench.watch(epoch + 1, epochs, "training", history[-1])
+        checkpoint.epoch_done(history)
+    return TrainingRecord(epochs, epochs * count, tuple(history), resumed_at)
