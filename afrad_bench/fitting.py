@@ -10,7 +10,7 @@ import os
 import pickle
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,22 +97,35 @@ class Checkpoint:
         self._saved = time.monotonic()
 
 
-def end_of_epoch(
-    bench: Bench, checkpoint: Checkpoint, net: nn.Module, record: TrainingRecord, epochs: int, what: str = "training"
-) -> None:
-    """What follows each epoch of `epochs`: its loss must be finite, progress is shown, the state is kept, and whoever
-    wants to know looks at the method so far. `record` is what was trained until now, `net` what is being trained.
+def train_epochs(
+    bench: Bench,
+    checkpoint: Checkpoint,
+    epochs: int,
+    count: int,
+    net: nn.Module,
+    one_epoch: Callable[[int], float],
+    notes: tuple[str, ...] = (),
+) -> TrainingRecord:
+    """Train `net` from where the checkpoint left off; `one_epoch` does epoch 0, 1, ... and returns its mean loss.
 
-    Raises `FloatingPointError` for a loss that is none, and `Stopped` when training on was found not worth it."""
-    must_be_finite(record.loss[-1], record.epochs - 1)
-    bench.watch(record.epochs, epochs, what, record.loss[-1])
-    checkpoint.epoch_done(list(record.loss))
-    if bench.goes_on is None or record.epochs >= epochs:
-        return
-    net.eval()
-    try:
-        goes_on = bench.goes_on(record)
-    finally:
+    After each epoch the loss must be finite, progress is shown, the state is kept, and whoever wants to know looks at
+    the method so far. `count`: training images of an epoch. `net` is in training mode in `one_epoch` and in eval mode
+    everywhere else. Raises `FloatingPointError` for a loss that is no number, and `Stopped` when training on was found
+    not worth it."""
+    history = checkpoint.resume()
+    resumed_at = len(history)
+
+    def so_far() -> TrainingRecord:
+        return TrainingRecord(len(history), len(history) * count, tuple(history), resumed_at, notes)
+
+    for epoch in range(resumed_at, epochs):
         net.train()
-    if not goes_on:
-        raise Stopped(record)
+        history.append(one_epoch(epoch))
+        net.eval()
+        must_be_finite(history[-1], epoch)
+        bench.watch(epoch + 1, epochs, "training", history[-1])
+        checkpoint.epoch_done(history)
+        if bench.goes_on is not None and epoch + 1 < epochs and not bench.goes_on(so_far()):
+            raise Stopped(so_far())
+    net.eval()
+    return so_far()

@@ -101,7 +101,7 @@ def run_suite(
     """Run these cells one after the other and append each run as it ends. `force` measures what is done again;
     `keep_models` writes the fitted method of each complete run to a file, if the method offers its state.
 
-    `judge` is asked after each epoch of a method that trains (`fitting.end_of_epoch`) whether it goes on.
+    `judge` is asked after each epoch of a method that trains (`fitting.train_epochs`) whether it goes on.
     `startup`: seconds that the process spent before, by phase; they are booked on the first cell."""
     features = FeatureCache(cache, cache_limit, watch)
     before = dict(startup or {})

@@ -277,7 +277,7 @@ class Bench:
     watch: Watch = unwatched
     goes_on: Callable[[TrainingRecord], bool] | None = None
     """Asked after each epoch but the last, while the method can predict: whether training on is worth it. Methods do
-    not call it themselves; `fitting.end_of_epoch` does. None: nobody asks."""
+    not call it themselves; `fitting.train_epochs` does. None: nobody asks."""
 
 
 class MethodModule(Protocol):

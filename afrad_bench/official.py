@@ -1,0 +1,49 @@
+"""Checkpoints of a method's official code: read safely, loaded only where every tensor fits, named in the result."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from afrad_bench.errors import fail
+
+
+def read(path: Path, hint: str) -> Any:
+    """What a file of `torch.save` holds; `UserError` where there is none, or none that `weights_only` can read."""
+    if not path.is_file():
+        raise fail(f"no such checkpoint: {path}", hint=hint)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise fail(f"not a checkpoint that can be loaded safely (weights_only): {error}", str(path)) from error
+
+
+def load_into(module: nn.Module, what: str, state: Mapping[str, Tensor], path: Path, hint: str) -> None:
+    """Load tensors under the module's own names; `UserError` unless all are there, no others, and of its shapes.
+
+    `what`: what the module is called in that error, which `hint` ends."""
+    wanted = module.state_dict()
+    wrong = [name for name in sorted(wanted.keys() | state.keys()) if _shape(wanted, name) != _shape(state, name)]
+    if wrong:
+        raise fail(
+            f"the checkpoint is of another {what}: {len(wrong)} of {len(wanted)} tensors differ in name or shape, "
+            f"first {wrong[0]}: {_shape(state, wrong[0])} instead of {_shape(wanted, wrong[0])}",
+            str(path),
+            hint,
+        )
+    module.load_state_dict(state)
+
+
+def note(path: Path) -> str:
+    """What the result of a method that started from this checkpoint must say."""
+    return f"starts from the official checkpoint {path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(state[name].shape) if name in state else None
