@@ -25,9 +25,9 @@ class Features(_Part):
         "2,4,8,16 as UniAD, whose set-up the paper follows (272 channels on EfficientNet-B4), is the other reading.",
     )
     grid: Literal[4, 8, 16, 32] = Field(
-        16,
+        8,
         description="Resolution of F_ori as a reduction of the image: 16 (token map, UniAD's), 8 or 4 (finer). 8 "
-        "places defects a little better, at four times the cost of 16 (docs/afrad_defaults.md).",
+        "places defects better, at four times the cost of training (docs/afrad_defaults.md).",
     )
     resize: Literal["bilinear", "aligned", "area"] = Field(
         "bilinear",
@@ -143,10 +143,11 @@ class Training(_Part):
     )
     clip: float | None = Field(0.1, gt=0, description="Largest norm of the gradient (UniAD's); null: no clipping.")
     jitter: float = Field(
-        20.0,
+        40.0,
         ge=0,
         description="Scale α of UniAD's feature jitter in training (20 there): noise of deviation α·|f|/C; 0: none. "
-        "Without it the network learns to copy its input, anomalies too.",
+        "Without it the network learns to copy its input, anomalies too; 40 places defects better "
+        "(docs/afrad_defaults.md).",
     )
     loss: Literal["per_scale", "joint"] = Field(
         "per_scale", description="Sum over the backbone stages of the MSE of each (paper 4.2), or one MSE over all."
