@@ -144,3 +144,49 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     start = official_checkpoint(folder / "ckpt.pth.tar", tensors, official_layout(272, 8, 256, 1024, 4))
     weights = f"file:{folder / 'b4.pth'}"
     return {"backbone": {"name": "tf_efficientnet_b4.aa_in1k", "weights": weights}, "start": start}
+
+
+OFFICIAL_MAP = [
+    [
+        [14.158147, 14.157546, 14.133564, 14.092274],
+        [14.127328, 14.189506, 14.188995, 14.163882],
+        [14.164834, 14.217257, 14.200845, 14.106510],
+        [14.095635, 14.114257, 14.117144, 14.104121],
+    ],
+    [
+        [14.169023, 14.163425, 14.140204, 14.118826],
+        [14.137391, 14.209782, 14.216125, 14.140703],
+        [14.165743, 14.194277, 14.193119, 14.141365],
+        [14.124106, 14.170314, 14.147183, 14.117697],
+    ],
+]
+"""Every 32nd pixel, from the 9th, of the official code's maps (zhiyuanyou/UniAD, a5b9d9d) with the weights and images of
+the rules here, on EfficientNet-B4 at 128 px."""
+OFFICIAL_SCORES = [14.231029, 14.236937]
+OFFICIAL_MEANS = [14.15323, 14.165742]
+OFFICIAL_LOSSES = [0.73672426, 0.46934542, 0.32273355, 0.26738876]
+"""Of its first four steps on one batch of six images, without jitter and dropout."""
+OFFICIAL_SCORES_AFTER = [7.8376575, 7.8169065]
+
+
+def test_maps_and_scores_are_those_of_the_official_code(official: dict[str, Any]) -> None:
+    bench, test = bench_at(128), ImageArray(ruled_images(2, 128, first=50))
+    method = build(Config.model_validate({**official, "training": {"epochs": 0}}), bench)
+    record = method.fit(ImageArray(ruled_images(2, 128)))
+    prediction = method.predict(test)
+    assert prediction.anomaly_map is not None
+    np.testing.assert_allclose(prediction.anomaly_map[:, 8::32, 8::32], OFFICIAL_MAP, rtol=1e-6)
+    np.testing.assert_allclose(prediction.pred_score, OFFICIAL_SCORES, rtol=1e-6)
+    assert record.epochs == record.images_seen == 0
+    (note,) = record.notes
+    assert "official checkpoint ckpt.pth.tar, sha256" in note
+
+    cifar = {**official, "training": {"epochs": 0}, "score": {"pool": 1, "reduce": "mean"}}
+    scores = build(Config.model_validate(cifar), bench).predict(test).pred_score
+    np.testing.assert_allclose(scores, OFFICIAL_MEANS, rtol=1e-6)
+
+    still = {"jitter": 0, "schedule": "constant", "epochs": 4, "batch_size": 6}
+    method = build(Config.model_validate({**official, "training": still, "transformer": {"dropout": 0}}), bench)
+    losses = method.fit(ImageArray(ruled_images(6, 128))).loss
+    np.testing.assert_allclose(losses, OFFICIAL_LOSSES, rtol=1e-5)
+    np.testing.assert_allclose(method.predict(test).pred_score, OFFICIAL_SCORES_AFTER, rtol=1e-4)

@@ -7,8 +7,8 @@ Defaults, all of the official code for MVTec-AD: TensorFlow's EfficientNet-B4 wi
 (`tf_efficientnet_b4.aa_in1k`), the maps of its first four stages (24 + 32 + 56 + 160 = 272 channels) resized with
 aligned corners to a sixteenth of the image; 4 encoder and 4 decoder layers of width 256 with 8 heads, a learned query
 in every decoder layer, and attention that sees neither a token nor its 7 x 7 neighbours; feature jitter of scale 20;
-AdamW at 1e-4 with weight decay 1e-4, a tenth of that rate for the last fifth of 1000 epochs, gradients clipped to a norm
-of 0.1, batches of 8 (on one GPU, the better one of the two runs that it reports); the map is the distance of the
+AdamW at 1e-4 with weight decay 1e-4, a tenth of that rate for the last fifth of 1000 epochs, gradients clipped to a
+norm of 0.1, batches of 8 (on one GPU, the better one of the two runs that it reports); the map is the distance of the
 restored from the original features per position, enlarged with aligned corners; the image score is the maximum of its
 16 x 16 average pooling. For CIFAR-10 the official code differs in `features: {reductions: [2, 4, 8, 16, 32]}`,
 `training: {batch_size: 16}`, and the mean of the map as the image score: `score: {pool: 1, reduce: mean}`.
@@ -83,8 +83,8 @@ class Features(_Part):
     reductions: tuple[int, ...] = Field(
         (2, 4, 8, 16),
         min_length=1,
-        description="Backbone stages by reduction, finest first. 2,4,8,16: MVTec-AD; 2,4,8,16,32: CIFAR-10. For ResNets "
-        "the official code advises 4,8,16 or 8,16.",
+        description="Backbone stages by reduction, finest first. 2,4,8,16: MVTec-AD; 2,4,8,16,32: CIFAR-10. For "
+        "ResNets the official code advises 4,8,16 or 8,16.",
     )
     grid: Literal[4, 8, 16, 32] = Field(
         16,
