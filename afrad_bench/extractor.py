@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import timm
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,7 +27,8 @@ class Extractor(nn.Module):
     """(B, 3, H, W) in [0, 1] -> feature maps of a frozen backbone, in eval mode.
 
     Without `grid`: one map (B, C_i, H/r_i, W/r_i) per requested reduction r_i. With `grid` = r: the maps resized to
-    H/r x W/r and concatenated along the channels, as a tuple of one (F_ori of AFRAD, section 3)."""
+    H/r x W/r and concatenated along the channels, as a tuple of one (F_ori of AFRAD, section 3). With `padded_for`:
+    convolutions that pad as TensorFlow's do so for an image of that side, whatever the image (EfficientNet-PyTorch)."""
 
     mean: Tensor
     std: Tensor
@@ -39,6 +41,7 @@ class Extractor(nn.Module):
         image_size: int,
         grid: int | None = None,
         resize: Resize = "bilinear",
+        padded_for: int | None = None,
     ) -> None:
         super().__init__()
         self.reductions = reductions
@@ -46,6 +49,8 @@ class Extractor(nn.Module):
         self.resize = resize
         self.image_size = image_size
         net, channels = _features(config, weights, reductions, image_size)
+        if padded_for is not None:
+            _pad_for(net, padded_for)
         self.net = net
         self.map_channels = channels
         """C_i of each requested map."""
@@ -61,6 +66,7 @@ class Extractor(nn.Module):
             repr(grid),
             resize if grid else "",
             repr((mean, std)),
+            *([] if padded_for is None else [f"padded for {padded_for}"]),
         )
         """Digest of everything that the features of a given image depend on, but for the device."""
         self.requires_grad_(False)
@@ -135,6 +141,31 @@ def _cut(net: nn.Module) -> None:
     place, dot, last = str(net.feature_info.module_name()[-1]).partition(".")  # type: ignore[operator, union-attr]
     if isinstance(blocks, nn.Sequential) and place == "blocks" and dot and last.isdigit():
         net.blocks = blocks[: int(last) + 1]
+
+
+def _pad_for(net: nn.Module, side: int) -> None:
+    """Fix the padding of the convolutions that halve the resolution to what TensorFlow's "SAME" is at this side.
+
+    A convolution pads an odd side alike at both ends and an even one less at its start. So this changes only those that
+    would find an odd side there, given images whose own side they all halve exactly."""
+    for name, conv in list(net.named_modules()):
+        if not isinstance(conv, Conv2dSame) or conv.stride != (2, 2):
+            continue
+        if side % 2:
+            height, width = conv.kernel_size
+            fixed = nn.Conv2d(
+                conv.in_channels,
+                conv.out_channels,
+                (height, width),
+                stride=2,
+                padding=(height // 2, width // 2),
+                groups=conv.groups,
+                bias=conv.bias is not None,
+            )
+            fixed.load_state_dict(conv.state_dict())
+            outer, _, last = name.rpartition(".")
+            setattr(net.get_submodule(outer), last, fixed)
+        side = -(-side // 2)
 
 
 def config_of(net: nn.Module) -> dict[str, Any]:

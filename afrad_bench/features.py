@@ -74,13 +74,14 @@ class FeatureCache:
         device: str,
         grid: int | None = None,
         resize: Resize = "bilinear",
+        padded_for: int | None = None,
     ) -> Extractor:
         """The frozen backbone on `device`, giving maps of these reductions (see `Extractor`); shared between cells."""
         from afrad_bench.extractor import Extractor
 
-        key = (config, reductions, image_size, device, grid, resize)
+        key = (config, reductions, image_size, device, grid, resize, padded_for)
         if key not in self._extractors:
-            made = Extractor(config, self.weights(config), reductions, image_size, grid, resize)
+            made = Extractor(config, self.weights(config), reductions, image_size, grid, resize, padded_for)
             self._extractors[key] = made.to(device)
         return self._extractors[key]
 

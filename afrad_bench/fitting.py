@@ -55,6 +55,22 @@ def must_be_finite(loss: float, epoch: int) -> None:
         raise FloatingPointError(f"the training loss became {loss} in epoch {epoch + 1}")
 
 
+def jittered(features: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+    """UniAD's feature jitter: each token f gets normal noise of deviation scale·|f|/C. (B, C, h, w) -> same shape."""
+    noise = torch.randn(features.shape, generator=generator, dtype=features.dtype).to(features.device)
+    deviation = features.norm(dim=1, keepdim=True) * (scale / features.shape[1])
+    return features + noise * deviation
+
+
+def rate_factor(kind: str, epoch: int, epochs: int) -> float:
+    """Learning rate of `epoch` (from 0) over the initial one."""
+    if kind == "step":
+        return 0.1 if epoch >= 0.8 * epochs else 1.0
+    if kind == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+    return 1.0
+
+
 class Checkpoint:
     """The state of one fit in a file: everything in `parts`, and the mean loss of each epoch so far."""
 

@@ -21,24 +21,29 @@ def bench_at(side: int, seed: int = 1, features: FeatureCache | None = None) -> 
     return Bench("cpu", side, Seeds(init=seed, order=2), features or FeatureCache(None))
 
 
-def ruled_weights(path: Path) -> None:
-    """A whole ResNet-18 whose tensors follow from their names, so that the recorded outputs need no file."""
+def ruled(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """A tensor that follows from its name: of a weight, a bias, or a batch norm's statistics."""
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
+    if name.endswith("num_batches_tracked"):
+        return torch.zeros(shape, dtype=torch.long)
+    if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
+        values = rng.uniform(0.5, 1.0, shape)
+    elif len(shape) > 1:
+        values = rng.uniform(-1.0, 1.0, shape) * np.sqrt(3.0 / np.prod(shape[1:]))
+    else:
+        values = rng.uniform(-0.2, 0.2, shape)
+    return torch.from_numpy(values).float()
+
+
+def ruled_weights(path: Path, model: str = "resnet18") -> dict[str, torch.Tensor]:
+    """A whole model whose tensors follow from their names, so that the recorded outputs need no file."""
     import timm
 
-    tensors = {}
-    for name, like in timm.create_model("resnet18", pretrained=False).state_dict().items():
-        rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-        shape = tuple(like.shape)
-        if name.endswith("num_batches_tracked"):
-            values = np.zeros(shape)
-        elif name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
-            values = rng.uniform(0.5, 1.0, shape)
-        elif len(shape) > 1:
-            values = rng.uniform(-1.0, 1.0, shape) * np.sqrt(3.0 / np.prod(shape[1:]))
-        else:
-            values = rng.uniform(-0.2, 0.2, shape)
-        tensors[name] = torch.from_numpy(np.asarray(values)).to(like.dtype)
+    with torch.device("meta"):
+        wanted = timm.create_model(model, pretrained=False).state_dict()
+    tensors = {name: ruled(name, tuple(like.shape)) for name, like in wanted.items()}
     torch.save(tensors, path)
+    return tensors
 
 
 def ruled_images(count: int, side: int, first: int = 0) -> Float32:

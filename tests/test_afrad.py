@@ -15,12 +15,13 @@ from scipy.special import erf
 
 from afrad_bench.errors import UserError
 from afrad_bench.features import FeatureCache
+from afrad_bench.fitting import jittered, rate_factor
 from afrad_bench.images import ImageArray, test_images, train_images
 from afrad_bench.models.afrad import Config, build
 from afrad_bench.models.afrad.method import Afrad
 from afrad_bench.models.afrad.network import Reconstruction, Scorer
 from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map, stage_weights
-from afrad_bench.models.afrad.training import jittered, rate_factor, reconstruction_loss
+from afrad_bench.models.afrad.training import reconstruction_loss
 from afrad_bench.testing import MethodContract
 from afrad_bench.types import Bench, Dataset, Seeds
 from conftest import drawn_dataset

@@ -5,14 +5,13 @@ an epoch is the same whether the fit ran through or was resumed, and a checkpoin
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from afrad_bench.fitting import Checkpoint, batches, train_epochs
+from afrad_bench.fitting import Checkpoint, batches, jittered, rate_factor, train_epochs
 from afrad_bench.models.afrad.config import Training
 from afrad_bench.models.afrad.network import Scorer
 from afrad_bench.types import Bench, TrainingRecord, canonical, seed_for
@@ -27,22 +26,6 @@ def reconstruction_loss(reconstructed: Tensor, original: Tensor, scales: tuple[i
         return F.mse_loss(reconstructed, original)
     errors = (reconstructed - original).square()
     return torch.stack([part.mean() for part in torch.split(errors, list(scales), dim=1)]).sum()
-
-
-def jittered(features: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """UniAD's feature jitter: each token f gets normal noise of deviation scale·|f|/C. (B, C, h, w) -> same shape."""
-    noise = torch.randn(features.shape, generator=generator, dtype=features.dtype).to(features.device)
-    deviation = features.norm(dim=1, keepdim=True) * (scale / features.shape[1])
-    return features + noise * deviation
-
-
-def rate_factor(kind: str, epoch: int, epochs: int) -> float:
-    """Learning rate of `epoch` (from 0) over the initial one."""
-    if kind == "step":
-        return 0.1 if epoch >= 0.8 * epochs else 1.0
-    if kind == "cosine":
-        return 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
-    return 1.0
 
 
 def train(

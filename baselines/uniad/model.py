@@ -1,0 +1,119 @@
+"""UniAD as a method: a reconstruction trained on cached features of a frozen backbone; see the package's docstring."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from afrad_bench.errors import fail
+from afrad_bench.fitting import Checkpoint, batches, draws_of, jittered, rate_factor, train_epochs
+from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.official import note
+from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical, seed_for
+from afrad_bench_baselines.uniad import Config
+from afrad_bench_baselines.uniad.checkpoint import load_official
+from afrad_bench_baselines.uniad.reconstruction import Reconstruction
+from afrad_bench_baselines.uniad.scoring import Head
+
+
+class Uniad:
+    """See the package's docstring. The input's side must be a multiple of the grid and of every reduction."""
+
+    def __init__(self, config: Config, bench: Bench) -> None:
+        self.config = config
+        self.bench = bench
+        side, features = bench.image_size, config.features
+        step = math.lcm(features.grid, *features.reductions)
+        if side % step:
+            raise fail(
+                f"UniAD needs an image size that is a multiple of {step}, but got {side}",
+                hint=f"the nearest sizes are {max(side // step, 1) * step} and {(side // step + 1) * step}",
+            )
+        tokens, neighbours = side // features.grid, config.transformer.neighbours
+        if neighbours and tokens <= neighbours:
+            raise fail(
+                f"at {side} px with features.grid {features.grid} there are {tokens} x {tokens} tokens, and with "
+                f"transformer.neighbours {neighbours} some of them would see no other",
+                hint="choose a finer features.grid, a larger image size or fewer transformer.neighbours",
+            )
+        self.extractor = bench.features.extractor(
+            config.backbone,
+            features.reductions,
+            side,
+            bench.device,
+            features.grid,
+            "aligned",
+            config.backbone.padded_for,
+        )
+        (channels,) = self.extractor.channels
+        with draws_of(bench, "reconstruction"):
+            reconstruction = Reconstruction(channels, (tokens, tokens), config.transformer)
+        self.notes: tuple[str, ...] = ()
+        if config.start is not None:
+            path = Path(config.start).expanduser()
+            found = load_official(reconstruction, self.extractor, path)
+            self.notes = (note(path), *found)
+        self.head = Head(reconstruction, (side, side), config.score).to(bench.device).eval()
+
+    def fit(self, train: Images) -> TrainingRecord:
+        """Train the reconstruction to restore the features of normal images from jittered ones (section 3.3)."""
+        config, bench, reconstruction = self.config.training, self.bench, self.head.reconstruction
+        optimizer = torch.optim.AdamW(reconstruction.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        terms = [self.config.model_dump(mode="json"), self.notes, self.extractor.key, bench.image_size, len(train)]
+        identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
+        checkpoint = Checkpoint(bench.checkpoint, identity, {"reconstruction": reconstruction, "optimizer": optimizer})
+
+        def one_epoch(epoch: int) -> float:
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * rate_factor(config.schedule, epoch, config.epochs)
+            noise = torch.Generator().manual_seed(seed_for(bench.seeds.init, "jitter", epoch))
+            total = 0.0
+            with draws_of(bench, "dropout", epoch):
+                for indices in batches(bench, len(train), config.batch_size, epoch):
+                    total += self._step(optimizer, train.subset(indices.tolist()), noise) * len(indices)
+            return total / len(train)
+
+        return train_epochs(bench, checkpoint, config.epochs, len(train), reconstruction, one_epoch, self.notes)
+
+    def _step(self, optimizer: torch.optim.Optimizer, images: Images, noise: torch.Generator) -> float:
+        """One step on a batch; its loss, the mean squared error of features that were not jittered."""
+        config, reconstruction = self.config.training, self.head.reconstruction
+        (original,) = feature_maps(self.bench, self.extractor, images)
+        source = jittered(original, config.jitter, noise) if config.jitter else original
+        loss = F.mse_loss(reconstruction(source), original)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(reconstruction.parameters(), config.clip)
+        optimizer.step()
+        return float(loss.detach())
+
+    def predict(self, images: Images) -> Prediction:
+        """Distances of restored from original features for a batch, from its cached features."""
+        return predict(self.bench, self.extractor, self.head, images, self.config.eval_batch)
+
+    def network(self) -> nn.Module:
+        """Backbone, reconstruction and scoring as one module in eval mode."""
+        return FrozenNetwork(self.extractor, self.head)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The frozen backbone and the reconstruction that is trained."""
+        return {"backbone": self.extractor, "reconstruction": self.head.reconstruction}
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Backbone, encoder and decoder; the linear layers around them, positions and scoring are the rest."""
+        reconstruction = self.head.reconstruction
+        return {"backbone": self.extractor, "encoder": reconstruction.encoder, "decoder": reconstruction.decoder}
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Everything that `network()` holds, the backbone's weights among it."""
+        return self.network().state_dict()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `state` gave."""
+        self.network().load_state_dict(state)
