@@ -37,7 +37,11 @@ LAYERS = {
     "extractor": 2,
     "fitting": 2,
     "images": 2,
+    "inference": 2,
+    "official": 2,
     "selection": 2,
+    "synthesis": 2,
+    "textures": 2,
     "datasets": 3,
     "features": 3,
     "frozen": 3,
@@ -111,7 +115,21 @@ def test_no_measure_imports_another() -> None:
         assert not public & set(imports(path)), path
 
 
-OFFERED = {"types", "errors", "backbones", "features", "extractor", "fitting", "frozen", "postprocessing", "memory"}
+OFFERED = {
+    "types",
+    "errors",
+    "backbones",
+    "features",
+    "extractor",
+    "fitting",
+    "frozen",
+    "inference",
+    "memory",
+    "official",
+    "postprocessing",
+    "synthesis",
+    "textures",
+}
 
 
 def test_baselines_use_only_what_the_harness_offers_them() -> None:
