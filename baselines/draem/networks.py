@@ -37,7 +37,7 @@ class Up(nn.Module):
 
 
 class Net(nn.Module):
-    """Encoder and decoder. Initial values: convolutions N(0, 0.02) with biases as torch has them; batch norms N(1, 0.02)
+    """Encoder and decoder. Initial values: convolutions N(0, 0.02), biases as torch has them; batch norms N(1, 0.02)
     and 0."""
 
     def __init__(self, inputs: int, encoder: Sequence[int], decoder: Sequence[Up], outputs: int) -> None:
