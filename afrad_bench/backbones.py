@@ -19,8 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from afrad_bench.errors import UserError, fail, unknown
 
@@ -49,6 +50,25 @@ class BackboneConfig(BaseModel):
             problem = unknown("kind of weights", value, [*KINDS, "file:PATH"])
             raise ValueError(str(problem))
         return value
+
+
+class WideResNet50(BackboneConfig):
+    """What several methods were published with; used unless another is named."""
+
+    name: str = Field(
+        "wide_resnet50_2.tv_in1k",
+        description="timm model with feature maps. The published one: wide_resnet50_2.tv_in1k.",
+    )
+
+
+def _finest_first(value: tuple[int, ...]) -> tuple[int, ...]:
+    if list(value) != sorted(set(value)):
+        raise ValueError(f"reductions must be given once each, finest first, but got {list(value)}")
+    return value
+
+
+FinestFirst = Annotated[tuple[int, ...], AfterValidator(_finest_first)]
+"""Reductions of feature maps, of which the first gives the grid."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from afrad_bench.errors import UserError, fail
 if TYPE_CHECKING:
     from afrad_bench.plan import Plan
     from afrad_bench.selection import Selection
+    from afrad_bench.suite import Suite
     from afrad_bench.workspace import Workspace
 
 STARTED = time.perf_counter()
@@ -157,8 +158,13 @@ def check(
     from afrad_bench import console
 
     workspace = _workspace(STORE, cache, LIMIT_GIB, device, None, data)
-    selection = _selection(suite, profile, override)
+    loaded = _suite(suite)
+    selection = loaded.select(profile, override or ())
     out = console.make()
+    if selection.search is not None:
+        from afrad_bench.search import declared
+
+        _plan(declared(loaded, selection).selection, workspace, out)
     planned, _ = _plan(selection, workspace, out)
     out.print(
         f"[green]ok[/] {suite}: every profile resolves; {selection.profile} has {len(planned.cells)} cells "
@@ -190,6 +196,67 @@ def report(
     planned, _ = _plan(selection, workspace, out)
     made = report_of(planned, Store(store), suite)
     _publish(made, reports / selection.suite / selection.profile, out, timing)
+
+
+@app.command()
+def search(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    override: SetOption = None,
+    data: DataOption = None,
+    store: StoreOption = STORE,
+    reports: ReportsOption = REPORTS,
+    cache: CacheOption = None,
+    cache_limit: LimitOption = LIMIT_GIB,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Search for better parameters as the suite declares it, measure the best ones anew, and show the report.
+
+    Run it again to go on: finished trials are kept, and those that a kill cut off are repeated."""
+    from afrad_bench import console
+    from afrad_bench import search as searching
+    from afrad_bench.run import run_suite
+    from afrad_bench.store import Store
+    from afrad_bench.suite import load
+
+    workspace = _workspace(store, cache, cache_limit, device, threads, data)
+    loaded = _suite(suite)
+    declared = searching.declared(loaded, loaded.select(profile, override or ()))
+    out = console.make()
+    plan, _ = _plan(declared.selection, workspace, out)
+    timeout, began = declared.search.timeout, time.time()
+    try:
+        with console.trials(out, declared) as shown:
+            deadline = began + timeout if timeout else 0.0
+            study = searching.search(declared, plan, workspace, shown.told, shown.watch, deadline)
+        seconds = time.time() - began
+        text = searching.best_suite(study, declared)
+        if text is None:
+            raise fail("no trial can be recommended", declared.study, searching.reasons(study, declared))
+        best = reports / declared.selection.suite / declared.selection.profile / "best.yaml"
+        best.parent.mkdir(parents=True, exist_ok=True)
+        best.write_text(text, encoding="utf-8")
+        finalists, _ = _plan(load(best).select(), workspace, out)
+        failed = False
+        with console.progress(out, len(finalists.open)) as bar:
+            cells = bar.cells(finalists.open)
+            for done in run_suite(
+                finalists, cells, Store(store), workspace.cache, workspace.cache_limit, watch=bar.watch
+            ):
+                bar.finished(done)
+                failed = failed or done.status != "ok"
+    except KeyboardInterrupt:
+        out.print("[yellow]interrupted; finished trials are kept, the same command goes on from there[/]")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    again = console.search_command(suite, declared.selection)
+    made = searching.report_of_search(study, declared, finalists, Store(store), str(best), again, seconds)
+    _publish(made, best.parent, out)
+    out.print(f"the best as a suite: {best}", soft_wrap=True)
+    if place := searching.dashboard(declared, store):
+        out.print(f"in the browser: {place}", soft_wrap=True)
+    if failed:
+        raise typer.Exit(EXIT_FAILED_CELLS)
 
 
 @app.command()
@@ -425,12 +492,16 @@ def _suite_folders() -> list[Path]:
 
 
 def _selection(suite: str, profile: str | None, overrides: list[str] | None) -> Selection:
+    return _suite(suite).select(profile, overrides or ())
+
+
+def _suite(suite: str) -> Suite:
     from afrad_bench.suite import find, load
 
     path = find(suite, _suite_folders())
     if not path.is_file():
         raise fail("no such suite file", str(path), "`afrad-bench list suites` shows what there is")
-    return load(path).select(profile, overrides or ())
+    return load(path)
 
 
 def _plan(selection: Selection, workspace: Workspace, out: Any) -> tuple[Plan, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,17 +22,23 @@ from rich.text import Text
 from afrad_bench import published
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+    from typing_extensions import Self
+
     from afrad_bench.errors import UserError
     from afrad_bench.export import Exported
     from afrad_bench.features import CacheEntry
     from afrad_bench.plan import Plan, PlannedCell
     from afrad_bench.run import Done
+    from afrad_bench.search import Declared
+    from afrad_bench.selection import Selection
     from afrad_bench.types import Watch
 
 STATE_STYLE = {
     "done": "green",
     "ok": "green",
     "to do": "cyan",
+    "stopped": "yellow",
     "stale": "yellow",
     "missing": "yellow",
     "failed": "red",
@@ -191,7 +198,7 @@ class Shown:
         self._task = self._bar.add_task("starting", total=None, loss="")
         self._what = ""
 
-    def __enter__(self) -> Shown:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -231,6 +238,53 @@ class Shown:
 def progress(out: Console, total: int) -> Shown:
     """A context manager that shows the progress of `total` cells."""
     return Shown(out, total)
+
+
+class Trials(Shown):
+    """Progress of a search: a bar for the trial in hand, a line for each that has ended."""
+
+    def __init__(self, out: Console, declared: Declared) -> None:
+        super().__init__(out, declared.search.trials)
+        self._names = ["search"]
+        self._goals = declared.objectives
+
+    def told(self, trial: FrozenTrial) -> None:
+        """A line that stays."""
+        self._finished += 1
+        self._what = ""
+        state = trial.state.name.lower()
+        styles = {"complete": "green", "pruned": "yellow"}
+        text = Text(f"trial {trial.number}  ").append(state, style=styles.get(state, "red"))
+        for goal, value in zip(self._goals, trial.values or (), strict=False):
+            text.append(f"  {goal.name} {value:.4f}", style="bold")
+        seconds = trial.duration.total_seconds() if trial.duration else 0.0
+        told = ", ".join(f"{name}={_number(value)}" for name, value in trial.params.items())
+        text.append(f"  {seconds:.1f} s  {told}", style="dim")
+        if error := trial.user_attrs.get("error"):
+            text.append(f"\n    {error}", style="red")
+        self._out.print(text, soft_wrap=True)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def trials(out: Console, declared: Declared) -> Trials:
+    """A context manager that shows the progress of a search."""
+    selection, search = declared.selection, declared.search
+    goals = ", ".join(f"{goal.direction} {goal.name}" for goal in declared.objectives)
+    out.print(f"[bold]{escape(selection.title)}[/]")
+    out.print(f"profile [bold]{selection.profile}[/]: {escape(selection.description)}".rstrip(": "))
+    out.print(f"{search.trials} trials: {goals}; sampler {search.sampler.name}, pruner {search.pruner.name}")
+    return Trials(out, declared)
+
+
+def search_command(suite: str, selection: Selection) -> str:
+    """The command line that goes on with a search."""
+    words = ["afrad-bench", "search", suite, "--profile", selection.profile]
+    for override in selection.overrides:
+        words += ["--set", override]
+    return shlex.join(words)
 
 
 @contextmanager

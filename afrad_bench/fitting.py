@@ -10,15 +10,15 @@ import os
 import pickle
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from afrad_bench.types import Bench, seed_for
+from afrad_bench.types import Bench, Stopped, TrainingRecord, seed_for
 
 CHECKPOINT_SECONDS = 10.0
 """A checkpoint is written at the end of an epoch when the last one is older than this."""
@@ -95,3 +95,37 @@ class Checkpoint:
             os.fsync(file.fileno())
         scratch.replace(self._path)
         self._saved = time.monotonic()
+
+
+def train_epochs(
+    bench: Bench,
+    checkpoint: Checkpoint,
+    epochs: int,
+    count: int,
+    net: nn.Module,
+    one_epoch: Callable[[int], float],
+    notes: tuple[str, ...] = (),
+) -> TrainingRecord:
+    """Train `net` from where the checkpoint left off; `one_epoch` does epoch 0, 1, ... and returns its mean loss.
+
+    After each epoch the loss must be finite, progress is shown, the state is kept, and whoever wants to know looks at
+    the method so far. `count`: training images of an epoch. `net` is in training mode in `one_epoch` and in eval mode
+    everywhere else. Raises `FloatingPointError` for a loss that is no number, and `Stopped` when training on was found
+    not worth it."""
+    history = checkpoint.resume()
+    resumed_at = len(history)
+
+    def so_far() -> TrainingRecord:
+        return TrainingRecord(len(history), len(history) * count, tuple(history), resumed_at, notes)
+
+    for epoch in range(resumed_at, epochs):
+        net.train()
+        history.append(one_epoch(epoch))
+        net.eval()
+        must_be_finite(history[-1], epoch)
+        bench.watch(epoch + 1, epochs, "training", history[-1])
+        checkpoint.epoch_done(history)
+        if bench.goes_on is not None and epoch + 1 < epochs and not bench.goes_on(so_far()):
+            raise Stopped(so_far())
+    net.eval()
+    return so_far()

@@ -1,4 +1,4 @@
-"""Checkpoints of official codes: files of tensors under foreign names, read safely and fitted exactly or refused."""
+"""Checkpoints of a method's official code: read safely, loaded only where every tensor fits, named in the result."""
 
 from __future__ import annotations
 
@@ -14,37 +14,41 @@ from torch import Tensor, nn
 from afrad_bench.errors import fail
 
 
-def read(path: Path, example: str) -> Any:
-    """What the file holds, tensors on the CPU and plain containers; raises `UserError` for anything else.
-
-    `example` names such a file of the official code."""
+def read(path: Path, hint: str) -> Any:
+    """What a file of `torch.save` holds; `UserError` where there is none, or none that `weights_only` can read."""
     if not path.is_file():
-        raise fail(f"no such checkpoint: {path}", hint=f"`start` names a file of the official code, e.g. {example}")
+        raise fail(f"no such checkpoint: {path}", hint=hint)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise fail(f"not a checkpoint that can be loaded safely (weights_only): {error}", str(path)) from error
 
 
-def renamed(state: Mapping[str, Tensor], our_name: Callable[[str], str], path: Path, what: str) -> dict[str, Tensor]:
-    """The tensors under our names; `our_name` raises `KeyError` for a name that the official layout lacks. `what`: of
-    which model, for the error."""
-    ours = {}
-    for name, tensor in state.items():
+def read_state(path: Path, hint: str, code: str, our_name: Callable[[str], str]) -> dict[str, Tensor]:
+    """The tensors of a state dict under our names; `UserError` where the file holds anything else.
+
+    `our_name` raises `KeyError` for a name that the layout of this `code` lacks."""
+    loaded = read(path, hint)
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise fail(f"not a checkpoint of {code}: it holds no state dict", str(path))
+    state = {}
+    for name, tensor in loaded.items():
         try:
-            ours[our_name(name)] = tensor
+            state[our_name(name)] = tensor
         except KeyError:
-            raise fail(f"the tensor {name!r} is not one of {what}", str(path)) from None
-    return ours
+            raise fail(f"the tensor {name!r} is not one of {code}", str(path)) from None
+    return state
 
 
-def load(module: nn.Module, state: Mapping[str, Tensor], path: Path, hint: str) -> None:
-    """Load tensors under our names, all of them or none; `hint` says what may differ."""
+def load_into(module: nn.Module, what: str, state: Mapping[str, Tensor], path: Path, hint: str) -> None:
+    """Load tensors under the module's own names; `UserError` unless all are there, no others, and of its shapes.
+
+    `what`: what the module is called in that error, which `hint` ends."""
     wanted = module.state_dict()
     wrong = [name for name in sorted(wanted.keys() | state.keys()) if _shape(wanted, name) != _shape(state, name)]
     if wrong:
         raise fail(
-            f"the checkpoint is of another model: {len(wrong)} of {len(wanted)} tensors differ in name or shape, "
+            f"the checkpoint is of another {what}: {len(wrong)} of {len(wanted)} tensors differ in name or shape, "
             f"first {wrong[0]}: {_shape(state, wrong[0])} instead of {_shape(wanted, wrong[0])}",
             str(path),
             hint,
@@ -53,7 +57,7 @@ def load(module: nn.Module, state: Mapping[str, Tensor], path: Path, hint: str) 
 
 
 def note(path: Path) -> str:
-    """That a fit started from this file, for the notes of the result."""
+    """What the result of a method that started from this checkpoint must say."""
     return f"starts from the official checkpoint {path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 

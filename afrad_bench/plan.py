@@ -51,6 +51,8 @@ class PlannedCell:
     states: Mapping[str, MeasureState]
     seconds: float | None
     """Estimated from earlier runs; None if there were none."""
+    notes: tuple[str, ...] = ()
+    """What its row of results must say beside the notes of the data and the method."""
 
     @property
     def open(self) -> tuple[ChosenMeasure, ...]:
@@ -97,28 +99,55 @@ def make(selection: Selection, workspace: Workspace, files: FileIndex) -> Plan:
             datasets.append(workspace.load(chosen, files))
         except UserError as error:
             problems.extend(error.problems)
+    weights = _weights(selection.rows, workspace, problems)
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+    located_selection = replace(selection, datasets=tuple(located))
+    return _expanded(Plan(located_selection, environment, tuple(datasets), ()), weights, workspace, everything=True)
+
+
+def with_rows(plan: Plan, rows: Sequence[SuiteRow], workspace: Workspace, notes: Sequence[str] = ()) -> Plan:
+    """A plan of other rows on the same data and machine, which are not looked at again; `notes` go into its results.
+
+    Weights that are not here are a `UserError`."""
+    problems: list[Problem] = []
+    weights = _weights(rows, workspace, problems)
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+    bare = replace(plan, selection=replace(plan.selection, rows=tuple(rows)))
+    made = _expanded(bare, weights, workspace, everything=False)
+    return replace(made, cells=tuple(replace(one, notes=tuple(notes)) for one in made.cells))
+
+
+def _weights(rows: Sequence[SuiteRow], workspace: Workspace, problems: list[Problem]) -> dict[str, Weights | None]:
+    """Configuration -> weights of its backbone; what is missing is added to the problems."""
     weights: dict[str, Weights | None] = {}
-    for row in selection.rows:
+    for row in rows:
         try:
             weights[row.params] = weights_of(row.method, row.params, workspace.cache)
         except UserError as error:
             problems.extend(Problem(p.what, row.label, p.hint) for p in error.problems)
-    if problems:
-        raise UserError(*dict.fromkeys(problems))
+    return weights
+
+
+def _expanded(plan: Plan, weights: Mapping[str, Weights | None], workspace: Workspace, *, everything: bool) -> Plan:
+    """The plan with its cells. `everything`: the whole store is read, so that other cells' times help to estimate."""
+    selection = plan.selection
     expanded = [
         (cell, row, chosen, dataset if cell.category is None else dataset.only(cell.category))
-        for chosen, dataset in zip(located, datasets, strict=True)
+        for chosen, dataset in zip(selection.datasets, plan.datasets, strict=True)
         for row in selection.rows
         for cell in _cells(selection, row, chosen, dataset)
     ]
     _check_apart(expanded)
-    history = Store(workspace.store).read("cells")
+    ids = None if everything else [cell.id for cell, *_ in expanded]
+    history = Store(workspace.store).read("cells", ids)
     planned = []
     for cell, row, chosen, dataset in expanded:
         terms = base_terms(cell, dataset, weights[row.params])
         bare = PlannedCell(cell, row, chosen, dataset, selection.measures, weights[row.params], terms, {}, None)
-        planned.append(with_states(bare, environment, history))
-    return Plan(selection, environment, tuple(datasets), tuple(planned))
+        planned.append(with_states(bare, plan.environment, history))
+    return replace(plan, cells=tuple(planned))
 
 
 def _check_apart(expanded: Sequence[tuple[Cell, SuiteRow, ChosenDataset, Dataset]]) -> None:

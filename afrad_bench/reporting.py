@@ -40,7 +40,7 @@ def input_of(plan: Plan, suite: str) -> report.ReportInput:
     selection = plan.selection
     rows = tuple(
         report.RowSpec(
-            label=row.label,
+            label=row.title,
             method=row.method,
             cells=tuple(
                 report.PlannedCell(one.cell.id, one.cell.dataset, one.cell.seed, _part(one, plan))
@@ -73,7 +73,7 @@ def input_of(plan: Plan, suite: str) -> report.ReportInput:
         command=shlex.join(command),
         reproduces=selection.reproduces,
         stale=stale,
-        compare_to=selection.compare_to,
+        compare_to=next((row.title for row in selection.rows if row.label == selection.compare_to), None),
         absent=selection.absent,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -29,6 +29,7 @@ from afrad_bench.types import (
     Result,
     Score,
     Seeds,
+    Stopped,
     Subject,
     TrainingRecord,
     Watch,
@@ -45,6 +46,9 @@ TABLES: Mapping[type[Result], str] = {
     Example: "examples",
 }
 """Where the store keeps what measures yield."""
+
+Judge = Callable[[Subject], bool]
+"""Looks at a method in the middle of its training, and says whether that goes on."""
 
 
 @dataclass
@@ -75,7 +79,7 @@ class Done:
 
     planned: PlannedCell
     status: str
-    """"ok" or "failed"."""
+    """"ok", "failed", or "stopped" by a judge."""
     error: str
     seconds: float
     model: Path | None = None
@@ -92,21 +96,23 @@ def run_suite(
     watch: Watch = unwatched,
     startup: Mapping[str, float] | None = None,
     keep_models: bool = False,
+    judge: Judge | None = None,
 ) -> Iterator[Done]:
     """Run these cells one after the other and append each run as it ends. `force` measures what is done again;
     `keep_models` writes the fitted method of each complete run to a file, if the method offers its state.
 
+    `judge` is asked after each epoch of a method that trains (`fitting.train_epochs`) whether it goes on.
     `startup`: seconds that the process spent before, by phase; they are booked on the first cell."""
     features = FeatureCache(cache, cache_limit, watch)
     before = dict(startup or {})
     for planned in cells:
         measures = planned.measures if force else planned.open
-        runner = _CellRun(plan, planned, measures, features, cache, watch, before)
+        runner = _CellRun(plan, planned, measures, features, cache, watch, before, judge)
         row, found = runner.run()
         stored = Stopwatch()
         with stored.phase("store"):
             store.append(row, **found)
-        if row["status"] == "ok" and runner.checkpoint is not None:
+        if row["status"] != "failed" and runner.checkpoint is not None:
             _forget(runner.checkpoint)
         model = None
         if keep_models and row["status"] == "ok":
@@ -128,6 +134,7 @@ class _CellRun:
         cache: Path | None,
         watch: Watch,
         before: Mapping[str, float],
+        judge: Judge | None,
     ) -> None:
         self.plan = plan
         self.planned = planned
@@ -136,6 +143,7 @@ class _CellRun:
         self.measures = measures
         self.features = features
         self.watch = watch
+        self.judge = judge
         self.clock = Stopwatch(dict(before))
         identity = digest(canonical(dict(planned.terms)))[:8]
         self.checkpoint = None if cache is None else cache / "checkpoints" / f"{self.cell.id}-{identity}.pt"
@@ -153,6 +161,9 @@ class _CellRun:
         error, trace = "", ""
         try:
             self.subject = self._subject()
+        except Stopped as stop:
+            self._account(ticks, booked)
+            return self._row(began, stop.record, {}, "stopped", str(stop), ""), rows
         except Exception as fault:  # noqa: BLE001 - a method may fail in any way; the suite goes on, the row says how
             error, trace = _told(fault), traceback.format_exc()
         for measure in self.measures:
@@ -176,9 +187,14 @@ class _CellRun:
             source = {"measure": measure.name, "measure_version": outcome["version"]}
             for one in found:
                 rows[TABLES[type(one)]].append(_columns(one) | (source if isinstance(one, Measurement) else {}))
-        self.clock.add("overhead", time.perf_counter() - ticks - (self.clock.total - booked))
-        row = self._row(began, self.subject.record if self.subject else None, outcomes, error, trace)
+        self._account(ticks, booked)
+        record = self.subject.record if self.subject else None
+        row = self._row(began, record, outcomes, "failed" if error else "ok", error, trace)
         return row, rows
+
+    def _account(self, ticks: float, booked: float) -> None:
+        """Book the time since `ticks` that no phase claimed; `booked` seconds were on the clock then."""
+        self.clock.add("overhead", time.perf_counter() - ticks - (self.clock.total - booked))
 
     def keep(self, path: Path) -> Path | None:
         """Write the fitted method to a file; None if it offers no state."""
@@ -199,25 +215,35 @@ class _CellRun:
         torch.set_num_threads(self.environment.threads)
         side = self.cell.image_size
         train, test = train_images(self.planned.dataset, side), test_images(self.planned.dataset, side)
+
+        def shown(record: TrainingRecord, peak_bytes: int | None = None) -> Subject:
+            return Subject(
+                cell=self.cell,
+                method=method,
+                dataset=self.planned.dataset,
+                test=test,
+                train=train,
+                record=record,
+                fit_seconds=self.clock.seconds.get("fit", 0.0),
+                fit_peak_bytes=peak_bytes,
+                device=device,
+                threads=self.environment.threads,
+                watch=self.watch,
+            )
+
         with self._phase("build"):
-            method = self._build(device)
+            method = self._build(device, None if self.judge is None else lambda so_far: self._judged(shown(so_far)))
         with self.clock.phase("peak memory"), PeakMemory(device) as peak, self._phase("fit"):
             record = method.fit(train)
-        return Subject(
-            cell=self.cell,
-            method=method,
-            dataset=self.planned.dataset,
-            test=test,
-            train=train,
-            record=record,
-            fit_seconds=self.clock.seconds["fit"],
-            fit_peak_bytes=peak.bytes,
-            device=device,
-            threads=self.environment.threads,
-            watch=self.watch,
-        )
+        return shown(record, peak.bytes)
 
-    def _build(self, device: str) -> Method:
+    def _judged(self, subject: Subject) -> bool:
+        """What the judge says; its time is no time of the fit."""
+        assert self.judge is not None
+        with self.clock.phase("validation"):
+            return self.judge(subject)
+
+    def _build(self, device: str, goes_on: Callable[[TrainingRecord], bool] | None) -> Method:
         cell = self.cell
         module = registry.find("method", cell.method).load()
         order = seed_for(cell.seed, cell.dataset, cell.setting, cell.category, "order")
@@ -228,6 +254,7 @@ class _CellRun:
             features=self.features,
             checkpoint=self.checkpoint,
             watch=self.watch,
+            goes_on=goes_on,
         )
         made: Method = module.build(module.Config.model_validate_json(cell.params), bench)
         return made
@@ -251,12 +278,13 @@ class _CellRun:
         began: datetime,
         record: TrainingRecord | None,
         outcomes: Mapping[str, Mapping[str, Any]],
+        status: str,
         error: str,
         trace: str,
     ) -> dict[str, Any]:
         planned, cell, weights = self.planned, self.cell, self.planned.weights
         backbone = cell.config.get("backbone") or {}
-        notes = [*planned.dataset.notes, *(record.notes if record else ()), *self.features.notes]
+        notes = [*planned.notes, *planned.dataset.notes, *(record.notes if record else ()), *self.features.notes]
         if weights is not None and weights.path is None:
             notes.insert(0, "random weights: the backbone was never trained")
         return {
@@ -277,7 +305,7 @@ class _CellRun:
             "dataset_params": cell.dataset_params,
             "data_root": planned.chosen.root,
             "image_size": cell.image_size,
-            "status": "failed" if error else "ok",
+            "status": status,
             "error": error or None,
             "traceback": trace or None,
             "measures": canonical(outcomes),

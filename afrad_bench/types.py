@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -184,6 +184,14 @@ class TrainingRecord:
     """What a reader of the numbers must know, e.g. "coreset 1 % instead of the official 10 %"."""
 
 
+class Stopped(Exception):
+    """A fit that was told not to go on (`Bench.goes_on`); `fitting` raises it, the harness stores what was trained."""
+
+    def __init__(self, record: TrainingRecord) -> None:
+        super().__init__(f"stopped after epoch {record.epochs}")
+        self.record = record
+
+
 class Method(Protocol):
     """Two calls. A method made by its module's `build(config, bench)` is fitted once and then predicts."""
 
@@ -267,6 +275,9 @@ class Bench:
     """File in which a long `fit` may keep its state, to be resumed after a kill. None: keep nothing. What is written
     beside it first is named ".<its name>.*", and goes with it when the cell is done."""
     watch: Watch = unwatched
+    goes_on: Callable[[TrainingRecord], bool] | None = None
+    """Asked after each epoch but the last, while the method can predict: whether training on is worth it. Methods do
+    not call it themselves; `fitting.train_epochs` does. None: nobody asks."""
 
 
 class MethodModule(Protocol):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from afrad_bench import registry
+from afrad_bench.datasets import _division
 from afrad_bench.errors import UserError, fail, unknown
 from afrad_bench.pictures import FileIndex
-from afrad_bench.selection import ChosenDataset
+from afrad_bench.selection import SPLIT, ChosenDataset
+from afrad_bench.suite_file import Split
 from afrad_bench.types import Dataset, Watch, unwatched
 
 
@@ -42,14 +45,17 @@ class Workspace:
         return FileIndex(None if self.cache is None else self.cache / "files.sqlite", watch)
 
     def load(self, chosen: ChosenDataset, files: FileIndex) -> Dataset:
-        """The verified data set; every problem that it has is one `UserError`."""
+        """The verified data set, or the part of it that a search or its report may use; every problem that it has is
+        one `UserError`."""
         module = registry.find("dataset", chosen.name, chosen.where).load()
-        config = module.Config.model_validate_json(chosen.params)
+        params = json.loads(chosen.params)
+        split = params.pop(SPLIT, None)
+        config = module.Config.model_validate(params)
         root = self.root_of(chosen)
         if root is not None and not root.is_dir():
             raise fail(f"the root of {chosen.name} is no folder: {root}", chosen.where, module.HELP)
         dataset: Dataset = module.load(config, root, files)
-        return dataset
+        return dataset if split is None else _division.part_of(dataset, Split.model_validate(split))
 
 
 def parse_roots(texts: list[str]) -> dict[str, str]:

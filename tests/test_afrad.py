@@ -18,7 +18,7 @@ from afrad_bench.features import FeatureCache
 from afrad_bench.images import ImageArray, test_images, train_images
 from afrad_bench.models.afrad import Config, build
 from afrad_bench.models.afrad.method import Afrad
-from afrad_bench.models.afrad.network import Reconstruction
+from afrad_bench.models.afrad.network import Reconstruction, Scorer
 from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map, stage_weights
 from afrad_bench.models.afrad.training import jittered, rate_factor, reconstruction_loss
 from afrad_bench.testing import MethodContract
@@ -227,6 +227,27 @@ def test_without_ngib_the_decoders_are_fused_linearly(fusion: str) -> None:
     layer = net.integrate.project.linear
     wanted = torch.einsum("oc,bchw->bohw", layer.weight, joined) + layer.bias[:, None, None]
     assert torch.allclose(net.integrate(maps), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("weigh", ["channels", "stages"])
+@pytest.mark.parametrize("weigh_image", ["channels", "stages"])
+def test_map_and_image_score_each_have_their_own_sum(weigh: str, weigh_image: str) -> None:
+    """Both are eq. 14, by hand, with the weights that the configuration names for each."""
+    scales = (2, 6)
+    scorer = Scorer(scales, (8, 8), (32, 32), config(score={"weigh": weigh, "weigh_image": weigh_image, "pool": 4}))
+    features = torch.randn(2, 8, 8, 8)
+    with torch.no_grad():
+        pixels, scores = scorer.eval()([features])
+        squares = (scorer.reconstruction(features) - features).square()
+
+    def by_hand(kind: str) -> torch.Tensor:
+        w = torch.ones(8) if kind == "channels" else torch.tensor([8 / (2 * 2)] * 2 + [8 / (2 * 6)] * 6)
+        errors = (squares * w.view(1, -1, 1, 1)).sum(dim=1).sqrt()
+        return torch.nn.functional.interpolate(errors[:, None], (32, 32), mode="bilinear")[:, 0]
+
+    assert torch.allclose(pixels, by_hand(weigh), atol=1e-5)
+    pooled = torch.nn.functional.avg_pool2d(by_hand(weigh_image), 4, stride=1)
+    assert torch.allclose(scores, pooled.amax(dim=(1, 2)), atol=1e-5)
 
 
 def test_stages_that_no_decoder_sees_are_not_made() -> None:

@@ -18,6 +18,7 @@ from afrad_bench.errors import UserError
 from afrad_bench.features import FeatureCache
 from afrad_bench.frozen import feature_maps
 from afrad_bench.images import ImageArray
+from afrad_bench.patch_embedding import PatchEmbedding, rows
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench_baselines.patchcore import Config, build, coreset
@@ -25,7 +26,6 @@ from afrad_bench_baselines.patchcore import bank as bank_module
 from afrad_bench_baselines.patchcore import model as patchcore_model
 from afrad_bench_baselines.patchcore.bank import MemoryBank
 from afrad_bench_baselines.patchcore.coreset import draw, farthest_first
-from afrad_bench_baselines.patchcore.embedding import PatchEmbedding
 
 RANDOM_R18 = {"name": "resnet18", "weights": "random"}
 
@@ -105,7 +105,7 @@ def test_embedding_coreset_maps_and_scores_are_those_of_the_official_code(
 
     with torch.inference_mode():
         maps = method.bench.features.read(method.extractor, train)
-        embedding = patchcore_model.rows(method.embedding([torch.from_numpy(m) for m in maps])).numpy()
+        embedding = rows(method.embedding([torch.from_numpy(m) for m in maps])).numpy()
     np.testing.assert_allclose(embedding[::73, ::211], OFFICIAL_EMBEDDING, rtol=1e-4, atol=1e-6)
 
     prediction = method.predict(test)
@@ -145,7 +145,7 @@ def test_embedding_is_the_literal_one(channels: tuple[int, ...], patch: int, sta
     maps = [torch.rand(2, count, 8 >> i, 8 >> i) for i, count in enumerate(channels)]
     embed = PatchEmbedding(channels, (8, 8), patch, stage_width, width)
     wanted = literal_embedding(maps, patch, stage_width, width)
-    assert torch.allclose(patchcore_model.rows(embed(maps)), wanted, atol=1e-5)
+    assert torch.allclose(rows(embed(maps)), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [28, 32, 40])
@@ -280,11 +280,7 @@ def test_papers_score_reweights_the_worst_patch_of_each_image() -> None:
     assert np.array_equal(plain.anomaly_map, weighted.anomaly_map)
     bank = paper._fitted().bank
     with torch.inference_mode():
-        patches = (
-            patchcore_model.rows(paper.embedding(feature_maps(paper.bench, paper.extractor, images)))
-            .view(3, -1, 1024)
-            .double()
-        )
+        patches = rows(paper.embedding(feature_maps(paper.bench, paper.extractor, images))).view(3, -1, 1024).double()
     stored = bank.vectors.double()
     for image in range(3):
         distances = torch.cdist(patches[image], stored)

@@ -41,9 +41,9 @@ def test_the_examples_make_the_rows_that_the_page_tells_of(tmp_path: Path) -> No
 
 def test_every_override_of_the_page_works(tmp_path: Path) -> None:
     texts = [shlex.split(text)[1] for text in re.findall(r"\| `(--set .*?)` \|", PAGE)]
-    assert len(texts) == 7
-    loaded = example(tmp_path, "published")
+    assert len(texts) == 8
     for text in texts:
+        loaded = example(tmp_path, "find" if "search" in text else "published")
         assert loaded.select("demo", [text]).overrides == (text,)
 
 

@@ -12,9 +12,9 @@ import matplotlib
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
 
-from afrad_bench.report import _bubbles, _panels, _tiles
+from afrad_bench.report import _attempts, _bubbles, _panels, _tiles
 from afrad_bench.report._looks import ALARM, RC, SMALL, SOFT
-from afrad_bench.report.drawing import Bubbles, Curves, Drawing, Gallery, Histograms
+from afrad_bench.report.drawing import Attempts, Bubbles, Curves, Drawing, Gallery, Histograms
 
 if TYPE_CHECKING:
     from afrad_bench.report.model import Figure
@@ -31,16 +31,25 @@ def draw(figure: Figure, identity: str) -> tuple[str, bytes]:
 
 def _canvas(figure: Figure) -> Canvas:
     """The drawing, and below it the lines that say what it is of."""
-    size, fill = _how(figure.drawing)
-    width, height = size(figure.drawing)
+    drawing = figure.drawing
+    if isinstance(drawing, Attempts):  # Optuna makes its own
+        canvas = _attempts.canvas(drawing)
+        width, height = canvas.get_size_inches()
+    else:
+        size, fill = _how(drawing)
+        canvas = Canvas()
+        width, height = size(drawing)
     room = int(width * 72 / (SMALL * 0.54))
     texts = [(part, line.startswith("⚠")) for line in figure.stamp for part in textwrap.wrap(line, room)]
     below = _LINE * (len(texts) + 1)
-    canvas = Canvas(figsize=(width, height + below))
+    canvas.set_size_inches(width, height + below)
     for number, (text, alarm) in enumerate(texts, 1):
         y = (below - _LINE * (number + 0.25)) / (height + below)
         canvas.text(0.08 / width, y, text, fontsize=SMALL, color=ALARM if alarm else SOFT, va="bottom", in_layout=False)
-    fill(canvas, figure.drawing, below)
+    if isinstance(drawing, Attempts):
+        _panels.above(canvas, below)
+    else:
+        fill(canvas, drawing, below)
     return canvas
 
 

@@ -135,4 +135,28 @@ class Histograms:
     bars: tuple[tuple[Bars | None, ...], ...]
 
 
-Drawing = Gallery | Bubbles | Curves | Histograms
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A trial of a search. Values are empty for one that was ended early."""
+
+    number: int
+    params: tuple[tuple[str, float | int | str | bool | None], ...]
+    distributions: tuple[tuple[str, str], ...]
+    """Parameter -> what it was drawn from, as Optuna writes it (JSON)."""
+    values: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """One of Optuna's views of a study."""
+
+    view: Literal["history", "importances", "slice", "parallel", "pareto"]
+    directions: tuple[Literal["maximize", "minimize"], ...]
+    names: tuple[str, ...]
+    """Of the objectives."""
+    trials: tuple[Attempt, ...]
+    params: tuple[str, ...] = ()
+    """The parameters that slices show."""
+
+
+Drawing = Gallery | Bubbles | Curves | Histograms | Attempts

@@ -6,10 +6,11 @@ significance is told after Holm's correction (Holm 1979, Scandinavian Journal of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
+from typing import TypeVar
 
 from afrad_bench.report.comparison import Footnotes, Item, fact, incomparable
 from afrad_bench.report.grid import Grid
@@ -19,6 +20,7 @@ from afrad_bench.report.tables import items
 TITLE = "What each row changes"
 CONFIDENCE = 0.95
 CERTAIN, LIKELY = "●", "○"
+K = TypeVar("K", bound=Hashable)
 COSTS = ("gmacs", "params_total")
 """Metrics of cost that stand beside the differences."""
 
@@ -38,8 +40,8 @@ class Difference:
     """Why there is no difference, or no interval."""
 
 
-def paired(row: Mapping[int, float], reference: Mapping[int, float]) -> Difference:
-    """The mean difference over common seeds; needs two of them, and a spread, for an interval.
+def paired(row: Mapping[K, float], reference: Mapping[K, float]) -> Difference:
+    """The mean difference over common seeds (or other keys); needs two of them, and a spread, for an interval.
 
     >>> found = paired({0: 3.0, 1: 5.0, 2: 4.0}, {0: 2.0, 1: 3.0, 2: 1.0})
     >>> found.mean, round(found.low, 2), round(found.high, 2), round(found.p, 3)

@@ -16,7 +16,7 @@ from afrad_bench.types import digest
 
 _MARK = "afrad-bench-drawing:"
 _HEAD = 1 << 16  # bytes at the start of a file within which its digest stands
-_CODE = ("_bubbles.py", "_canvas.py", "_looks.py", "_panels.py", "_tiles.py")
+_CODE = ("_attempts.py", "_bubbles.py", "_canvas.py", "_looks.py", "_panels.py", "_tiles.py")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from afrad_bench.selection.resolver import Resolver
 from afrad_bench.selection.rows import absent_methods
-from afrad_bench.selection.values import ChosenDataset, ChosenMeasure, Selection, SuiteRow
+from afrad_bench.selection.values import SPLIT, ChosenDataset, ChosenMeasure, Selection, SuiteRow
 
-__all__ = ["ChosenDataset", "ChosenMeasure", "Resolver", "Selection", "SuiteRow", "absent_methods"]
+__all__ = ["SPLIT", "ChosenDataset", "ChosenMeasure", "Resolver", "Selection", "SuiteRow", "absent_methods"]

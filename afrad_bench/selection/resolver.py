@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from afrad_bench import registry
 from afrad_bench.checked import validated
 from afrad_bench.errors import Problem, unknown
-from afrad_bench.selection.layers import Layer, resolved
+from afrad_bench.selection.layers import Layer, in_file, resolved
 from afrad_bench.selection.overrides import parse
 from afrad_bench.selection.rows import Rows, absent_methods, declared
-from afrad_bench.selection.values import ChosenDataset, ChosenMeasure, Selection
+from afrad_bench.selection.values import ChosenDataset, ChosenMeasure, Selection, SuiteRow
 from afrad_bench.strict_yaml import Document
-from afrad_bench.suite_file import Params, Profile, SuiteFile
+from afrad_bench.suite_file import Params, Profile, Search, SuiteFile
 from afrad_bench.types import canonical
 
 Place = tuple[str | int, ...]
+
+SEARCH = "search"
+WHOLE = {"constraints", "pruner", "sampler", "validation"}
+"""Fields of a search that are replaced as a whole, not merged."""
 
 
 class Resolver:
@@ -24,12 +28,13 @@ class Resolver:
     def __init__(
         self, document: Document, file: SuiteFile, profile: str, overrides: Sequence[str], problems: list[Problem]
     ) -> None:
+        self.document = document
         self.file = file
         self.where = document.where
         self.name = profile
         self.problems = problems
         methods = {one.entry.method: None for one in declared(file)}
-        others = {**registry.entries("dataset"), **registry.entries("measure")}
+        others = {**registry.entries("dataset"), **registry.entries("measure"), SEARCH: None}
         self.overrides = parse(overrides, methods, others, problems)
 
     def selection(self) -> Selection | None:
@@ -40,6 +45,9 @@ class Resolver:
         datasets = self._datasets(profile)
         rows = Rows(self.where, self.file, self.name, self.overrides, self.problems).make()
         self._check_parts(profile)
+        search = self._search(profile)
+        seeds = tuple(dict.fromkeys(profile.seeds or self.file.seeds))
+        self._check_fresh(rows, seeds)
         if len(self.problems) > before:
             return None
         labels = {row.label for row in rows}
@@ -50,7 +58,7 @@ class Resolver:
             profile=self.name,
             description=profile.description,
             setting=profile.setting or self.file.setting,
-            seeds=tuple(dict.fromkeys(profile.seeds or self.file.seeds)),
+            seeds=seeds,
             image_size=profile.image_size,
             threads=profile.threads,
             datasets=datasets,
@@ -58,6 +66,7 @@ class Resolver:
             rows=rows,
             overrides=self.overrides.texts,
             compare_to=self.file.compare_to if self.file.compare_to in labels else None,
+            search=search,
             absent=absent_methods(self.file),
         )
 
@@ -98,8 +107,38 @@ class Resolver:
             place = ("profiles", self.name, "datasets", i)
             params = self._options("dataset", entry.name, entry.params, place, "params")
             if params is not None:
-                chosen.append(ChosenDataset(entry.name, params, entry.root, self._place(place)))
+                made = ChosenDataset(entry.name, params, entry.root, self._place(place))
+                chosen.append(made.part(entry.split))
         return tuple(chosen)
+
+    def _search(self, profile: Profile) -> Search | None:
+        """The search with what the profile and the command line change of it."""
+        changed = [in_file(self.where, ("profiles", self.name, SEARCH), profile.search)] if profile.search else []
+        changed += self.overrides.parts.get(SEARCH, [])
+        if self.file.search is None:
+            if changed:
+                self.problems.append(Problem("the suite declares no search that could be changed", changed[0].at(())))
+            return None
+        layers = [in_file(self.where, (SEARCH,), self.document.data[SEARCH]), *changed]
+        for i, later in enumerate(layers):
+            gone = WHOLE & set(later.params)
+            for k, layer in enumerate(layers[:i]):
+                layers[k] = Layer({name: v for name, v in layer.params.items() if name not in gone}, layer.at)
+        checked = resolved(Search, layers, SEARCH)
+        if isinstance(checked, list):
+            self.problems.extend(checked)
+            return None
+        assert isinstance(checked, Search)
+        return checked
+
+    def _check_fresh(self, rows: Sequence[SuiteRow], seeds: Sequence[int]) -> None:
+        """A searched configuration enters a table with seeds that its search has not used."""
+        for row in rows:
+            used = sorted(set(row.searched.seeds) & set(seeds)) if row.searched else []
+            if used:
+                told = f"{row.label!r} was chosen by a search on seed {', '.join(map(str, used))}"
+                place = f"--set seeds={list(seeds)}" if "seeds" in self.overrides.profile else self.where(("methods",))
+                self.problems.append(Problem(told, place, "a searched row is only shown for fresh seeds: change seeds"))
 
     def _check_parts(self, profile: Profile) -> None:
         """An override of a data set or measure that the profile does not use would change nothing."""
@@ -107,7 +146,7 @@ class Resolver:
         measures = {entry.name for entry in profile.measures or self.file.measures}
         methods = {one.entry.method for one in declared(self.file)}
         for name, layers in self.overrides.parts.items():
-            if name not in datasets | measures | methods:
+            if name not in datasets | measures | methods | {SEARCH}:
                 known = sorted(datasets | measures)
                 place = layers[0].at(())
                 self.problems.append(unknown("data set or measure of this profile", name, known, place))

@@ -15,7 +15,7 @@ from afrad_bench.errors import Problem, unknown
 from afrad_bench.selection.layers import Layer, dotted_names, holds, in_file, known_part, leaves, merged, resolved
 from afrad_bench.selection.overrides import Overrides
 from afrad_bench.selection.values import SuiteRow
-from afrad_bench.suite_file import MethodEntry, Params, Profile, SuiteFile
+from afrad_bench.suite_file import MethodEntry, Params, Profile, Searched, SuiteFile
 from afrad_bench.types import canonical
 
 
@@ -59,6 +59,7 @@ class _Variant:
     layers: list[Layer]
     published: str | None = None
     axis: str = ""
+    searched: Searched | None = None
 
 
 class Rows:
@@ -154,7 +155,7 @@ class Rows:
         label = entry.label or entry.method
         for k, variant in enumerate(entry.variants):
             layer = in_file(self.where, (*at, "variants", k, "params"), variant.params)
-            yield _Variant(variant.label, [*base, layer, *last], variant.published)
+            yield _Variant(variant.label, [*base, layer, *last], variant.published, searched=variant.searched)
         for point in _points(entry):
             text = _told({name.rpartition(".")[2]: value for name, value in point.items()})
             layer = in_file(self.where, (*at, "grid"), point, dotted=True)
@@ -176,7 +177,8 @@ class Rows:
             self.problems.extend(checked)
             return None
         params = canonical(checked.model_dump(mode="json"))
-        return SuiteRow(label, method, params, variant.published, canonical(merged(variant.layers)), variant.axis)
+        changed = canonical(merged(variant.layers))
+        return SuiteRow(label, method, params, variant.published, changed, variant.axis, variant.searched)
 
 
 def _restricted(layer: Layer, model: type[BaseModel]) -> Layer:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 
-from afrad_bench.types import Setting
+from afrad_bench.suite_file import Search, Searched, Split
+from afrad_bench.types import Setting, canonical
+
+SPLIT = "search split"
+"""Key of a division among a data set's options. No option of a data set can have this name, which holds a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,13 @@ class SuiteRow:
     """Canonical JSON of the parameters that the suite sets, for display."""
     axis: str = ""
     """The axis of a sweep of which this row is one reading; empty for every other row."""
+    searched: Searched | None = None
+    """For a configuration that a search has chosen: from how many."""
+
+    @property
+    def title(self) -> str:
+        """The label as reports show it: a searched configuration never stands without the number of trials."""
+        return self.label if self.searched is None else f"{self.label} (best of {self.searched.trials} trials)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,13 @@ class ChosenDataset:
     params: str
     root: str | None
     where: str
+
+    def part(self, split: Split | None) -> ChosenDataset:
+        """The same with only that part of its images; None: all of them."""
+        options = {name: value for name, value in json.loads(self.params).items() if name != SPLIT}
+        if split is not None:
+            options[SPLIT] = split.model_dump(mode="json")
+        return replace(self, params=canonical(options))
 
 
 @dataclass(frozen=True)
@@ -60,5 +79,7 @@ class Selection:
     overrides: tuple[str, ...]
     compare_to: str | None = None
     """Label of the row from which the report tells the differences."""
+    search: Search | None = None
+    """What `afrad-bench search` does around the only row."""
     absent: tuple[str, ...] = ()
     """Rows of the reproduced table that the suite wants and for which no method is installed."""

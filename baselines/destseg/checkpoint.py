@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from afrad_bench import official
 from afrad_bench.errors import fail
+from afrad_bench.official import load_into, read_state
 from afrad_bench_baselines.destseg.networks import Network
 
 PYRAMID = re.compile(r"(?:aspp_feature_extractors\.(\d)(?:\.1)?|aspp_fusion_layer)\.(conv|norm)\.(\w+)")
@@ -47,10 +46,8 @@ def our_name(name: str) -> str:
 
 def load_official(network: Network, path: Path) -> None:
     """Load student and segmentation, whose teacher must be the network's own; raises `UserError` for anything else."""
-    loaded = official.read(path, "DeSTSeg_MVTec_5000_bottle.pckl")
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise fail("not a checkpoint of DeSTSeg's official code: it holds no state dict", str(path))
-    state = official.renamed(loaded, our_name, path, "DeSTSeg's official code")
+    hint = "`start` names a file of the official code, e.g. DeSTSeg_MVTec_5000_bottle.pckl"
+    state = read_state(path, hint, "DeSTSeg's official code", our_name)
     teacher = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("teacher.")}
     if any(name in state and not torch.equal(state[name], tensor.cpu()) for name, tensor in teacher.items()):
         raise fail(
@@ -58,4 +55,5 @@ def load_official(network: Network, path: Path) -> None:
             str(path),
             "official checkpoints belong to resnet18.tv_in1k (torchvision's V1 weights)",
         )
-    official.load(network, teacher | state, path, "leave `backbone` at ResNet-18 and `segmentation_width` at 256")
+    hint = "leave `backbone` at ResNet-18 and `segmentation_width` at 256"
+    load_into(network, "model", teacher | state, path, hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from afrad_bench import official
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, draws_of, must_be_finite
+from afrad_bench.fitting import Checkpoint, batches, draws_of, train_epochs
 from afrad_bench.frozen import feature_maps
 from afrad_bench.inference import predict
+from afrad_bench.official import note
 from afrad_bench.synthesis import Batch, Pair, corrupt, pairs, rotated
 from afrad_bench.textures import Textures, find
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical
@@ -68,7 +69,7 @@ class Destseg:
         if config.start is not None:
             path = Path(config.start).expanduser()
             load_official(network, path)
-            self.notes += (official.note(path),)
+            self.notes += (note(path),)
         self.net = network.to(bench.device).to(memory_format=torch.channels_last).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
@@ -95,11 +96,9 @@ class Destseg:
         parts = {"student": net.student, "segmentation": net.segmentation}
         optimizers = {"of_student": of_student, "of_segmentation": of_segmentation}
         checkpoint = Checkpoint(bench.checkpoint, identity, {**parts, **optimizers})
-        history = checkpoint.resume()
-        resumed_at = len(history)
-        epochs = math.ceil(steps / per_epoch)
         first_stage = round(config.student_share * steps)
-        for epoch in range(resumed_at, epochs):
+
+        def one_epoch(epoch: int) -> float:
             begun = epoch * per_epoch
             order = batches(bench, len(train), size, epoch)[: min(per_epoch, steps - begun)]
             losses = []
@@ -109,12 +108,11 @@ class Destseg:
                     losses.append(self._student_step(of_student, batch, train))
                 else:
                     losses.append(self._segmentation_step(of_segmentation, batch))
-            history.append(sum(losses) / len(losses))
-            must_be_finite(history[-1], epoch)
-            bench.watch(epoch + 1, epochs, "training", history[-1])
-            checkpoint.epoch_done(history)
-        net.eval()
-        return TrainingRecord(epochs, steps * size, tuple(history), resumed_at, notes)
+            return sum(losses) / len(losses)
+
+        epochs = math.ceil(steps / per_epoch)
+        record = train_epochs(bench, checkpoint, epochs, per_epoch * size, net, one_epoch, notes)
+        return replace(record, images_seen=min(record.images_seen, steps * size))
 
     def _of_a_small_set(self, count: int) -> tuple[str, ...]:
         wanted = self.config.training.batch_size

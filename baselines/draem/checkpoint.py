@@ -7,9 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from afrad_bench import official
-from afrad_bench.errors import fail
-from afrad_bench_baselines.draem.networks import Net, Network
+from afrad_bench.official import load_into, read_state
+from afrad_bench_baselines.draem.networks import Network
 
 ENCODER = re.compile(r"block(\d)\.(\d)\.(\w+)")
 DECODER = re.compile(r"(up|db)(_b|\d)\.(\d)\.(\w+)")
@@ -47,18 +46,12 @@ def load_official(network: Network, path: Path) -> None:
     """Load both files, trained on BGR, so that they do the same on RGB; raises `UserError` for anything else."""
     beside = path.with_name(f"{path.stem}_seg{path.suffix}")
     for part, file in ((network.reconstruction, path), (network.discrimination, beside)):
-        official.load(part, _read(part, file), file, "leave the widths at 128 and 64, which official checkpoints have")
-
-
-def _read(part: Net, path: Path) -> dict[str, Tensor]:
-    loaded = official.read(path, "DRAEM_test_0.0001_700_bs8_bottle_.pckl (with ..._seg.pckl beside it)")
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise fail("not a checkpoint of DRAEM's official code: it holds no state dict", str(path))
-    state = official.renamed(loaded, our_name, path, "DRAEM's official code")
-    for name in ("encoder.0.0.weight", "output.weight", "output.bias"):
-        if name in state:
-            state[name] = _turned(name, state[name])
-    return state
+        hint = "`start` names NAME.pckl of the official code, beside which lies NAME_seg.pckl"
+        state = read_state(file, hint, "DRAEM's official code", our_name)
+        for name in ("encoder.0.0.weight", "output.weight", "output.bias"):
+            if name in state:
+                state[name] = _turned(name, state[name])
+        load_into(part, "model", state, file, "leave the widths at 128 and 64, which official checkpoints have")
 
 
 def _turned(name: str, tensor: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from afrad_bench import official
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, draws_of, must_be_finite
+from afrad_bench.fitting import Checkpoint, batches, draws_of, train_epochs
 from afrad_bench.inference import predict
+from afrad_bench.official import note
 from afrad_bench.synthesis import Batch, Pair, corrupt, pairs, rotated
 from afrad_bench.textures import Textures, find
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical
@@ -53,7 +53,7 @@ class Draem:
         if config.start is not None:
             path = Path(config.start).expanduser()
             load_official(network, path)
-            self.notes += (official.note(path),)
+            self.notes += (note(path),)
         self.net = network.to(bench.device).to(memory_format=torch.channels_last).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
@@ -74,23 +74,16 @@ class Draem:
         terms = [self.config.model_dump(mode="json"), notes, bench.image_size, len(train)]
         identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
         checkpoint = Checkpoint(bench.checkpoint, identity, {"net": net, "optimizer": optimizer})
-        history = checkpoint.resume()
-        resumed_at = len(history)
-        net.train()
-        for epoch in range(resumed_at, config.epochs):
+
+        def one_epoch(epoch: int) -> float:
             passed = sum(epoch >= share * config.epochs for share in config.milestones)
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * config.decay**passed
-            total = 0.0
             order = batches(bench, len(train), config.batch_size, epoch)
-            for batch in pairs(bench, train, order, epoch, lambda rng, image: self._corrupted(rng, image, textures)):
-                total += self._step(optimizer, batch) * len(batch.indices)
-            history.append(total / len(train))
-            must_be_finite(history[-1], epoch)
-            bench.watch(epoch + 1, config.epochs, "training", history[-1])
-            checkpoint.epoch_done(history)
-        net.eval()
-        return TrainingRecord(config.epochs, config.epochs * len(train), tuple(history), resumed_at, notes)
+            shown = pairs(bench, train, order, epoch, lambda rng, image: self._corrupted(rng, image, textures))
+            return sum(self._step(optimizer, batch) * len(batch.indices) for batch in shown) / len(train)
+
+        return train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, notes)
 
     def _corrupted(self, rng: np.random.Generator, image: Floats, textures: Textures) -> Pair:
         """An image, perhaps turned, and its copy, perhaps with an anomaly."""

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from afrad_bench.backbones import BackboneConfig
+from afrad_bench.backbones import BackboneConfig, FinestFirst
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -50,7 +50,7 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: Backbone = Field(Backbone(), description="Frozen backbone and where its weights come from.")
-    reductions: tuple[int, ...] = Field(
+    reductions: FinestFirst = Field(
         (4, 8, 16),
         min_length=1,
         description="Feature maps by reduction, finest first; the first gives the grid. 4,8,16: layer1 to layer3.",
@@ -63,13 +63,6 @@ class Config(BaseModel):
     )
     epsilon: float = Field(0.01, gt=0, description="Ridge that is added to the diagonal of each covariance (eq. 1).")
     sigma: float = Field(4.0, ge=0, description="Deviation of the Gaussian smoothing of the map in pixels; 0: none.")
-
-    @field_validator("reductions")
-    @classmethod
-    def _finest_first(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if list(value) != sorted(set(value)):
-            raise ValueError(f"reductions must be given once each, finest first, but got {list(value)}")
-        return value
 
     def channels_of(self, total: int) -> int:
         """d for a backbone whose maps have `total` channels together."""

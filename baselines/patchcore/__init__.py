@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from afrad_bench.backbones import BackboneConfig
+from afrad_bench.backbones import FinestFirst, WideResNet50
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -38,22 +38,13 @@ PAPER = "Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR
 OFFICIAL_FRACTION = 0.1
 
 
-class Backbone(BackboneConfig):
-    """A frozen backbone; the published one unless another is named."""
-
-    name: str = Field(
-        "wide_resnet50_2.tv_in1k",
-        description="timm model with feature maps. The published one: wide_resnet50_2.tv_in1k.",
-    )
-
-
 class Config(BaseModel):
     """PatchCore with the defaults of its official baseline."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backbone: Backbone = Field(Backbone(), description="Frozen backbone and where its weights come from.")
-    reductions: tuple[int, ...] = Field(
+    backbone: WideResNet50 = Field(WideResNet50(), description="Frozen backbone and where its weights come from.")
+    reductions: FinestFirst = Field(
         (8, 16),
         min_length=1,
         description="Feature maps by reduction, finest first; the first gives the grid. 8,16: layer2 and layer3.",
@@ -77,13 +68,6 @@ class Config(BaseModel):
     max_bank_bytes: int | None = Field(
         None, ge=1, description="Refuse a larger bank. null: bounded by the free memory of the device only."
     )
-
-    @field_validator("reductions")
-    @classmethod
-    def _finest_first(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if list(value) != sorted(set(value)):
-            raise ValueError(f"reductions must be given once each, finest first, but got {list(value)}")
-        return value
 
     @field_validator("patch")
     @classmethod

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from afrad_bench.errors import fail
 from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.memory import free_bytes
+from afrad_bench.patch_embedding import PatchEmbedding, rows
 from afrad_bench.postprocessing import PixelMap
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.patchcore import OFFICIAL_FRACTION, Config
 from afrad_bench_baselines.patchcore.bank import MemoryBank
 from afrad_bench_baselines.patchcore.coreset import draw, farthest_first
-from afrad_bench_baselines.patchcore.embedding import PatchEmbedding
 
 BATCH = 4
 GIB = 2**30
@@ -43,11 +43,6 @@ class Head(nn.Module):
         nearest = index[:, 0].unflatten(0, (-1, positions)).gather(1, worst)[:, 0]
         patch = patches.unflatten(0, (-1, positions)).take_along_dim(worst[:, :, None], 1)[:, 0]
         return anomaly_map, self.bank.reweighted(patch, nearest, self.config.support)
-
-
-def rows(embeddings: Tensor) -> Tensor:
-    """(B, D, h, w) -> (B h w, D): one row per patch, image by image."""
-    return embeddings.flatten(2).transpose(1, 2).flatten(0, 1)
 
 
 class Patchcore:

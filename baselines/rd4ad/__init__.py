@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from afrad_bench.backbones import BackboneConfig
+from afrad_bench.backbones import WideResNet50
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -45,15 +45,6 @@ PAPER = "Deng and Li, Anomaly Detection via Reverse Distillation from One-Class 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Backbone(BackboneConfig):
-    """The teacher; the published one unless another is named."""
-
-    name: str = Field(
-        "wide_resnet50_2.tv_in1k",
-        description="timm model with feature maps. The published one: wide_resnet50_2.tv_in1k.",
-    )
 
 
 class Training(_Part):
@@ -93,7 +84,7 @@ class Score(_Part):
 class Config(_Part):
     """RD4AD with the defaults of the official code."""
 
-    backbone: Backbone = Field(Backbone(), description="Frozen teacher and where its weights come from.")
+    backbone: WideResNet50 = Field(WideResNet50(), description="Frozen teacher and where its weights come from.")
     reductions: tuple[int, ...] = Field(
         (4, 8, 16), description="Three stages of the teacher by reduction, each twice the one before."
     )

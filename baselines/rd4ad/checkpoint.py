@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from afrad_bench.errors import fail
+from afrad_bench.official import load_into, read
 from afrad_bench_baselines.rd4ad.student import Student
 
 FUSION = {
@@ -52,27 +51,11 @@ def our_name(part: str, name: str) -> str:
 
 def load_official(student: Student, path: Path) -> None:
     """Load an official checkpoint into a student of the same architecture; raises `UserError` for anything else."""
-    if not path.is_file():
-        raise fail(
-            f"no such checkpoint: {path}", hint="`start` names a file of the official code, e.g. wres50_bottle.pth"
-        )
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise fail(f"not a checkpoint that can be loaded safely (weights_only): {error}", str(path)) from error
+    loaded = read(path, "`start` names a file of the official code, e.g. wres50_bottle.pth")
     if not isinstance(loaded, dict) or not all(isinstance(loaded.get(part), dict) for part in ("bn", "decoder")):
         raise fail("not a checkpoint of RD4AD's official code: it holds no state dicts `bn` and `decoder`", str(path))
-    state = _renamed(loaded, path)
-    wanted = student.state_dict()
-    wrong = [name for name in sorted(wanted.keys() | state.keys()) if _shape(wanted, name) != _shape(state, name)]
-    if wrong:
-        raise fail(
-            f"the checkpoint is of another student: {len(wrong)} of {len(wanted)} tensors differ in name or shape, "
-            f"first {wrong[0]}: {_shape(state, wrong[0])} instead of {_shape(wanted, wrong[0])}",
-            str(path),
-            "name the teacher that it was trained with (`backbone`), and leave `embedding` at official",
-        )
-    student.load_state_dict(state)
+    hint = "name the teacher that it was trained with (`backbone`), and leave `embedding` at official"
+    load_into(student, "student", _renamed(loaded, path), path, hint)
 
 
 def _renamed(loaded: Mapping[str, Mapping[str, Tensor]], path: Path) -> dict[str, Tensor]:
@@ -86,7 +69,3 @@ def _renamed(loaded: Mapping[str, Mapping[str, Tensor]], path: Path) -> dict[str
             except KeyError:
                 raise fail(f"the tensor {name!r} of `{part}` is not one of RD4AD's official code", str(path)) from None
     return state
-
-
-def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
-    return tuple(state[name].shape) if name in state else None

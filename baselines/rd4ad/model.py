@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, draws_of, must_be_finite
+from afrad_bench.fitting import Checkpoint, batches, draws_of, train_epochs
 from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical
 from afrad_bench_baselines.rd4ad import Config
 from afrad_bench_baselines.rd4ad.checkpoint import load_official
@@ -50,7 +50,7 @@ class Rd4ad:
         if config.start is not None:
             path = Path(config.start).expanduser()
             load_official(student, path)
-            self.notes += (f"starts from the official checkpoint {path.name}, sha256 {_sha256(path)}",)
+            self.notes += (note(path),)
         head = Head(student, (side, side), config.score)
         self.head = head.to(bench.device).to(memory_format=torch.channels_last).eval()
 
@@ -68,22 +68,17 @@ class Rd4ad:
         terms = [self.config.model_dump(mode="json"), self.notes, self.extractor.key, bench.image_size, len(train)]
         identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
         checkpoint = Checkpoint(bench.checkpoint, identity, {"student": student, "optimizer": optimizer})
-        history = checkpoint.resume()
-        resumed_at = len(history)
-        student.train()
-        for epoch in range(resumed_at, config.epochs):
+
+        def one_epoch(epoch: int) -> float:
             late = config.schedule == "step" and epoch >= 0.8 * config.epochs
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * (0.1 if late else 1.0)
             total = 0.0
             for indices in batches(bench, len(train), config.batch_size, epoch):
                 total += self._step(optimizer, train.subset(indices.tolist())) * len(indices)
-            history.append(total / len(train))
-            must_be_finite(history[-1], epoch)
-            bench.watch(epoch + 1, config.epochs, "training", history[-1])
-            checkpoint.epoch_done(history)
-        student.eval()
-        return TrainingRecord(config.epochs, config.epochs * len(train), tuple(history), resumed_at, self.notes)
+            return total / len(train)
+
+        return train_epochs(bench, checkpoint, config.epochs, len(train), student, one_epoch, self.notes)
 
     def _step(self, optimizer: torch.optim.Optimizer, images: Images) -> float:
         """One step on a batch; its loss."""
@@ -151,7 +146,3 @@ class Rd4ad:
         if self.config.training.loss == "per_position":
             notes.append("cosine per position, as in the paper, not the official code's")
         return tuple(notes)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

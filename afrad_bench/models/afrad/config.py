@@ -110,8 +110,14 @@ class Score(_Part):
 
     weigh: Literal["channels", "stages"] = Field(
         "stages",
-        description="The sum of eq. 14: every channel of F_ori counts the same (channels), or every backbone stage "
-        "does (stages), as in the loss per scale: the many channels of the deepest stage then do not rule the map.",
+        description="The sum of eq. 14 in the pixel map: every channel of F_ori counts the same (channels), or every "
+        "backbone stage does (stages), as in the loss per scale: the many channels of the deepest stage then do not "
+        "rule the map.",
+    )
+    weigh_image: Literal["channels", "stages"] = Field(
+        "channels",
+        description="The same sum behind the image score. Whether something is wrong is told best by the deepest "
+        "stage, which has most of the channels; where it is, by all of them (docs/afrad_defaults.md).",
     )
     pool: int = Field(
         32,

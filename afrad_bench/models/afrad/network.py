@@ -76,6 +76,7 @@ class Scorer(nn.Module):
     """A sequence of one F_ori (B, C, h, w) -> (anomaly map (B, H, W), image score (B,)): all behind the backbone."""
 
     weights: Tensor | None
+    image_weights: Tensor | None
 
     def __init__(self, scales: Sequence[int], grid: tuple[int, int], image: tuple[int, int], config: Config) -> None:
         """`scales`: channels of each backbone stage in F_ori."""
@@ -83,14 +84,18 @@ class Scorer(nn.Module):
         channels = sum(scales)
         self.image = image
         self.config = config.score
-        weights = stage_weights(scales) if config.score.weigh == "stages" else None
-        self.register_buffer("weights", weights, persistent=False)
+        for name, weigh in (("weights", config.score.weigh), ("image_weights", config.score.weigh_image)):
+            self.register_buffer(name, stage_weights(scales) if weigh == "stages" else None, persistent=False)
         self.standardise = Standardise(channels)
         self.reconstruction = Reconstruction(channels, grid, config)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         (features,) = maps
         original = self.standardise(features.contiguous(memory_format=torch.channels_last))
-        errors = error_map(self.reconstruction(original), original, self.weights)
+        reconstructed = self.reconstruction(original)
+        errors = error_map(reconstructed, original, self.weights)
         pixels = pixel_map(errors, self.image)
-        return pixels, image_score(errors, pixels, self.config)
+        if self.config.weigh_image == self.config.weigh:
+            return pixels, image_score(errors, pixels, self.config)
+        errors = error_map(reconstructed, original, self.image_weights)
+        return pixels, image_score(errors, pixel_map(errors, self.image), self.config)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from afrad_bench.fitting import Checkpoint, batches, must_be_finite
+from afrad_bench.fitting import Checkpoint, batches, train_epochs
 from afrad_bench.models.afrad.config import Training
 from afrad_bench.models.afrad.network import Scorer
 from afrad_bench.types import Bench, TrainingRecord, canonical, seed_for
@@ -53,10 +53,8 @@ def train(
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     identity = canonical([config.model_dump(mode="json"), list(scales), count, bench.seeds.init, bench.seeds.order])
     checkpoint = Checkpoint(bench.checkpoint, identity, {"net": net, "optimizer": optimizer})
-    history = checkpoint.resume()
-    resumed_at = len(history)
-    net.train()
-    for epoch in range(resumed_at, config.epochs):
+
+    def one_epoch(epoch: int) -> float:
         for group in optimizer.param_groups:
             group["lr"] = config.lr * rate_factor(config.schedule, epoch, config.epochs)
         noise = torch.Generator().manual_seed(seed_for(bench.seeds.init, "jitter", epoch))
@@ -71,9 +69,6 @@ def train(
                 torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
             optimizer.step()
             total += float(loss.detach()) * len(indices)
-        history.append(total / count)
-        must_be_finite(history[-1], epoch)
-        bench.watch(epoch + 1, config.epochs, "training", history[-1])
-        checkpoint.epoch_done(history)
-    net.eval()
-    return TrainingRecord(config.epochs, config.epochs * count, tuple(history), resumed_at)
+        return total / count
+
+    return train_epochs(bench, checkpoint, config.epochs, count, net, one_epoch)

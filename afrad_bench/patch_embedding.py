@@ -1,11 +1,12 @@
-"""Locally aware patch features (section 3.1) as one grouped convolution per feature map.
+"""Locally aware patch features, PatchCore's and SimpleNet's, as one grouped convolution per feature map.
 
-The official steps, per position: unfold the patch (C x p x p values, channel by channel, zeros beyond the border),
-average it to S values by 1-D adaptive pooling, join the stages, average again to D values; coarser stages are sampled
-bilinearly onto the finest grid before. All of it is linear. Pooling acts on channels and sampling on positions, so
-they commute, and the two poolings of one stage are one p x p convolution with fixed weights. Adaptive pooling repeats
-its windows with the greatest common divisor of channels and outputs, which makes the convolution a grouped one: on
-Wide-ResNet-50-2, 512 groups of one channel for stage 2 and of two for stage 3."""
+Roth et al., CVPR 2022, section 3.1; Liu et al., CVPR 2023, section 3.1. The steps of both official codes, per position:
+unfold the patch (C x p x p values, channel by channel, zeros beyond the border), average it to S values by 1-D adaptive
+pooling, join the stages, average again to D values; coarser stages are sampled bilinearly onto the finest grid before.
+All of it is linear. Pooling acts on channels and sampling on positions, so they commute, and the two poolings of one
+stage are one p x p convolution with fixed weights. Adaptive pooling repeats its windows with the greatest common
+divisor of channels and outputs, which makes the convolution a grouped one: on Wide-ResNet-50-2 at PatchCore's widths,
+512 groups of one channel for stage 2 and of two for stage 3."""
 
 from __future__ import annotations
 
@@ -78,3 +79,8 @@ class PatchEmbedding(nn.Module):
                 part = F.interpolate(part, self.grid, mode="bilinear", align_corners=False)
             parts.append(F.pad(part, (0, 0, 0, 0, *margins)))
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+
+def rows(embeddings: Tensor) -> Tensor:
+    """(B, D, h, w) -> (B h w, D): one row per patch, image by image."""
+    return embeddings.flatten(2).transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,355 @@
+"""What came of a search: the best trials, the suite that measures them anew, and the report."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from afrad_bench.plan import Plan
+from afrad_bench.report import Report, results
+from afrad_bench.report.drawing import Attempt, Attempts
+from afrad_bench.report.effects import paired
+from afrad_bench.report.figures import blocks, named
+from afrad_bench.report.model import Caution, Entry, Figure, Heading, Line, Section, Table
+from afrad_bench.reporting import report_of
+from afrad_bench.search.declared import Declared, Goal
+from afrad_bench.search.space import Values
+from afrad_bench.search.study import ERROR, counted, location
+from afrad_bench.search.trials import EXCESS
+from afrad_bench.selection import SPLIT
+from afrad_bench.selection.layers import Layer, merged, nested
+from afrad_bench.store import Store
+from afrad_bench.suite_file import Searched
+from afrad_bench.types import MEAN, canonical
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+    from afrad_bench.report.model import State
+
+DEFAULT = "default"
+SLICES = 3
+"""Parameters in one figure."""
+SHOWN = 10
+"""Trials in the table."""
+ENOUGH = 8
+"""Complete trials from which importances are told."""
+
+
+def best_trials(study: Study, declared: Declared, count: int) -> list[FrozenTrial]:
+    """The best complete trials that keep every limit, of different parameters: by value, or from the Pareto front in
+    the order of the first objective. The configuration as it was is none of them."""
+    own = json.loads(declared.row.params)
+    found: list[FrozenTrial] = []
+    for trial in _ranked(study, declared):
+        same = any(trial.params == other.params for other in found)
+        if not same and merged([_layer(own), _layer(nested(chosen(declared, trial)))]) != own:
+            found.append(trial)
+    return found[:count]
+
+
+def _ranked(study: Study, declared: Declared) -> list[FrozenTrial]:
+    from optuna.trial import TrialState
+
+    if len(declared.objectives) > 1:
+        trials = study.best_trials
+    else:
+        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    kept = [trial for trial in trials if all(value <= 0 for value in trial.user_attrs.get(EXCESS, {}).values())]
+    sign = -1 if declared.objectives[0].direction == "maximize" else 1
+    return sorted(kept, key=lambda trial: (sign * trial.values[0], trial.number))
+
+
+def chosen(declared: Declared, trial: FrozenTrial) -> Values:
+    """The parameters of a trial as the method takes them."""
+    values: Values = {}
+    for axis in declared.axes:
+        if axis.name in trial.params:
+            kept = trial.params[axis.name]
+            choices = axis.parameter.choices
+            values[axis.name] = (
+                kept if choices is None else next(each for each in choices if axis.encoded(each) == kept)
+            )
+    return values
+
+
+def _layer(params: dict[str, Any]) -> Layer:
+    return Layer(params, lambda _: "")
+
+
+# ---------------------------------------------------------------------------------------------------------------- suite
+
+
+def best_suite(study: Study, declared: Declared) -> str | None:
+    """A suite file with the configuration as it was and the best trials, on fresh seeds and on the report's images;
+    None if no trial can be recommended."""
+    selection, search = declared.for_report, declared.search
+    finalists = best_trials(study, declared, search.finalists.best)
+    if not finalists:
+        return None
+    origin = Searched(by=declared.study, trials=len(counted(study)), seeds=selection.seeds)
+    variants: list[dict[str, Any]] = [{"label": DEFAULT}]
+    for trial in finalists:
+        params = nested(chosen(declared, trial))
+        variants.append(
+            {"label": f"trial {trial.number}", "params": params, "searched": origin.model_dump(mode="json")}
+        )
+    datasets = []
+    for one in selection.datasets:
+        options = json.loads(one.params)
+        split = options.pop(SPLIT, None)
+        datasets.append({"name": one.name, "root": one.root, "params": options, "split": split})
+    profile = {
+        "description": f"Best of {origin.trials} trials beside the configuration as it was; seeds that no trial used.",
+        "datasets": [{name: value for name, value in each.items() if value is not None} for each in datasets],
+        "image_size": selection.image_size,
+        **({} if selection.threads is None else {"threads": selection.threads}),
+    }
+    content = {
+        "suite": f"{selection.suite}_best",
+        "title": f"{selection.title}: the best of {origin.trials} trials",
+        "compare_to": DEFAULT,
+        "setting": selection.setting,
+        "seeds": list(search.finalists.seeds),
+        "measures": [{"name": one.name, "options": json.loads(one.options)} for one in selection.measures],
+        "methods": [{"method": declared.row.method, "params": json.loads(declared.row.changed), "variants": variants}],
+        "profiles": {selection.profile: profile},
+    }
+    return _yaml(content)
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width = 120
+    out = io.StringIO()
+    yaml.dump(content, out)
+    return out.getvalue()
+
+
+# --------------------------------------------------------------------------------------------------------------- report
+
+
+def report_of_search(
+    study: Study, declared: Declared, plan: Plan, store: Store, suite: str, again: str, seconds: float
+) -> Report:
+    """The report of the finalists (`plan`), with the search before it. `suite` names the finalists' file, `again` is
+    the command that goes on with the search; `seconds` were spent on trials by this call."""
+    report = report_of(plan, store, suite)
+    section = _section(study, declared, plan, store, report, seconds)
+    trials = len(counted(study))
+    told = (
+        f"Searched: chosen from {trials} trials by their scores on other images and seeds than those shown here. "
+        "The trials' own values, in the search's tables, are optimistic: the best of many."
+    )
+    return replace(
+        report,
+        suite=declared.selection.suite,
+        sections=(section, *report.sections),
+        warnings=(*report.warnings, Caution(told)),
+        command=f"{again}\n{report.command}",
+        name="search",
+    )
+
+
+def _section(study: Study, declared: Declared, plan: Plan, store: Store, report: Report, seconds: float) -> Section:
+    tables = [_about(study, declared, seconds), _trials_table(study, declared)]
+    if compared := _compared(declared, plan, store):
+        tables.append(compared)
+    stamp = (f"search {declared.study} · {len(counted(study))} trials · scored on the images of the search",)
+    alarms = tuple(f"⚠ {each.text}" for each in report.warnings if each.level == "alarm")
+    return Section(
+        "search",
+        "Search",
+        tuple(tables),
+        (
+            "A trial's values are those on the images of the search; they serve to choose, and are not results.",
+            "Importances: PED-ANOVA (Watanabe et al. 2023); figures by Optuna.",
+        ),
+        tuple(_figures(study, declared, (*stamp, *alarms))),
+    )
+
+
+def _about(study: Study, declared: Declared, seconds: float) -> Table:
+    search = declared.search
+    states = Counter(trial.state.name.lower() for trial in counted(study))
+    cut_off = len(study.get_trials(deepcopy=False)) - len(counted(study))
+    validation = search.validation
+    split = (
+        f"{validation.planted:.0%} of the normal training images held out, half of them with planted defects"
+        if validation.planted is not None
+        else f"{validation.labelled:.0%} of the test images, which the report leaves out"
+    )
+    facts = {
+        "trials": ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
+        + (f"; {cut_off} cut off, repeated or waiting" if cut_off else ""),
+        "objectives": ", ".join(f"{goal.direction} {goal.name}" for goal in declared.objectives),
+        "constraints": ", ".join(
+            f"{goal.name} {'≥' if goal.metric.higher_is_better else '≤'} {goal.limit:g}"
+            for goal in declared.constraints
+        ),
+        "scored on": f"{split} (seed {validation.seed}); seeds {', '.join(map(str, declared.selection.seeds))}",
+        "sampler": _algorithm(search.sampler.name, search.sampler.options),
+        "pruner": _algorithm(search.pruner.name, search.pruner.options),
+        "storage": search.storage,
+        "workers": str(search.workers),
+        "seconds of this call": f"{seconds:.0f}",
+    }
+    if study.get_trials(deepcopy=False) and search.pruner.name != "none" and not states.get("pruned"):
+        facts["pruner"] += "; pruned nothing"
+    lines = tuple(Line((Entry(name), Entry(value))) for name, value in facts.items() if value)
+    return Table("How it was searched", (Heading("", numeric=False), Heading("", numeric=False)), lines)
+
+
+def _algorithm(name: str, options: dict[str, Any]) -> str:
+    return f"{name} {canonical(options)}" if options else name
+
+
+def _trials_table(study: Study, declared: Declared) -> Table:
+    """The best trials and the default, then as many as failed with their reasons as footnotes."""
+    ranked = _ranked(study, declared)
+    goals = (*declared.objectives, *declared.constraints)
+    headings = (
+        Heading("Trial", numeric=False),
+        *(Heading(goal.metric.title, unit="%" if goal.metric.percent else goal.metric.unit) for goal in goals),
+        Heading("Parameters", numeric=False),
+    )
+    front = len(declared.objectives) > 1
+    shown = ranked if front else ranked[:SHOWN]
+    lines = []
+    for trial in shown:
+        excess = trial.user_attrs.get(EXCESS, {})
+        values = [_shown(goal, value) for goal, value in zip(declared.objectives, trial.values, strict=True)]
+        values += [_shown(goal, _measured(goal, excess[goal.name])) for goal in declared.constraints]
+        told = ", ".join(f"{name}={canonical(value)}" for name, value in chosen(declared, trial).items())
+        state: State = "value"
+        lines.append(Line((Entry(str(trial.number)), *(Entry(text, state) for text in values), Entry(told))))
+    failed = sorted({trial.user_attrs[ERROR] for trial in counted(study) if ERROR in trial.user_attrs})
+    notes = tuple(f"failed: {reason}" for reason in failed)
+    return Table("Pareto front" if front else f"Best {len(shown)} trials", headings, tuple(lines), notes)
+
+
+def _measured(goal: Goal, excess: float) -> float:
+    assert goal.limit is not None
+    return goal.limit - excess if goal.metric.higher_is_better else goal.limit + excess
+
+
+def _shown(goal: Goal, value: float) -> str:
+    return f"{value * (100 if goal.metric.percent else 1):.{goal.metric.decimals}f}"
+
+
+def _compared(declared: Declared, plan: Plan, store: Store) -> Table | None:
+    """Each finalist minus the default, in pairs of equal seed and category; None without results."""
+    tables = store.read_all(["cells", "measurements"], [one.cell.id for one in plan.cells])
+    read = results.read(tables["cells"], tables["measurements"])
+    goals = [goal for goal in declared.objectives if goal.metric.percent]
+    lines = []
+    for row in plan.selection.rows[1:]:
+        entries = [Entry(row.title)]
+        for goal in goals:
+            found = paired(*(_by_pair(plan, read, label, goal) for label in (row.label, DEFAULT)))
+            if found.mean is None:
+                return None
+            interval = f" [{found.low:+.1f}, {found.high:+.1f}]" if found.low is not None else f" ({found.why})"
+            entries.append(Entry(f"{found.mean:+.1f}{interval}, {found.seeds} pairs"))
+        lines.append(Line(tuple(entries)))
+    if not goals or not lines:
+        return None
+    headings = [Heading("", numeric=False), *(Heading(f"Δ {goal.metric.title}", unit="points") for goal in goals)]
+    note = (
+        "seed by seed and category by category, 95 % interval of a paired t test; categories of one seed share a fit, "
+        "so the pairs are not independent; the section on what each row changes, over seeds alone, is the strict one"
+    )
+    return Table(
+        "Finalists minus the default, on fresh seeds and the report's images", tuple(headings), tuple(lines), (note,)
+    )
+
+
+def _by_pair(plan: Plan, read: results.Results, label: str, goal: Goal) -> dict[tuple[str, int, str], float]:
+    """(data, seed, category) -> value in the unit in which it is shown."""
+    found = {}
+    for one in plan.cells:
+        if one.row.label == label:
+            values = read.take(one.cell.id, goal.measure).values.get(goal.name, {})
+            for category, value in values.items():
+                if category not in (None, MEAN) and value.value is not None:
+                    found[one.cell.dataset, one.cell.seed, str(category)] = 100 * value.value
+    return found
+
+
+def _figures(study: Study, declared: Declared, stamp: tuple[str, ...]) -> Sequence[Figure]:
+    from optuna.distributions import distribution_to_json
+    from optuna.trial import TrialState
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < 2:
+        return ()
+    attempts = tuple(
+        Attempt(
+            trial.number,
+            tuple(sorted(trial.params.items())),
+            tuple((name, distribution_to_json(each)) for name, each in sorted(trial.distributions.items())),
+            tuple(trial.values),
+        )
+        for trial in complete
+    )
+    names = tuple(goal.metric.title for goal in declared.objectives)
+    directions = tuple(goal.direction for goal in declared.objectives)
+    several = len({each.values for each in attempts}) > 1
+    made = [axis.name for axis in declared.axes if any(axis.name in trial.params for trial in complete)]
+    views: list[tuple[Any, str, str, bool]] = []
+    if len(names) in (2, 3):
+        views.append(
+            ("pareto", "Pareto front", f"every trial by {' and '.join(names)}; the front in another colour", False)
+        )
+    views.append(("history", "History", f"{names[0]} of each trial, and the best so far", False))
+    if len(complete) >= ENOUGH and several and len(declared.axes) > 1:
+        views.append(("importances", "Importances", f"how much each parameter decides {names[0]}", False))
+    if len(declared.axes) > 1:
+        views.append(
+            ("parallel", "Parallel coordinates", f"every trial as a line through its parameters, by {names[0]}", True)
+        )
+
+    def figure(view: Any, key: str, title: str, text: str, folded: bool, params: Sequence[str] = ()) -> Figure:
+        return Figure(
+            key=f"search_{key}",
+            title=title,
+            description=f"{title}: {text}; {len(attempts)} complete trials.",
+            caption=(f"{text[0].upper()}{text[1:]}, on the images of the search.",),
+            stamp=stamp,
+            drawing=Attempts(view, directions, names, attempts, tuple(params)),
+            folded=folded,
+        )
+
+    slices = [made[part] for part in blocks(len(made), SLICES)]
+    return [
+        *(figure(view, view, title, text, folded) for view, title, text, folded in views),
+        *(
+            figure("slice", f"slices_{i}", f"Slices {i}", f"{names[0]} against {named(params)}", True, params)
+            for i, params in enumerate(slices, 1)
+        ),
+    ]
+
+
+def reasons(study: Study, declared: Declared) -> str:
+    """Why there is nothing to recommend."""
+    failed = dict.fromkeys(trial.user_attrs[ERROR] for trial in counted(study) if ERROR in trial.user_attrs)
+    told = [f"failed: {reason}" for reason in failed]
+    if not declared.search.finalists.best:
+        told.append("finalists.best is 0")
+    elif not told:
+        told.append("no other configuration was completed within the limits; raise trials, or widen space or limits")
+    return "\n".join(told)
+
+
+def dashboard(declared: Declared, store: Path) -> str:
+    """The command that shows the study in a browser; empty for one that is kept nowhere."""
+    place = location(declared, store)
+    return "" if place == "memory" else f"optuna-dashboard {place}"

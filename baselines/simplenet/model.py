@@ -1,0 +1,114 @@
+"""SimpleNet as a method: two small networks trained on cached features of a frozen backbone; see the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from afrad_bench.errors import fail
+from afrad_bench.fitting import Checkpoint, batches, draws_of, train_epochs
+from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.official import note
+from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical
+from afrad_bench_baselines.simplenet import Config
+from afrad_bench_baselines.simplenet.checkpoint import load_official
+from afrad_bench_baselines.simplenet.network import Head, gaussian
+
+
+class SimpleNet:
+    """See the package's docstring. Any image size serves: the grid is that of the first feature map."""
+
+    def __init__(self, config: Config, bench: Bench) -> None:
+        self.config = config
+        self.bench = bench
+        self.extractor = bench.features.extractor(config.backbone, config.reductions, bench.image_size, bench.device)
+        shapes, channels = self.extractor.shapes, self.extractor.channels
+        if tuple(shape[0] for shape in shapes) != channels:
+            raise fail(
+                f"the backbone {config.backbone.name} cannot serve SimpleNet: its maps are {list(shapes)}, where "
+                f"(channels, height, width) with {list(channels)} channels are needed"
+            )
+        _, height, width = shapes[0]
+        with draws_of(bench, "adaptor and discriminator"):
+            head = Head(channels, (height, width), bench.image_size, config)
+        self.notes: tuple[str, ...] = ()
+        if config.start is not None:
+            path = Path(config.start).expanduser()
+            load_official(head.networks, path)
+            self.notes = (note(path),)
+        self.head = head.to(bench.device).eval()
+
+    def fit(self, train: Images) -> TrainingRecord:
+        """Train both networks to tell patches of normal images from the same with noise (section 3.5)."""
+        config, bench, networks = self.config.training, self.bench, self.head.networks
+        optimizers = {
+            "adaptor_optimizer": torch.optim.AdamW(
+                networks.adaptor.parameters(), lr=config.adaptor_lr, weight_decay=config.adaptor_weight_decay
+            ),
+            "discriminator_optimizer": torch.optim.Adam(
+                networks.discriminator.parameters(), lr=config.lr, weight_decay=config.weight_decay
+            ),
+        }
+        terms = [self.config.model_dump(mode="json"), self.notes, self.extractor.key, bench.image_size, len(train)]
+        identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
+        checkpoint = Checkpoint(bench.checkpoint, identity, {"networks": networks, **optimizers})
+
+        def one_epoch(epoch: int) -> float:
+            total = 0.0
+            with draws_of(bench, "noise", epoch):
+                for indices in batches(bench, len(train), config.batch_size, epoch):
+                    loss = self._step(tuple(optimizers.values()), train.subset(indices.tolist()))
+                    total += loss * len(indices)
+            return total / len(train)
+
+        return train_epochs(bench, checkpoint, config.epochs, len(train), networks, one_epoch, self.notes)
+
+    def _step(self, optimizers: tuple[torch.optim.Optimizer, ...], images: Images) -> float:
+        """One step of both optimisers on a batch; its loss."""
+        config, networks = self.config.training, self.head.networks
+        with torch.no_grad():
+            features = self.head.features(feature_maps(self.bench, self.extractor, images))
+        loss = networks.loss(features, gaussian(features, config.noise), config.margin)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.clip is not None:
+            for network in (networks.adaptor, networks.discriminator):
+                torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+        for optimizer in optimizers:
+            optimizer.step()
+        return float(loss.detach())
+
+    def predict(self, images: Images) -> Prediction:
+        """What the discriminator says of a batch, from its cached features."""
+        return predict(self.bench, self.extractor, self.head, images, self.config.eval_batch)
+
+    def network(self) -> nn.Module:
+        """Backbone, patch features, adaptor, discriminator and smoothing as one module in eval mode."""
+        return FrozenNetwork(self.extractor, self.head)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The frozen backbone and the two networks that are trained."""
+        networks = self.head.networks
+        return {"backbone": self.extractor, "adaptor": networks.adaptor, "discriminator": networks.discriminator}
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """In the order in which they compute; smoothing is the rest."""
+        networks = self.head.networks
+        return {
+            "backbone": self.extractor,
+            "patch features": self.head.embedding,
+            "adaptor": networks.adaptor,
+            "discriminator": networks.discriminator,
+        }
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Everything that `network()` holds, the backbone's weights among it."""
+        return self.network().state_dict()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `state` gave."""
+        self.network().load_state_dict(state)
