@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.extractor import Extractor
+from afrad_bench.inference import gathered
 from afrad_bench.types import Bench, Images, Prediction
 
 
@@ -36,10 +37,5 @@ def feature_maps(bench: Bench, extractor: Extractor, images: Images) -> list[Ten
 
 def predict(bench: Bench, extractor: Extractor, head: nn.Module, images: Images, batch_size: int) -> Prediction:
     """What the head says of these images, from their cached features, `batch_size` at a time."""
-    maps, scores = [], []
     with torch.inference_mode():
-        for batch in images.batches(batch_size):
-            anomaly_map, score = head(feature_maps(bench, extractor, batch))
-            maps.append(anomaly_map.cpu().numpy())
-            scores.append(score.cpu().numpy())
-    return Prediction(np.concatenate(scores), np.concatenate(maps))
+        return gathered(head(feature_maps(bench, extractor, batch)) for batch in images.batches(batch_size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,22 @@ def read(path: Path, hint: str, stand_ins: Sequence[type] = ()) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise fail(f"not a checkpoint that can be loaded safely (weights_only): {error}", str(path)) from error
+
+
+def read_state(path: Path, hint: str, code: str, our_name: Callable[[str], str]) -> dict[str, Tensor]:
+    """The tensors of a state dict under our names; `UserError` where the file holds anything else.
+
+    `our_name` raises `KeyError` for a name that the layout of this `code` lacks."""
+    loaded = read(path, hint)
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise fail(f"not a checkpoint of {code}: it holds no state dict", str(path))
+    state = {}
+    for name, tensor in loaded.items():
+        try:
+            state[our_name(name)] = tensor
+        except KeyError:
+            raise fail(f"the tensor {name!r} is not one of {code}", str(path)) from None
+    return state
 
 
 def load_into(module: nn.Module, what: str, state: Mapping[str, Tensor], path: Path, hint: str) -> None:

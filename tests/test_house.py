@@ -40,7 +40,10 @@ LAYERS = {
     "extractor": 2,
     "fitting": 2,
     "images": 2,
+    "inference": 2,
     "selection": 2,
+    "synthesis": 2,
+    "textures": 2,
     "features": 3,
     "frozen": 3,
     "measures": 3,
@@ -116,7 +119,7 @@ def test_no_measure_imports_another() -> None:
 
 OFFERED = {
     *("types", "errors", "backbones", "features", "extractor", "fitting", "frozen", "memory", "official"),
-    *("patch_embedding", "postprocessing"),
+    *("inference", "patch_embedding", "postprocessing", "synthesis", "textures"),
 }
 
 

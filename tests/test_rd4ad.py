@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import ndimage
 
-from adapters import bench_at, photographs, ruled_images, ruled_weights
+from adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights
 from afrad_bench import fitting
 from afrad_bench.errors import UserError
 from afrad_bench.features import FeatureCache
@@ -56,20 +55,6 @@ def test_it_is_registered_and_offers_what_can_be_offered() -> None:
 
 
 # -------------------------------------------------------------------------------------- equal to the official code
-
-
-def ruled(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """A tensor that follows from its name: of a convolution, a batch norm, or its statistics."""
-    rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    if name.endswith("num_batches_tracked"):
-        return torch.zeros((), dtype=torch.long)
-    if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
-        values = rng.random(shape, np.float32) * 0.5 + 0.5
-    elif len(shape) > 1:
-        values = (rng.random(shape, np.float32) * 2 - 1) * np.float32(np.sqrt(3.0 / np.prod(shape[1:])))
-    else:
-        values = rng.random(shape, np.float32) * 0.4 - 0.2
-    return torch.from_numpy(values)
 
 
 def official_layout(kind: str, expansion: int, widening: int, depths: tuple[int, ...], embedding: int) -> Any:
@@ -334,16 +319,6 @@ def test_scale_of_a_student_does_not_matter_and_a_perfect_one_scores_zero(
 
 
 # ------------------------------------------------------------------------------------------------------------ training
-
-
-def interrupted(epoch: int) -> Any:
-    """A watch that stops the fit when this epoch (from 1) is done, as a kill would."""
-
-    def watch(done: int, total: int, what: str, loss: float | None = None) -> None:
-        if what == "training" and done > epoch:
-            raise KeyboardInterrupt
-
-    return watch
 
 
 def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,104 @@
+"""DRAEM: an image is restored by one network and compared with the result by another, taught on synthetic anomalies.
+
+Zavrtanik, Kristan and Skocaj, "DRAEM: A discriminatively trained reconstruction embedding for surface anomaly
+detection", ICCV 2021, arXiv:2108.07610. Official code: VitjanZ/DRAEM.
+
+Defaults, all of the official code: networks 128 and 64 channels wide, nothing pretrained, all of it trained; squared
+error, SSIM and focal loss of equal weight; Adam at 1e-4, a fifth of the rate from 80 % of the epochs and again from
+90 %; batches of 8, the last one may be smaller; 700 epochs, the last one counts; three images in ten are turned by up
+to 90 degrees, half of all are left without an anomaly; DTD's textures, each changed in three of ten ways; pixels get
+the probability of being anomalous, the image the largest mean of it in a window of 21 x 21 pixels, zeros around.
+
+The code fits one model per category and has no setting of its own for all of them together: the same defaults are used,
+and 700 epochs of the 3,629 images of MVTec AD are 318,000 steps of a network of 198 G, so name a smaller number if that
+is too many. ADer trains for 100 or 300 epochs, but its published configuration for DRAEM makes no anomalies (its
+results are chance), so nothing is taken from it.
+
+Deviations: images are RGB (the official code reads BGR; its checkpoints are converted when they are loaded); each image
+once per epoch, in the order that all methods share (official: drawn with replacement); the rate drops at the first
+epoch from 80 and 90 % (official: exactly there, or never if that is no whole number); of the ten changes of texture,
+brightness in Luv is done in Lab, whose lightness is the same; angles are drawn from the cell's seed, where all workers
+of the official code drew the same ones. Measures are the harness's own: the official code keeps only those pixels of a
+mask that remain fully white when it is resized."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from afrad_bench.textures import TextureConfig
+
+if TYPE_CHECKING:
+    from afrad_bench.types import Bench
+    from afrad_bench_baselines.draem.model import Draem
+
+VERSION = "1"
+PAPER = "Zavrtanik et al., DRAEM: A discriminatively trained reconstruction embedding, ICCV 2021"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(_Part):
+    """Optimisation, as in the official code."""
+
+    epochs: int = Field(700, ge=0, description="Passes over the training images; the last one is scored.")
+    batch_size: int = Field(8, ge=1, description="Images per step.")
+    lr: float = Field(1e-4, gt=0, description="Learning rate of Adam.")
+    milestones: tuple[float, ...] = Field(
+        (0.8, 0.9), description="Shares of the epochs from which the rate is multiplied by `decay` once more."
+    )
+    decay: float = Field(0.2, gt=0, le=1, description="Of the rate, at each milestone.")
+
+    @field_validator("milestones")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 <= share <= 1 for share in value):
+            raise ValueError(f"milestones are shares of the epochs in [0, 1], but got {list(value)}")
+        return value
+
+
+class Synthesis(_Part):
+    """What the networks are shown instead of the training image."""
+
+    anomalous: float = Field(0.5, ge=0, le=1, description="Share of the images that get an anomaly.")
+    rotated: float = Field(0.3, ge=0, le=1, description="Share of the images turned by up to 90 degrees before.")
+
+
+class Score(_Part):
+    """From the map to the image score."""
+
+    window: int = Field(21, ge=1, description="Side in pixels, odd, of the means whose largest is the image score.")
+
+    @field_validator("window")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError(f"the window must be odd, but got {value}")
+        return value
+
+
+class Config(_Part):
+    """DRAEM with the defaults of the official code."""
+
+    reconstruction_width: int = Field(128, ge=1, description="Channels of the restoring network's first layer.")
+    discrimination_width: int = Field(64, ge=1, description="Channels of the comparing network's first layer.")
+    textures: TextureConfig = Field(TextureConfig(), description="What synthetic anomalies are made of.")
+    start: str | None = Field(
+        None,
+        description="Official checkpoint NAME.pckl, with NAME_seg.pckl beside it, to start from instead of initial "
+        "values; with training.epochs 0 it is scored as it is.",
+    )
+    training: Training = Field(Training(), description="Optimisation.")
+    synthesis: Synthesis = Field(Synthesis(), description="Corruption of the training images.")
+    score: Score = Field(Score(), description="From the map to the image score.")
+    eval_batch: int = Field(8, ge=1, description="Images per forward pass when scoring.")
+
+
+def build(config: Config, bench: Bench) -> Draem:
+    """An untrained DRAEM on `bench.device`; raises `UserError` when image size or checkpoint cannot serve."""
+    from afrad_bench_baselines.draem.model import Draem
+
+    return Draem(config, bench)

@@ -1,0 +1,132 @@
+"""DRAEM as a method: two networks trained together on corrupted images; see the package's docstring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from afrad_bench.errors import fail
+from afrad_bench.fitting import Checkpoint, batches, draws_of, train_epochs
+from afrad_bench.inference import predict
+from afrad_bench.official import note
+from afrad_bench.synthesis import Batch, Pair, corrupt, pairs, rotated
+from afrad_bench.textures import Textures, find
+from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical
+from afrad_bench_baselines.draem import Config
+from afrad_bench_baselines.draem.checkpoint import load_official
+from afrad_bench_baselines.draem.losses import loss
+from afrad_bench_baselines.draem.networks import Discrimination, Network, Reconstruction
+from afrad_bench_baselines.draem.textures import changed
+
+STEP = 32
+"""The deeper encoder halves the resolution five times."""
+
+Floats = npt.NDArray[np.floating]
+
+
+class Draem:
+    """See the package's docstring. The input's side must be a multiple of 32."""
+
+    def __init__(self, config: Config, bench: Bench) -> None:
+        self.config = config
+        self.bench = bench
+        side = bench.image_size
+        if side % STEP:
+            raise fail(
+                f"DRAEM needs an image size that is a multiple of {STEP}, but got {side}",
+                hint=f"the nearest sizes are {max(side // STEP, 1) * STEP} and {(side // STEP + 1) * STEP}",
+            )
+        with draws_of(bench, "networks"):
+            reconstruction = Reconstruction(config.reconstruction_width)
+            discrimination = Discrimination(config.discrimination_width)
+        network = Network(reconstruction, discrimination, config.score)
+        self.notes: tuple[str, ...] = ()
+        widths = (config.reconstruction_width, config.discrimination_width)
+        if widths != (128, 64):
+            self.notes += (f"networks {widths[0]} and {widths[1]} channels wide instead of 128 and 64",)
+        if config.start is not None:
+            path = Path(config.start).expanduser()
+            load_official(network, path)
+            self.notes += (note(path),)
+        self.net = network.to(bench.device).to(memory_format=torch.channels_last).eval()
+
+    def fit(self, train: Images) -> TrainingRecord:
+        """Teach both networks on corrupted copies of normal images (section 3)."""
+        config, bench, net = self.config.training, self.bench, self.net
+        if not config.epochs:
+            return TrainingRecord(notes=self.notes)
+        textures = find(self.config.textures, train)
+        alone = len(train) % config.batch_size == 1 or config.batch_size == 1
+        if alone and bench.image_size == STEP:
+            raise fail(
+                f"at {STEP} px the deepest map has one position, and batch norm cannot learn from a batch of one "
+                f"image, which {len(train)} images in batches of {config.batch_size} leave",
+                hint="choose another training.batch_size or a larger image size",
+            )
+        notes = (*self.notes, textures.note)
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
+        terms = [self.config.model_dump(mode="json"), notes, bench.image_size, len(train)]
+        identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
+        checkpoint = Checkpoint(bench.checkpoint, identity, {"net": net, "optimizer": optimizer})
+
+        def one_epoch(epoch: int) -> float:
+            passed = sum(epoch >= share * config.epochs for share in config.milestones)
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * config.decay**passed
+            order = batches(bench, len(train), config.batch_size, epoch)
+            shown = pairs(bench, train, order, epoch, lambda rng, image: self._corrupted(rng, image, textures))
+            return sum(self._step(optimizer, batch) * len(batch.indices) for batch in shown) / len(train)
+
+        return train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, notes)
+
+    def _corrupted(self, rng: np.random.Generator, image: Floats, textures: Textures) -> Pair:
+        """An image, perhaps turned, and its copy, perhaps with an anomaly."""
+        if rng.random() < self.config.synthesis.rotated:
+            image = rotated(image, rng.uniform(-90, 90))
+        if rng.random() >= self.config.synthesis.anomalous:
+            return Pair(image, image, np.zeros(image.shape[1:], dtype=bool))
+        texture = changed(Image.fromarray(textures.draw(rng, image.shape[-1])), rng)
+        return corrupt(rng, image, np.asarray(texture, dtype=np.float32).transpose(2, 0, 1) / 255)
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+        """One step on a batch; its loss."""
+        clean, corrupted, mask = (
+            part.to(self.bench.device).contiguous(memory_format=torch.channels_last)
+            for part in (batch.clean, batch.corrupted, batch.mask)
+        )
+        restored, probabilities = self.net.compare(corrupted)
+        value = loss(clean, restored, mask, probabilities)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+        return float(value.detach())
+
+    def predict(self, images: Images) -> Prediction:
+        """Each pixel's probability of being anomalous, and the largest mean of it in a window."""
+        return predict(self.bench, self.net, images, self.config.eval_batch)
+
+    def network(self) -> nn.Module:
+        """Both networks and the score as one module in eval mode."""
+        return self.net
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The two networks, both trained."""
+        return self.parts()
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """As the paper calls them."""
+        return {"reconstruction": self.net.reconstruction, "discrimination": self.net.discrimination}
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Both networks."""
+        return self.net.state_dict()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `state` gave."""
+        self.net.load_state_dict(state)
