@@ -373,7 +373,7 @@ def _sweep(
 ) -> PixelMetrics:
     """Each positive adds to each metric what its own count of negatives says, so that nothing needs to be accumulated.
 
-    `region` (P,) numbers the region of each of the ascending `positives` from 0; `counts` (2, P) are those of `_counts`.
+    `region` (P,) numbers the region of each of the ascending `positives` from 0; `counts` (2, P) come from `_counts`.
     To 1 - AUPRO, a positive adds the false positive rate at which it is found, cut at the limit."""
     below, up_to = counts
     total, limit = len(positives), fpr_limit * negatives

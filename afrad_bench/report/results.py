@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from afrad_bench.store import COLUMNS
 
@@ -16,8 +16,7 @@ JSON_COLUMNS = ("params", "dataset_params", "measures", "terms", "overrides", "n
 """Columns of the `cells` table that hold JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """One stored number."""
 
     value: float | None
@@ -98,11 +97,28 @@ def read(cells: pd.DataFrame, measurements: pd.DataFrame) -> Results:
         row = {name: _decoded(value) if name in JSON_COLUMNS else value for name, value in raw.items()}
         run = Run(row["cell_id"], row["run_id"], row)
         runs[run.cell_id] = (*runs.get(run.cell_id, ()), run)
+    return Results(runs, _values(measurements))
+
+
+def _values(measurements: pd.DataFrame) -> Mapping[tuple[str, str, str], Values]:
+    """Column by column, and of equal texts one: a store may hold millions of rows."""
+    numbers = measurements["value"].astype(object).where(measurements["value"].notna(), None)
+    columns = [_texts(measurements[name]) for name in ("cell_id", "run_id", "measure", "metric", "category")]
+    told = [_texts(measurements[name]) for name in ("unit", "note")]
     values: dict[tuple[str, str, str], dict[str, dict[str | None, Value]]] = {}
-    for row in _records(measurements, "measurements"):
-        found = values.setdefault((row["cell_id"], row["run_id"], row["measure"]), {})
-        found.setdefault(row["metric"], {})[row["category"]] = Value(row["value"], row["unit"] or "", row["note"] or "")
-    return Results(runs, values)
+    of, before = {}, None
+    for cell, run, measure, metric, category, value, unit, note in zip(*columns, numbers, *told, strict=True):
+        if (key := (cell, run, measure)) != before:
+            of, before = values.setdefault(key, {}), key
+        of.setdefault(metric, {})[category] = Value(value, unit or "", note or "")
+    return values
+
+
+def _texts(column: pd.Series) -> list[Any]:
+    """The texts of a column, None where there is none."""
+    codes, distinct = column.factorize()
+    texts = [*map(str, distinct), None]
+    return [texts[code] for code in codes]
 
 
 def _decoded(text: str | None) -> Any:
