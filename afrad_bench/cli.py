@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="List or clear the cached backbone features.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+store_app = typer.Typer(help="Look after the store of results.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
 
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one in ./suites.")]
 ProfileOption = Annotated[str | None, typer.Option("--profile", "-p", help="Profile; default: the suite's default.")]
@@ -365,6 +367,18 @@ def cache_clear(
     if problems:
         raise UserError(*problems)
     console.make().print(f"{found.clear(keys or None) / 2**20:.1f} MiB are free again")
+
+
+@store_app.command("compact")
+def store_compact(store: StoreOption = STORE) -> None:
+    """Put the rows of many small files into few, which are read faster. Rows stay as they are."""
+    from afrad_bench import console
+    from afrad_bench.store import Store
+
+    if not (store / "cells").is_dir():
+        raise fail("no store there", str(store), "`afrad-bench run SUITE` makes one")
+    before, after = Store(store).compact()
+    console.make().print(f"{before} files became {after}")
 
 
 def main() -> None:

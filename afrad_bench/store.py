@@ -8,8 +8,8 @@
 
 `pandas.read_parquet` reads each folder as it is. A run is appended as one part per table, written beside and renamed;
 its row in `cells` comes last and makes the others count, so that a kill at any moment loses at most that run. Rows are
-never changed: for each cell and measure the newest complete run counts. `Store.compact` puts the rows of many parts, as they
-are, into one: thousands of small files take longer to open than to read.
+never changed: for each cell and measure the newest complete run counts. `Store.compact` puts the rows of many parts, as
+they are, into one: thousands of small files take longer to open than to read.
 
 The schema has a version in every row. Columns are only ever added; an older part reads as null in a newer column."""
 
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
-_KEYS = ("run_id", "cell_id")
-_ROW_GROUP = 1 << 17
-_TRIES = 3
+_ROW_GROUP = 1 << 17  # rows
+_TRIES = 3  # to read parts that vanish meanwhile
 _COMPACT = "compact-"  # how the name of a part begins that holds many runs; all others are <cell>-<run>.parquet
 _LOCK = ".compacting"
 
@@ -210,42 +209,31 @@ class Store:
         """All committed rows of a table (of these cells), oldest first; unreadable parts are a `UserError`."""
         return self.read_all([table], cell_ids)[table]
 
-    def read_all(
-        self,
-        tables: Iterable[str],
-        cell_ids: Iterable[str] | None = None,
-        columns: Mapping[str, Sequence[str]] | None = None,
-    ) -> dict[str, pd.DataFrame]:
-        """`read` for several tables at once; of a table that `columns` names, these columns only."""
-        wanted = None if cell_ids is None else set(cell_ids)
-        found = self._committed(tables, wanted, columns or {})
+    def read_all(self, tables: Iterable[str], cell_ids: Iterable[str] | None = None) -> dict[str, pd.DataFrame]:
+        """`read` for several tables at once."""
+        found = self._committed(tables, None if cell_ids is None else set(cell_ids))
         return {table: rows.to_pandas() for table, rows in found.items()}
 
-    def _committed(
-        self, tables: Iterable[str], wanted: set[str] | None, columns: Mapping[str, Sequence[str]]
-    ) -> dict[str, pa.Table]:
+    def _committed(self, tables: Iterable[str], wanted: set[str] | None) -> dict[str, pa.Table]:
         import pyarrow.compute as pc
 
         cells = self._parts("cells", wanted)
         order = [("started_at", "ascending"), ("run_id", "ascending")]
         cells = cells.take(pc.sort_indices(cells, sort_keys=order))
         runs = cells["run_id"].combine_chunks()
-        return {
-            table: cells if table == "cells" else _in_order(self._parts(table, wanted, columns.get(table)), runs)
-            for table in tables
-        }
+        return {table: cells if table == "cells" else _in_order(self._parts(table, wanted), runs) for table in tables}
 
-    def _parts(self, table: str, wanted: set[str] | None, columns: Sequence[str] | None = None) -> pa.Table:
+    def _parts(self, table: str, wanted: set[str] | None) -> pa.Table:
         """All rows of a table, each run once, in any order. Parts that a compaction takes away meanwhile are looked for
         again where they have gone."""
         for _ in range(_TRIES):
             try:
-                return self._read_parts(table, wanted, columns)
+                return self._read_parts(table, wanted)
             except FileNotFoundError:
                 continue
-        return self._read_parts(table, wanted, columns)
+        return self._read_parts(table, wanted)
 
-    def _read_parts(self, table: str, wanted: set[str] | None, columns: Sequence[str] | None) -> pa.Table:
+    def _read_parts(self, table: str, wanted: set[str] | None) -> pa.Table:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -254,7 +242,7 @@ class Store:
         seen = pa.array([], pa.string())
         parts = []
         for name in reversed(compact):  # newest first: what a killed compaction left twice is read once
-            part = _read_part(self.root / table / name, table, columns)
+            part = _read_part(self.root / table / name, table)
             part = part.filter(pc.invert(pc.is_in(part["run_id"], seen)))
             seen = pa.concat_arrays([seen, pc.unique(part["run_id"])])
             if wanted is not None:
@@ -263,9 +251,9 @@ class Store:
         known = set(seen.to_pylist())
         for name in names:
             cell, _, run = name.removesuffix(".parquet").partition("-")
-            if name not in compact and (wanted is None or cell in wanted) and run not in known:
-                parts.append(_read_part(self.root / table / name, table, columns))
-        return pa.concat_tables(parts) if parts else _wanted_schema(table, columns).empty_table()
+            if not name.startswith(_COMPACT) and (wanted is None or cell in wanted) and run not in known:
+                parts.append(_read_part(self.root / table / name, table))
+        return pa.concat_tables(parts) if parts else schema(table).empty_table()
 
     def compact(self) -> tuple[int, int]:
         """Put the committed runs of each table into one part; how many parts there were, and how many are left.
@@ -275,7 +263,7 @@ class Store:
         with self._alone():
             before = list(self.root.glob("*/*.parquet"))
             listed = {table: sorted((self.root / table).glob("*.parquet")) for table in COLUMNS}
-            found = self._committed(COLUMNS, None, {})
+            found = self._committed(COLUMNS, None)
             runs = set(found["cells"]["run_id"].to_pylist())
             name = f"{_COMPACT}{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex}.parquet"
             for table in reversed(COLUMNS):  # `cells` last, as in `append`
@@ -303,36 +291,27 @@ class Store:
             lock.unlink()
 
 
-def _read_part(path: Path, table: str, columns: Sequence[str] | None) -> pa.Table:
+def _read_part(path: Path, table: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            raw = file.read(None if columns is None else [*_KEYS, *columns])
+            raw = file.read()
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowInvalid) as error:
         raise fail(
             f"not a readable part of the store: {error}", str(path), "move the file away; the rest still counts"
         ) from error
-    return _as_current(raw, _wanted_schema(table, columns))
+    return _as_current(raw, table)
 
 
-def _wanted_schema(table: str, columns: Sequence[str] | None) -> pa.Schema:
-    """Today's columns of a table, or those of them that are wanted and what tells runs apart."""
+def _as_current(raw: pa.Table, table: str) -> pa.Table:
+    """A part of any version, with exactly today's columns: missing ones are null, foreign ones are left out."""
     import pyarrow as pa
 
-    whole = schema(table)
-    if columns is None:
-        return whole
-    return pa.schema([field for field in whole if field.name in (*_KEYS, *columns)], metadata=whole.metadata)
-
-
-def _as_current(raw: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """A part of any version, with exactly the wanted columns: missing ones are null, foreign ones are left out."""
-    import pyarrow as pa
-
+    wanted = schema(table)
     if raw.schema.equals(wanted):
         return raw
     columns = [

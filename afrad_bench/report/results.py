@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from afrad_bench.store import COLUMNS
@@ -100,18 +101,65 @@ def read(cells: pd.DataFrame, measurements: pd.DataFrame) -> Results:
     return Results(runs, _values(measurements))
 
 
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The measurements, column by column, with one object for equal texts."""
+
+    metric: list[str]
+    category: list[str | None]
+    value: list[float]
+    unit: list[str | None]
+    note: list[str | None]
+
+
+class _OfRun(Mapping[str, Mapping[str | None, Value]]):
+    """The numbers of one run and measure, made when they are asked for: a store may hold millions."""
+
+    def __init__(self, columns: _Columns, rows: list[int]) -> None:
+        self._columns, self._rows = columns, rows
+
+    @cached_property
+    def _by_metric(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for row in self._rows:
+            found.setdefault(self._columns.metric[row], []).append(row)
+        return found
+
+    @cached_property
+    def _made(self) -> dict[str, Mapping[str | None, Value]]:
+        return {}
+
+    def __getitem__(self, metric: str) -> Mapping[str | None, Value]:
+        if metric not in self._made:
+            of = self._columns
+            self._made[metric] = {
+                of.category[row]: Value(
+                    None if of.value[row] != of.value[row] else of.value[row], of.unit[row] or "", of.note[row] or ""
+                )
+                for row in self._by_metric[metric]
+            }
+        return self._made[metric]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_metric)
+
+    def __len__(self) -> int:
+        return len(self._by_metric)
+
+
 def _values(measurements: pd.DataFrame) -> Mapping[tuple[str, str, str], Values]:
-    """Column by column, and of equal texts one: a store may hold millions of rows."""
-    numbers = measurements["value"].astype(object).where(measurements["value"].notna(), None)
-    columns = [_texts(measurements[name]) for name in ("cell_id", "run_id", "measure", "metric", "category")]
-    told = [_texts(measurements[name]) for name in ("unit", "note")]
-    values: dict[tuple[str, str, str], dict[str, dict[str | None, Value]]] = {}
-    of, before = {}, None
-    for cell, run, measure, metric, category, value, unit, note in zip(*columns, numbers, *told, strict=True):
-        if (key := (cell, run, measure)) != before:
-            of, before = values.setdefault(key, {}), key
-        of.setdefault(metric, {})[category] = Value(value, unit or "", note or "")
-    return values
+    cells, runs, measures = (_texts(measurements[name]) for name in ("cell_id", "run_id", "measure"))
+    columns = _Columns(
+        metric=_texts(measurements["metric"]),
+        category=_texts(measurements["category"]),
+        value=measurements["value"].tolist(),
+        unit=_texts(measurements["unit"]),
+        note=_texts(measurements["note"]),
+    )
+    rows: dict[tuple[str, str, str], list[int]] = {}
+    for row, key in enumerate(zip(cells, runs, measures, strict=True)):
+        rows.setdefault(key, []).append(row)
+    return {key: _OfRun(columns, mine) for key, mine in rows.items()}
 
 
 def _texts(column: pd.Series) -> list[Any]:
