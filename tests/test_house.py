@@ -55,6 +55,8 @@ LAYERS = {
     "export": 5,
     "portable": 5,
     "reporting": 5,
+    "kept_maps": 1,
+    "recompute": 6,
     "run": 5,
     "console": 6,
     "cli": 7,
