@@ -32,6 +32,10 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="List or clear the cached backbone features.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+metrics_app = typer.Typer(help="Compute accuracy anew from stored maps.", no_args_is_help=True)
+app.add_typer(metrics_app, name="metrics")
+store_app = typer.Typer(help="Look after the store of results.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
 
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one in ./suites.")]
 ProfileOption = Annotated[str | None, typer.Option("--profile", "-p", help="Profile; default: the suite's default.")]
@@ -75,6 +79,9 @@ def run(
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Keep each fitted model as a file in STORE/models, for `export`.")
     ] = False,
+    keep_maps: Annotated[
+        bool, typer.Option("--keep-maps", help="Keep each anomaly map in STORE/maps, for `metrics recompute`.")
+    ] = False,
 ) -> None:
     """Measure what is not measured yet, and show the report."""
     from afrad_bench import console
@@ -104,6 +111,7 @@ def run(
                     shown.watch,
                     {"startup": time.perf_counter() - STARTED - seconds, "data": seconds},
                     keep_models,
+                    keep_maps,
                 ):
                     shown.finished(done)
                     failed = failed or done.status != "ok"
@@ -432,6 +440,49 @@ def cache_clear(
     if problems:
         raise UserError(*problems)
     console.make().print(f"{found.clear(keys or None) / 2**20:.1f} MiB are free again")
+
+
+@metrics_app.command("recompute")
+def metrics_recompute(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    override: SetOption = None,
+    data: DataOption = None,
+    store: StoreOption = STORE,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Also where the stored accuracy is current.")] = False,
+) -> None:
+    """Compute accuracy anew, by other definitions or conventions, from maps that `run --keep-maps` kept. Trains
+    nothing."""
+    from afrad_bench import console
+    from afrad_bench.recompute import recompute
+    from afrad_bench.store import Store
+
+    workspace = _workspace(store, cache, LIMIT_GIB, device, threads, data)
+    selection = _selection(suite, profile, override)
+    out = console.make()
+    planned, _ = _plan(selection, workspace, out)
+    found = list(recompute(planned, Store(store), force))
+    for one in found:
+        cell = one.planned
+        why = f": {one.why}" if one.why else ""
+        out.print(f"{cell.row.label}, {cell.cell.dataset}, seed {cell.cell.seed}: {one.state}{why}", markup=False)
+    if any(one.state in ("no maps", "other terms") for one in found):
+        raise typer.Exit(EXIT_FAILED_CELLS)
+
+
+@store_app.command("compact")
+def store_compact(store: StoreOption = STORE) -> None:
+    """Put the rows of many small files into few, which are read faster. Rows stay as they are."""
+    from afrad_bench import console
+    from afrad_bench.store import Store
+
+    if not (store / "cells").is_dir():
+        raise fail("no store there", str(store), "`afrad-bench run SUITE` makes one")
+    before, after = Store(store).compact()
+    console.make().print(f"{before} files became {after}")
 
 
 def main() -> None:

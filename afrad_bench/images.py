@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from afrad_bench.types import Dataset, Sample, digest
 
@@ -103,8 +103,14 @@ def resized_image(sample: Sample, side: int) -> FloatArray:
     return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255.0
 
 
-def resized_mask(sample: Sample, side: int) -> BoolArray:
-    """(side, side) bool by nearest neighbour; all False for a normal image without a mask."""
+MaskRule = Literal["nearest", "bilinear", "any"]
+
+
+def resized_mask(sample: Sample, side: int, rule: MaskRule = "nearest") -> BoolArray:
+    """(side, side) bool; all False for a normal image without a mask.
+
+    `rule` for a mask of another size: "nearest" neighbour; "bilinear" (antialiased), marked above 0.5; "any", marked
+    where the new pixel covers any marked one."""
     import numpy as np
     from PIL import Image
 
@@ -113,9 +119,12 @@ def resized_mask(sample: Sample, side: int) -> BoolArray:
             raise ValueError(f"{sample.id}: an anomalous image without a mask has no truth per pixel")
         return np.zeros((side, side), dtype=bool)
     mask = Image.fromarray(sample.mask.read().astype(np.uint8))
-    if mask.size != (side, side):
+    if mask.size != (side, side) and rule == "nearest":
         mask = mask.resize((side, side), Image.Resampling.NEAREST)
-    return np.asarray(mask) > 0
+    elif mask.size != (side, side):
+        way = Image.Resampling.BILINEAR if rule == "bilinear" else Image.Resampling.BOX
+        mask = mask.convert("F").resize((side, side), way)
+    return np.asarray(mask) > (0.5 if rule == "bilinear" else 0)
 
 
 @dataclass(frozen=True, eq=False)

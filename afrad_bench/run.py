@@ -6,12 +6,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from afrad_bench import model_file, registry
+from afrad_bench import kept_maps, model_file, registry
 from afrad_bench.environment import Environment
 from afrad_bench.features import FeatureCache
 from afrad_bench.images import test_images, train_images
@@ -97,9 +97,11 @@ def run_suite(
     startup: Mapping[str, float] | None = None,
     keep_models: bool = False,
     judge: Judge | None = None,
+    keep_maps: bool = False,
 ) -> Iterator[Done]:
     """Run these cells one after the other and append each run as it ends. `force` measures what is done again;
-    `keep_models` writes the fitted method of each complete run to a file, if the method offers its state.
+    `keep_models` writes the fitted method of each complete run to a file, if the method offers its state; `keep_maps`
+    what it says of the test images, for `recompute`.
 
     `judge` is asked after each epoch of a method that trains (`fitting.train_epochs`) whether it goes on.
     `startup`: seconds that the process spent before, by phase; they are booked on the first cell."""
@@ -107,7 +109,8 @@ def run_suite(
     before = dict(startup or {})
     for planned in cells:
         measures = planned.measures if force else planned.open
-        runner = _CellRun(plan, planned, measures, features, cache, watch, before, judge)
+        maps = kept_maps.place_of(store.root, planned.cell) if keep_maps else None
+        runner = _CellRun(plan, planned, measures, features, cache, watch, before, judge, maps)
         row, found = runner.run()
         stored = Stopwatch()
         with stored.phase("store"):
@@ -135,6 +138,7 @@ class _CellRun:
         watch: Watch,
         before: Mapping[str, float],
         judge: Judge | None,
+        maps: Path | None,
     ) -> None:
         self.plan = plan
         self.planned = planned
@@ -147,6 +151,7 @@ class _CellRun:
         self.clock = Stopwatch(dict(before))
         identity = digest(canonical(dict(planned.terms)))[:8]
         self.checkpoint = None if cache is None else cache / "checkpoints" / f"{self.cell.id}-{identity}.pt"
+        self.maps = maps
         self.subject: Subject | None = None
         """The fitted method, once there is one."""
 
@@ -186,7 +191,7 @@ class _CellRun:
             outcome["status"] = "ok"
             source = {"measure": measure.name, "measure_version": outcome["version"]}
             for one in found:
-                rows[TABLES[type(one)]].append(_columns(one) | (source if isinstance(one, Measurement) else {}))
+                rows[TABLES[type(one)]].append(columns_of(one) | (source if isinstance(one, Measurement) else {}))
         self._account(ticks, booked)
         record = self.subject.record if self.subject else None
         row = self._row(began, record, outcomes, "failed" if error else "ok", error, trace)
@@ -261,8 +266,12 @@ class _CellRun:
 
     def _measured(self, measure: ChosenMeasure, subject: Subject) -> list[Result]:
         module = registry.find("measure", measure.name).load()
+        config = module.Config.model_validate_json(measure.options)
         with self._phase(measure.name):
-            return list(module.measure(subject, module.Config.model_validate_json(measure.options)))
+            if self.maps is None or measure.name != "accuracy":
+                return list(module.measure(subject, config))
+            with kept_maps.Keeping(subject.method, self.maps, self.planned.terms) as keeping:
+                return list(module.measure(replace(subject, method=keeping), config))
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -333,7 +342,8 @@ def _forget(checkpoint: Path) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def _columns(value: Result) -> dict[str, Any]:
+def columns_of(value: Result) -> dict[str, Any]:
+    """What a measure yielded as a row of its table."""
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 

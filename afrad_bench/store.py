@@ -8,7 +8,8 @@
 
 `pandas.read_parquet` reads each folder as it is. A run is appended as one part per table, written beside and renamed;
 its row in `cells` comes last and makes the others count, so that a kill at any moment loses at most that run. Rows are
-never changed: for each cell and measure the newest complete run counts.
+never changed: for each cell and measure the newest complete run counts. `Store.compact` puts the rows of many parts, as
+they are, into one: thousands of small files take longer to open than to read.
 
 The schema has a version in every row. Columns are only ever added; an older part reads as null in a newer column."""
 
@@ -16,7 +17,9 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEMA_VERSION = 1
+
+_ROW_GROUP = 1 << 17  # rows
+_TRIES = 3  # to read parts that vanish meanwhile
+_COMPACT = "compact-"  # how the name of a part begins that holds many runs; all others are <cell>-<run>.parquet
+_LOCK = ".compacting"
 
 Row = Mapping[str, Any]
 
@@ -177,17 +185,22 @@ class Store:
 
     def _write(self, table: str, name: str, rows: Sequence[Row]) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         strange = {key for row in rows for key in row} - set(COLUMNS[table])
         if strange:
             raise ValueError(f"no such column in {table}: {', '.join(sorted(strange))}")
+        columns = {column: [row.get(column) for row in rows] for column in COLUMNS[table]}
+        self._put(table, name, pa.table(columns, schema=schema(table)))
+
+    def _put(self, table: str, name: str, rows: pa.Table) -> None:
+        """Write one part beside and rename it."""
+        import pyarrow.parquet as pq
+
         folder = self.root / table
         folder.mkdir(parents=True, exist_ok=True)
         scratch = folder / f".{name}.{uuid.uuid4().hex}.tmp"
-        columns = {column: [row.get(column) for row in rows] for column in COLUMNS[table]}
         with scratch.open("wb") as file:
-            pq.write_table(pa.table(columns, schema=schema(table)), file)
+            pq.write_table(rows, file, row_group_size=_ROW_GROUP)
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(folder / name)
@@ -198,35 +211,100 @@ class Store:
 
     def read_all(self, tables: Iterable[str], cell_ids: Iterable[str] | None = None) -> dict[str, pd.DataFrame]:
         """`read` for several tables at once."""
-        wanted = None if cell_ids is None else set(cell_ids)
+        found = self._committed(tables, None if cell_ids is None else set(cell_ids))
+        return {table: rows.to_pandas() for table, rows in found.items()}
+
+    def _committed(self, tables: Iterable[str], wanted: set[str] | None) -> dict[str, pa.Table]:
+        import pyarrow.compute as pc
+
         cells = self._parts("cells", wanted)
-        committed = set(cells["run_id"])
-        found = {}
-        for table in tables:
-            frame = cells if table == "cells" else self._parts(table, wanted)
-            frame = frame[frame["run_id"].isin(committed)]
-            found[table] = frame.sort_values(["started_at", "run_id"], kind="stable").reset_index(drop=True)
-        return found
+        order = [("started_at", "ascending"), ("run_id", "ascending")]
+        cells = cells.take(pc.sort_indices(cells, sort_keys=order))
+        runs = cells["run_id"].combine_chunks()
+        return {table: cells if table == "cells" else _in_order(self._parts(table, wanted), runs) for table in tables}
 
-    def _parts(self, table: str, wanted: set[str] | None) -> pd.DataFrame:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        parts = []
-        for part in sorted((self.root / table).glob("*.parquet")):
-            if wanted is not None and part.name.partition("-")[0] not in wanted:
-                continue
+    def _parts(self, table: str, wanted: set[str] | None) -> pa.Table:
+        """All rows of a table, each run once, in any order. Parts that a compaction takes away meanwhile are looked for
+        again where they have gone."""
+        for _ in range(_TRIES):
             try:
-                with pq.ParquetFile(part) as file:
-                    raw = file.read()
-            except (OSError, pa.ArrowInvalid) as error:
-                raise fail(
-                    f"not a readable part of the store: {error}", str(part), "move the file away; the rest still counts"
-                ) from error
-            parts.append(_as_current(raw, table))
-        whole = pa.concat_tables(parts) if parts else schema(table).empty_table()
-        frame: pd.DataFrame = whole.to_pandas()
-        return frame
+                return self._read_parts(table, wanted)
+            except FileNotFoundError:
+                continue
+        return self._read_parts(table, wanted)
+
+    def _read_parts(self, table: str, wanted: set[str] | None) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        names = sorted(part.name for part in (self.root / table).glob("*.parquet"))
+        compact = [name for name in names if name.startswith(_COMPACT)]
+        seen = pa.array([], pa.string())
+        parts = []
+        for name in reversed(compact):  # newest first: what a killed compaction left twice is read once
+            part = _read_part(self.root / table / name, table)
+            part = part.filter(pc.invert(pc.is_in(part["run_id"], seen)))
+            seen = pa.concat_arrays([seen, pc.unique(part["run_id"])])
+            if wanted is not None:
+                part = part.filter(pc.is_in(part["cell_id"], pa.array(sorted(wanted), pa.string())))
+            parts.append(part)
+        known = set(seen.to_pylist())
+        for name in names:
+            cell, _, run = name.removesuffix(".parquet").partition("-")
+            if not name.startswith(_COMPACT) and (wanted is None or cell in wanted) and run not in known:
+                parts.append(_read_part(self.root / table / name, table))
+        return pa.concat_tables(parts) if parts else schema(table).empty_table()
+
+    def compact(self) -> tuple[int, int]:
+        """Put the committed runs of each table into one part; how many parts there were, and how many are left.
+
+        Rows stay as they are. Runs that are being written meanwhile keep their own parts, and a kill at any moment
+        loses nothing: parts are removed only once their rows are in the new one."""
+        with self._alone():
+            before = list(self.root.glob("*/*.parquet"))
+            listed = {table: sorted((self.root / table).glob("*.parquet")) for table in COLUMNS}
+            found = self._committed(COLUMNS, None)
+            runs = set(found["cells"]["run_id"].to_pylist())
+            name = f"{_COMPACT}{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex}.parquet"
+            for table in reversed(COLUMNS):  # `cells` last, as in `append`
+                if len(found[table]):
+                    self._put(table, name, found[table])
+            for parts in listed.values():
+                for part in parts:
+                    if part.name.startswith(_COMPACT) or part.stem.partition("-")[2] in runs:
+                        part.unlink()
+            return len(before), len(list(self.root.glob("*/*.parquet")))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one compaction at a time; readers and writers of runs go on."""
+        lock = self.root / _LOCK
+        try:
+            lock.touch(exist_ok=False)
+        except FileExistsError:
+            raise fail(
+                "the store is being compacted", str(lock), "wait for it; if that process was killed, remove the file"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.unlink()
+
+
+def _read_part(path: Path, table: str) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            raw = file.read()
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowInvalid) as error:
+        raise fail(
+            f"not a readable part of the store: {error}", str(path), "move the file away; the rest still counts"
+        ) from error
+    return _as_current(raw, table)
 
 
 def _as_current(raw: pa.Table, table: str) -> pa.Table:
@@ -234,11 +312,25 @@ def _as_current(raw: pa.Table, table: str) -> pa.Table:
     import pyarrow as pa
 
     wanted = schema(table)
+    if raw.schema.equals(wanted):
+        return raw
     columns = [
         raw.column(field.name).cast(field.type) if field.name in raw.column_names else pa.nulls(len(raw), field.type)
         for field in wanted
     ]
     return pa.table(columns, schema=wanted)
+
+
+def _in_order(rows: pa.Table, runs: pa.Array) -> pa.Table:
+    """The rows of these runs, in the order of the runs; rows of one run keep theirs."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    place = pc.fill_null(pc.index_in(rows["run_id"], runs), -1).to_numpy()
+    if len(place) and place[0] >= 0 and (np.diff(place) >= 0).all():
+        return rows
+    order = np.argsort(place, kind="stable")
+    return rows.take(order[np.count_nonzero(place < 0) :])
 
 
 def new_run_id() -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from importlib.metadata import version
 from statistics import median
 
 import numpy as np
+from _record import record
 from scipy import ndimage
 
 from afrad_bench.metrics import PixelScores, pixel_metrics
@@ -118,9 +118,6 @@ def candidates(scores: np.ndarray, masks: np.ndarray, threads: list[int]) -> dic
 
 def compare(images: int, side: int, fraction: float, rounds: int, threads: list[int]) -> None:
     scores, masks = maps(images, side, fraction)
-    print(
-        f"{images} maps of {side}x{side}, {masks.mean():.1%} defective; NumPy {np.__version__}, {os.cpu_count()} cores"
-    )
     tried = candidates(scores, masks, threads)
     seconds: dict[str, list[float]] = {name: [] for name in tried}
     values: dict[str, Values] = {}
@@ -130,10 +127,19 @@ def compare(images: int, side: int, fraction: float, rounds: int, threads: list[
             values[name] = run()
             seconds[name].append(time.perf_counter() - start)
     unit = median(seconds["np.sort of the pixels"])
-    print(f"\n{'':48}{'median':>10}{'fastest':>10}{'ratio':>8}   values")
-    for name, times in seconds.items():
-        shown = "  ".join(f"{metric} {value:.6f}" for metric, value in values[name].items())
-        print(f"{name:48}{median(times) * 1e3:7.1f} ms{min(times) * 1e3:7.1f} ms{median(times) / unit:8.2f}   {shown}")
+    rows = [
+        {
+            "what": name,
+            "median ms": round(median(times) * 1e3, 1),
+            "fastest ms": round(min(times) * 1e3, 1),
+            "ratio": round(median(times) / unit, 2),
+            "values": "  ".join(f"{metric} {value:.6f}" for metric, value in values[name].items()),
+        }
+        for name, times in seconds.items()
+    ]
+    about = f"{images} maps of {side}x{side}, {masks.mean():.1%} defective"
+    note = f"Medians of {rounds} interleaved rounds; the ratio is to one np.sort of the same float32 pixels."
+    record("bench_metrics", f"All pixel metrics of {about}", rows, [note])
 
 
 def scale(side: int, fraction: float, rounds: int, threads: int) -> None:

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
+from sklearn import metrics as sk
 
+from afrad_bench.images import resized_mask
 from afrad_bench.images import test_images as images_at
 from afrad_bench.measures import accuracy
+from afrad_bench.metrics import pixel_metrics
 from afrad_bench.types import (
     MEAN,
     Cell,
@@ -296,7 +300,10 @@ def test_progress_is_shown():
         {"fpr_limit": 1.5},
         {"connectivity": 6},
         {"batch_size": 0},
-        {"resolution": "original"},
+        {"resolution": "half"},
+        {"resolution": "original", "mask_rule": "any"},
+        {"image_score": "sum"},
+        {"top_share": 0},
         {"x": 1},
     ],
 )
@@ -320,3 +327,132 @@ def test_the_curves_of_a_category_follow_its_measurements():
     assert (pro.x[0], pro.x[-1]) == (0.0, 0.3)
     assert max(pro.y) <= 0.65  # one region of two is found at once, the other with the last of the background
     assert not [one for one in accuracy.measure(subject(Fake(maps=False)), accuracy.Config()) if isinstance(one, Curve)]
+
+
+# ---------------------------------------------------------------------------------------------------------- conventions
+
+
+@dataclass
+class Noise:
+    """Random maps of the images' size, the same for an image in every batch, and their mean as the score."""
+
+    kept: dict = field(default_factory=dict)
+
+    def predict(self, images):
+        for name in images.ids:
+            seed = sum(map(ord, name))
+            self.kept.setdefault(name, np.random.default_rng(seed).normal(size=images.size).astype(np.float32))
+        maps = np.stack([self.kept[name] for name in images.ids])
+        return Prediction(maps.mean(axis=(1, 2)), maps)
+
+
+LARGE = (
+    sample("bolt/good/0", False, side=12),
+    sample("bolt/bad/0", True, marked((0, 0), (0, 1), (5, 5), side=12), side=12),
+    sample("bolt/bad/1", True, marked((3, 3), side=9), side=9),
+    sample("nut/bad/0", True, marked((3, 3), (4, 4), (4, 5), side=8), side=8),
+    sample("nut/good/0", False, side=8),
+)
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_at_the_original_resolution_maps_are_brought_to_each_mask(batch_size):
+    method = Noise()
+    values, _ = measured(method, LARGE, resolution="original", batch_size=batch_size)
+    scores, truth = [], []
+    for one in LARGE[:3]:
+        side = len(one.image.pixels)
+        resized = torch.nn.functional.interpolate(
+            torch.from_numpy(method.kept[one.id])[None, None], (side, side), mode="bilinear", align_corners=False
+        )
+        scores.append(resized.numpy().ravel())
+        truth.append(np.zeros(side * side, bool) if one.mask is None else one.mask.pixels.ravel())
+    found = values["pixel_auroc", "bolt"]
+    assert found.value == pytest.approx(sk.roc_auc_score(np.concatenate(truth), np.concatenate(scores)), abs=1e-9)
+    assert found.note == "at the size of each mask, maps resized bilinearly"
+    assert values["pixel_auroc", MEAN].note == found.note
+    assert values["image_auroc", "bolt"].note == ""
+
+
+def test_masks_get_to_the_input_size_by_the_declared_rule():
+    """Of 8x8 pixels, one new pixel covers 2x2: one with four marked, one with one, one with three."""
+    mask = marked((0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (6, 6), (6, 7), (7, 7), side=8)
+    one = sample("a/bad/0", True, mask, side=8)
+    covered = mask.pixels.reshape(4, 2, 4, 2).any(axis=(1, 3))
+    assert (resized_mask(one, 4, "any") == covered).all()
+    assert (resized_mask(one, 4) == mask.pixels[1::2, 1::2]).all()
+    # Antialiased bilinear from 8 to 4: weights 1, 3, 3, 1 (of 8) over four pixels, fewer at the border.
+    weights = np.zeros((4, 8))
+    for i in range(4):
+        for k, weight in enumerate((1, 3, 3, 1)):
+            if 0 <= 2 * i - 1 + k < 8:
+                weights[i, 2 * i - 1 + k] = weight
+    weights /= weights.sum(axis=1, keepdims=True)
+    assert (resized_mask(one, 4, "bilinear") == (weights @ mask.pixels @ weights.T > 0.5)).all()
+    for rule in ("nearest", "bilinear", "any"):
+        assert (resized_mask(one, 8, rule) == mask.pixels).all()
+    values, _ = measured(Noise(), LARGE, mask_rule="any")
+    assert values["pixel_aupro", "nut"].note == "masks by any marked pixel"
+
+
+@pytest.mark.parametrize(
+    ("config", "literal", "told"),
+    [
+        ({"image_score": "max"}, lambda a: a.max(), "image score: maximum of the map"),
+        (
+            {"image_score": "pool", "pool": 3},
+            lambda a: max(a[r : r + 3, c : c + 3].mean() for r in range(4) for c in range(4)),
+            "image score: maximum of the map after 3x3 average pooling",
+        ),
+        (
+            {"image_score": "pool", "pool": 2},
+            lambda a: max(a[r : r + 2, c : c + 2].mean() for r in range(5) for c in range(5)),
+            "image score: maximum of the map after 2x2 average pooling",
+        ),
+        (
+            {"image_score": "top", "top_share": 0.25},
+            lambda a: np.sort(a.ravel())[-9:].mean(),
+            "image score: mean of the highest 25.00% of the map",
+        ),
+    ],
+    ids=["max", "pool 3", "pool 2", "top"],
+)
+def test_an_image_may_be_scored_by_its_map(config, literal, told):
+    method = Noise()
+    values, scores = measured(method, LARGE, side=6, **config)
+    for one in scores:
+        assert one.pred_score == pytest.approx(literal(method.kept[one.image_id].astype(np.float64)), abs=1e-12)
+    assert values["image_auroc", "nut"].note == values["image_auroc_pooled", None].note == told
+    assert values["pixel_auroc", "nut"].note == ""
+
+
+def test_a_score_from_a_map_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="'max', but the method gives no anomaly map"):
+        measured(Fake(maps=False), image_score="max")
+    with pytest.raises(ValueError, match="pooling by 16x16 needs maps"):
+        measured(image_score="pool")
+
+
+def test_pixels_of_all_categories_are_also_ranked_together():
+    method = Noise()
+    values, _ = measured(method, LARGE, side=12)
+    maps = np.stack([method.kept[one.id] for one in LARGE])
+    masks = np.stack([resized_mask(one, 12) for one in LARGE])
+    assert values["pixel_auroc_pooled", None].value == pytest.approx(
+        sk.roc_auc_score(masks.ravel(), maps.ravel()), abs=1e-9
+    )
+    assert values["pixel_f1_max_pooled", None].value == pytest.approx(pixel_metrics(maps, masks).f1_max, abs=1e-12)
+    assert values["pixel_auroc_pooled", None].note == ""
+    alone, _ = measured(method, LARGE, side=12, pool_pixels=False)
+    assert ("pixel_auroc_pooled", None) not in alone
+
+
+def test_pooled_pixels_without_masks_or_maps_say_so():
+    values, _ = measured()
+    assert values["pixel_auroc_pooled", None].note == "without nut: masks are missing"
+    assert values["pixel_auroc_pooled", None].value is not None
+    values, _ = measured(Fake(maps=False))
+    assert values["pixel_f1_max_pooled", None].value is None
+    assert values["pixel_f1_max_pooled", None].note == "the method gives no anomaly map"
+    values, _ = measured(samples=[one for one in SAMPLES if one.category == "nut"])
+    assert values["pixel_auroc_pooled", None].note == "no masks"

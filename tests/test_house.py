@@ -60,6 +60,8 @@ LAYERS = {
     "export": 5,
     "portable": 5,
     "reporting": 5,
+    "kept_maps": 1,
+    "recompute": 6,
     "run": 5,
     "console": 6,
     "search": 6,

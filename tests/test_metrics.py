@@ -445,7 +445,7 @@ def test_maps_of_several_sizes_may_be_pooled():
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_memory_stays_within_1_3_of_the_raw_maps(threads):
-    side, images = 256, 64
+    side, images = 256, 128
     rng = np.random.default_rng(0)
     masks = np.zeros((images, side, side), bool)
     masks[:, 20:62, 20:62] = True  # 2.7 %

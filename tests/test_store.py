@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta, timezone
 from multiprocessing import get_context
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pyarrow as pa
@@ -156,3 +157,71 @@ def test_curves_and_pictures_of_a_run_that_was_killed_do_not_count(tmp_path: Pat
     found = Store(tmp_path).read_all(["curves", "examples"])
     assert found["curves"].empty
     assert found["examples"].empty
+
+
+def test_a_compacted_store_reads_as_before(tmp_path: Path) -> None:
+    for i in range(5):
+        append(tmp_path, f"{i}" * 4, minutes=10 - i, value=float(i), scores=3)
+    store = Store(tmp_path)
+    before = store.read_all(COLUMNS)
+    assert store.compact() == (15, 3)
+    for table, frame in store.read_all(COLUMNS).items():
+        pd.testing.assert_frame_equal(frame, before[table])
+    assert store.read("measurements", ["3333"])["value"].tolist() == [3.0]
+    append(tmp_path, "0000", minutes=20, value=9.0)  # what comes later counts as before
+    assert store.read("measurements", ["0000"])["value"].tolist() == [0.0, 9.0]
+    assert store.compact() == (6, 3)
+    assert store.read("measurements")["value"].tolist() == [4.0, 3.0, 2.0, 1.0, 0.0, 9.0]
+    assert pd.read_parquet(tmp_path / "scores").shape[0] == 17
+
+
+def test_a_kill_during_a_compaction_doubles_nothing(tmp_path: Path) -> None:
+    """Every state between the new parts and the removal of the old ones reads the same."""
+    for i in range(3):
+        append(tmp_path, f"{i}" * 4, minutes=i, value=float(i))
+    store = Store(tmp_path)
+    before = store.read_all(COLUMNS)
+    removed: list[Path] = []
+
+    def dies(path: Path) -> None:
+        if len(removed) == 2:
+            raise KeyboardInterrupt
+        removed.append(path)
+        unlink(path)
+
+    unlink = Path.unlink
+    with mock.patch.object(Path, "unlink", dies), pytest.raises(KeyboardInterrupt):
+        store.compact()
+    assert len(removed) == 2
+    for table, frame in store.read_all(COLUMNS).items():
+        pd.testing.assert_frame_equal(frame, before[table])
+    with pytest.raises(UserError, match="being compacted"):
+        store.compact()
+    (tmp_path / ".compacting").unlink()
+    store.compact()
+    assert len(list(tmp_path.glob("*/*.parquet"))) == 3
+    for table, frame in store.read_all(COLUMNS).items():
+        pd.testing.assert_frame_equal(frame, before[table])
+
+
+def test_a_compaction_leaves_runs_alone_that_are_being_written(tmp_path: Path) -> None:
+    append(tmp_path, "aaaa")
+    unfinished = append(tmp_path, "bbbb", value=5.0)
+    part = next((tmp_path / "cells").glob(f"*{unfinished}*"))
+    kept = part.read_bytes()
+    part.unlink()
+    Store(tmp_path).compact()
+    assert Store(tmp_path).read("measurements")["cell_id"].tolist() == ["aaaa"]
+    part.write_bytes(kept)
+    assert Store(tmp_path).read("measurements")["value"].tolist() == [1.0, 5.0]
+
+
+def test_old_parts_can_be_compacted(tmp_path: Path) -> None:
+    append(tmp_path, "aaaa")
+    append(tmp_path, "bbbb", minutes=1)
+    (part,) = (tmp_path / "measurements").glob("aaaa*.parquet")
+    pq.write_table(pq.read_table(part, partitioning=None).drop_columns(["unit"]), part)
+    Store(tmp_path).compact()
+    frame = Store(tmp_path).read("measurements")
+    assert frame["value"].tolist() == [1.0, 1.0]
+    assert frame["unit"].isna().tolist() == [True, False]

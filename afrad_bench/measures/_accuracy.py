@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from afrad_bench.images import resized_mask
+from afrad_bench.measures._convention import compared, image_scores, image_terms, pixel_terms, sizes
 from afrad_bench.measures._predicting import predictions
 from afrad_bench.metrics import PixelCurves, PixelMetrics, PixelScores, Undefined, auroc, average_precision, f1_max
 from afrad_bench.types import MEAN, Curve, Measurement, Prediction, Sample, Score, Subject
@@ -31,36 +31,57 @@ PIXEL_METRICS: dict[str, Callable[[PixelMetrics], float]] = {
     "pixel_aupro": lambda pixels: pixels.aupro,
 }
 POOLED_METRICS = {"image_auroc_pooled": auroc, "image_f1_max_pooled": f1_max}
+POOLED_PIXEL_METRICS: dict[str, Callable[[PixelMetrics], float]] = {
+    "pixel_auroc_pooled": lambda pixels: pixels.auroc,
+    "pixel_f1_max_pooled": lambda pixels: pixels.f1_max,
+}
 
 
 def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score | Curve]:
-    """See `accuracy.measure`. Only the maps of one category are held at a time."""
+    """See `accuracy.measure`. The maps of one category are held at a time, and the pooled pixel scores of all."""
     samples, done = subject.dataset.test, 0
     scores = np.full(len(samples), np.nan)
     labels = np.array([sample.gt_label for sample in samples], dtype=bool)
     found: list[Measurement] = []
+    side, told = subject.test.size[0], image_terms(config)
+    of_category = {
+        category: [sample for sample in samples if sample.category == category]
+        for category in subject.dataset.categories
+    }
+    pixels_of = {
+        category: sum(height * width for height, width in sizes(mine, side, config))
+        for category, mine in of_category.items()
+        if not _missing_masks(mine)
+    }
+    pooled = _Pooled(sum(pixels_of.values()), [name for name in of_category if name not in pixels_of], config)
     for category in subject.dataset.categories:
         mine = [i for i, sample in enumerate(samples) if sample.category == category]
-        pixels = _Pixels(category, [samples[i] for i in mine], subject, config)
+        pixels = _Pixels(
+            category, of_category[category], pixels_of.get(category, 0), side, subject.threads, config, pooled
+        )
         for prediction, batch in predictions(subject, mine, config.batch_size):
-            scores[batch] = prediction.pred_score
+            scores[batch] = image_scores(prediction, config)
             pixels.add(prediction, [samples[i] for i in batch])
             done += len(batch)
             subject.watch(done, len(samples), "scoring test images")
         yield from (
             Score(category, samples[i].id, samples[i].gt_label, float(scores[i]), samples[i].defect) for i in mine
         )
-        of_category = [
-            *(_measured(name, category, metric, scores[mine], labels[mine]) for name, metric in IMAGE_METRICS.items()),
+        measured = [
+            *(
+                _measured(name, category, metric, scores[mine], labels[mine], told)
+                for name, metric in IMAGE_METRICS.items()
+            ),
             *pixels.measurements(),
         ]
-        yield from of_category
+        yield from measured
         yield from pixels.curves()
-        found += of_category
+        found += measured
     for name in (*IMAGE_METRICS, *PIXEL_METRICS):
         yield _mean(name, [one for one in found if one.metric == name])
     for name, metric in POOLED_METRICS.items():
-        yield _measured(name, None, metric, scores, labels)
+        yield _measured(name, None, metric, scores, labels, told)
+    yield from pooled.measurements(subject.threads)
 
 
 def _measured(
@@ -69,9 +90,10 @@ def _measured(
     metric: Callable[[FloatArray, BoolArray], float],
     scores: FloatArray,
     labels: BoolArray,
+    told: str,
 ) -> Measurement:
     try:
-        return Measurement(name, metric(scores, labels), "fraction", category)
+        return Measurement(name, metric(scores, labels), "fraction", category, told)
     except Undefined as undefined:
         return Measurement(name, None, "fraction", category, undefined.reason)
 
@@ -106,10 +128,18 @@ def _notes(of_categories: Sequence[Measurement], categories: int) -> str:
 class _Pixels:
     """The pixel metrics of one category, gathered batch by batch, or the reason why they are undefined."""
 
-    def __init__(self, category: str, samples: Sequence[Sample], subject: Subject, config: Config) -> None:
-        height, width = subject.test.size
-        self._category, self._config, self._threads, self._side = category, config, subject.threads, height
-        self._pixels = len(samples) * height * width
+    def __init__(
+        self,
+        category: str,
+        samples: Sequence[Sample],
+        pixels: int,
+        side: int,
+        threads: int,
+        config: Config,
+        pooled: _Pooled,
+    ) -> None:
+        self._category, self._config, self._threads, self._side = category, config, threads, side
+        self._pixels, self._pooled = pixels, pooled
         self._undefined = _missing_masks(samples)
         self._scores: PixelScores | None = None
         self._lost = 0
@@ -123,17 +153,14 @@ class _Pixels:
         if self._undefined or prediction.anomaly_map is None:
             return
         if self._scores is None:
-            self._scores = self._room()
-        masks = np.stack([resized_mask(sample, self._side) for sample in samples])
-        self._lost += sum(sample.gt_label and not mask.any() for sample, mask in zip(samples, masks, strict=True))
-        self._scores.add(prediction.anomaly_map, masks)
-
-    def _room(self) -> PixelScores:
-        gib = self._pixels * np.dtype(np.float32).itemsize / 2**30
-        scratch = Path(tempfile.gettempdir()) if gib > self._config.memory_gib else None
-        if scratch:
-            self._notes.append(f"pixel scores kept in a temporary file ({gib:.1f} GiB)")
-        return PixelScores(self._pixels, self._config.connectivity, scratch=scratch)
+            self._scores, notes = _room(self._pixels, self._config)
+            self._notes += [*pixel_terms(self._config), *notes]
+        marked = []
+        for maps, masks in compared(prediction.anomaly_map, samples, self._side, self._config):
+            marked += [bool(mask.any()) for mask in masks]
+            self._scores.add(maps, masks)
+            self._pooled.add(maps, masks)
+        self._lost += sum(sample.gt_label and not any_ for sample, any_ in zip(samples, marked, strict=True))
 
     def measurements(self) -> Iterator[Measurement]:
         metrics: PixelMetrics | None = None
@@ -144,7 +171,8 @@ class _Pixels:
                 self._undefined = undefined.reason
         if self._lost:
             are = "image has" if self._lost == 1 else "images have"
-            self._notes.append(f"{self._lost} anomalous {are} no marked pixel at {self._side}x{self._side}")
+            size = f"{self._side}x{self._side}" if self._config.resolution == "input" else "the original size"
+            self._notes.append(f"{self._lost} anomalous {are} no marked pixel at {size}")
         for name, value in PIXEL_METRICS.items():
             notes = [*self._notes, *(self._variant() if name == "pixel_aupro" else ())]
             if metrics is None:
@@ -167,6 +195,49 @@ class _Pixels:
             yield f"up to FPR {self._config.fpr_limit:g}"
         if self._config.connectivity != fields["connectivity"].default:
             yield f"{self._config.connectivity}-connected regions"
+
+
+class _Pooled:
+    """The pixels of all categories in one ranking, as a deployment with one threshold sees them."""
+
+    def __init__(self, pixels: int, without_masks: Sequence[str], config: Config) -> None:
+        self._pixels, self._without, self._config = pixels, without_masks, config
+        self._scores: PixelScores | None = None
+        self._notes = list(pixel_terms(config))
+
+    def add(self, maps: FloatArray, masks: BoolArray) -> None:
+        if not self._config.pool_pixels:
+            return
+        if self._scores is None:
+            self._scores, notes = _room(self._pixels, self._config)
+            self._notes += notes
+        self._scores.add(maps, masks)
+
+    def measurements(self, threads: int) -> Iterator[Measurement]:
+        if not self._config.pool_pixels:
+            return
+        if self._without:
+            self._notes.insert(0, f"without {', '.join(self._without)}: masks are missing")
+        metrics: PixelMetrics | None = None
+        try:
+            if self._scores is None:
+                raise Undefined("no masks" if self._pixels == 0 else "the method gives no anomaly map")
+            metrics = self._scores.metrics(threads=threads)
+        except Undefined as undefined:
+            self._notes = [undefined.reason]
+        for name, value in POOLED_PIXEL_METRICS.items():
+            found = None if metrics is None else value(metrics)
+            yield Measurement(name, found, "fraction", None, "; ".join(self._notes))
+
+
+def _room(pixels: int, config: Config) -> tuple[PixelScores, list[str]]:
+    """Where so many pixel scores are gathered, and what a reader must know of it."""
+    gib = pixels * np.dtype(np.float32).itemsize / 2**30
+    if gib <= config.memory_gib:
+        return PixelScores(pixels, config.connectivity), []
+    scratch = Path(tempfile.gettempdir())
+    note = f"pixel scores kept in a temporary file ({gib:.1f} GiB)"
+    return PixelScores(pixels, config.connectivity, scratch=scratch), [note]
 
 
 def _missing_masks(samples: Sequence[Sample]) -> str:

@@ -1,15 +1,16 @@
 """Accuracy on the test images: image and pixel metrics, exact, per category, their mean, and pooled.
 
-Definitions, conventions and undefined cases: docs/metrics.md. The score of an image is the one that the method gives.
-Pixel metrics are taken at the size of the input, masks brought there by nearest neighbour, over all test images of a
-category, good ones included. A value that is undefined is None, with the reason in its note."""
+Definitions, conventions and undefined cases: docs/metrics.md. Unless the configuration says otherwise, the score of an
+image is the one that the method gives, and pixel metrics are taken at the size of the input, masks brought there by
+nearest neighbour. They are over all test images of a category, good ones included. A value that is undefined is None,
+with the reason in its note, and a note names the convention where it is not the usual one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from afrad_bench.types import Curve, Measurement, Metric, Score, Subject
 
@@ -43,6 +44,12 @@ METRICS: Mapping[str, Metric] = {
     "image_f1_max_pooled": _metric(
         "I-F1max pooled", "I-F1max over the images of all categories together: one threshold for all of them"
     ),
+    "pixel_auroc_pooled": _metric(
+        "P-AUROC pooled", "P-AUROC over the pixels of all categories together: one threshold for all of them"
+    ),
+    "pixel_f1_max_pooled": _metric(
+        "P-F1max pooled", "P-F1max over the pixels of all categories together: one threshold for all of them"
+    ),
 }
 
 
@@ -53,16 +60,39 @@ class Config(BaseModel):
 
     fpr_limit: float = Field(0.3, gt=0, le=1, description="false positive rate at which AUPRO stops")
     connectivity: Literal[4, 8] = Field(8, description="neighbours by which defective pixels form regions: 4 or 8")
-    resolution: Literal["input"] = Field(
-        "input", description="size at which pixels are compared: that of the method's input, masks by nearest neighbour"
+    resolution: Literal["input", "original"] = Field(
+        "input",
+        description="size at which pixels are compared: that of the method's input, masks brought there by mask_rule, "
+        "or the original size of each mask, maps brought there bilinearly",
+    )
+    mask_rule: Literal["nearest", "bilinear", "any"] = Field(
+        "nearest",
+        description="how masks get to the size of the input: nearest neighbour, bilinear and more than 0.5, "
+        "or any marked pixel",
+    )
+    image_score: Literal["method", "max", "pool", "top"] = Field(
+        "method",
+        description="what scores an image: the method, or its map: the maximum, the maximum after average pooling, "
+        "or the mean of the highest values",
+    )
+    pool: int = Field(16, ge=1, description="side of the average pooling of image_score=pool, in pixels of the map")
+    top_share: float = Field(0.01, gt=0, le=1, description="share of the map that image_score=top takes the mean of")
+    pool_pixels: bool = Field(
+        True, description="also one ranking of the pixels of all categories; needs as much room as all maps together"
     )
     batch_size: int = Field(16, ge=1, description="images predicted at a time; no effect on the values")
     memory_gib: float = Field(
         4.0,
         gt=0,
-        description="largest size of one category's pixel scores in memory, in GiB; larger ones are kept in a "
+        description="largest size of the pixel scores of one ranking in memory, in GiB; larger ones are kept in a "
         "temporary file, which is slower and gives the same values",
     )
+
+    @model_validator(mode="after")
+    def _rule_has_an_effect(self) -> Config:
+        if self.resolution == "original" and self.mask_rule != "nearest":
+            raise ValueError("mask_rule has no effect at resolution=original, where no mask is resized")
+        return self
 
 
 def measure(subject: Subject, config: Config) -> Iterator[Measurement | Score | Curve]:

@@ -101,6 +101,15 @@ class Grid:
 
     def categories(self, dataset: str, measure: str, metric: str) -> tuple[str, ...]:
         """Categories of a data set for which a metric was measured (or found undefined), in the order of the data."""
+        if (key := (dataset, measure, metric)) not in self._categories:
+            self._categories[key] = self._find_categories(dataset, measure, metric)
+        return self._categories[key]
+
+    @cached_property
+    def _categories(self) -> dict[tuple[str, str, str], tuple[str, ...]]:
+        return {}
+
+    def _find_categories(self, dataset: str, measure: str, metric: str) -> tuple[str, ...]:
         found: dict[str, None] = {}
         for use in self.uses:
             if use.cell.dataset == dataset and use.measure == measure and use.taken.state == "ok":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from afrad_bench.store import COLUMNS
 
@@ -16,8 +17,7 @@ JSON_COLUMNS = ("params", "dataset_params", "measures", "terms", "overrides", "n
 """Columns of the `cells` table that hold JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """One stored number."""
 
     value: float | None
@@ -98,11 +98,75 @@ def read(cells: pd.DataFrame, measurements: pd.DataFrame) -> Results:
         row = {name: _decoded(value) if name in JSON_COLUMNS else value for name, value in raw.items()}
         run = Run(row["cell_id"], row["run_id"], row)
         runs[run.cell_id] = (*runs.get(run.cell_id, ()), run)
-    values: dict[tuple[str, str, str], dict[str, dict[str | None, Value]]] = {}
-    for row in _records(measurements, "measurements"):
-        found = values.setdefault((row["cell_id"], row["run_id"], row["measure"]), {})
-        found.setdefault(row["metric"], {})[row["category"]] = Value(row["value"], row["unit"] or "", row["note"] or "")
-    return Results(runs, values)
+    return Results(runs, _values(measurements))
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The measurements, column by column, with one object for equal texts."""
+
+    metric: list[str]
+    category: list[str | None]
+    value: list[float]
+    unit: list[str | None]
+    note: list[str | None]
+
+
+class _OfRun(Mapping[str, Mapping[str | None, Value]]):
+    """The numbers of one run and measure, made when they are asked for: a store may hold millions."""
+
+    def __init__(self, columns: _Columns, rows: list[int]) -> None:
+        self._columns, self._rows = columns, rows
+
+    @cached_property
+    def _by_metric(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for row in self._rows:
+            found.setdefault(self._columns.metric[row], []).append(row)
+        return found
+
+    @cached_property
+    def _made(self) -> dict[str, Mapping[str | None, Value]]:
+        return {}
+
+    def __getitem__(self, metric: str) -> Mapping[str | None, Value]:
+        if metric not in self._made:
+            of = self._columns
+            self._made[metric] = {
+                of.category[row]: Value(
+                    None if of.value[row] != of.value[row] else of.value[row], of.unit[row] or "", of.note[row] or ""
+                )
+                for row in self._by_metric[metric]
+            }
+        return self._made[metric]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_metric)
+
+    def __len__(self) -> int:
+        return len(self._by_metric)
+
+
+def _values(measurements: pd.DataFrame) -> Mapping[tuple[str, str, str], Values]:
+    cells, runs, measures = (_texts(measurements[name]) for name in ("cell_id", "run_id", "measure"))
+    columns = _Columns(
+        metric=_texts(measurements["metric"]),
+        category=_texts(measurements["category"]),
+        value=measurements["value"].tolist(),
+        unit=_texts(measurements["unit"]),
+        note=_texts(measurements["note"]),
+    )
+    rows: dict[tuple[str, str, str], list[int]] = {}
+    for row, key in enumerate(zip(cells, runs, measures, strict=True)):
+        rows.setdefault(key, []).append(row)
+    return {key: _OfRun(columns, mine) for key, mine in rows.items()}
+
+
+def _texts(column: pd.Series) -> list[Any]:
+    """The texts of a column, None where there is none."""
+    codes, distinct = column.factorize()
+    texts = [*map(str, distinct), None]
+    return [texts[code] for code in codes]
 
 
 def _decoded(text: str | None) -> Any:

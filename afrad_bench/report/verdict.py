@@ -91,7 +91,7 @@ def differences(figure: Figure, row: RowSpec, runs: Iterable[Run], categories: S
         *(_differ(runs, "backbone", "backbone", PROTOCOL.backbone) if afrad else ()),
         *(_differ(runs, "epochs", "epochs", PROTOCOL.epochs[figure.dataset]) if afrad else ()),
         *(("random weights ≠ pretrained",) if any(run.is_random for run in runs) else ()),
-        *(_other_definition(runs) if figure.metric == "pixel_aupro" else ()),
+        *_other_definition(runs, figure.metric),
     )
 
 
@@ -122,9 +122,14 @@ def _other_images(runs: Sequence[Run]) -> tuple[str, ...]:
     return ("other images than were published, by their counts",) if strange else ()
 
 
-def _other_definition(runs: Iterable[Run]) -> tuple[str, ...]:
-    """AUPRO up to another false positive rate than 0.3, or with other regions, is another metric."""
-    usual = {"fpr_limit": 0.3, "connectivity": 8}
+def _other_definition(runs: Iterable[Run], metric: str) -> tuple[str, ...]:
+    """AUPRO up to another false positive rate than 0.3, or with other regions, is another metric; and so is any metric
+    of images or pixels by another convention than the usual."""
+    usual: dict[str, object] = {"image_score": "method"} if metric.startswith("image_") else {}
+    if metric.startswith("pixel_"):
+        usual |= {"resolution": "input", "mask_rule": "nearest"}
+    if metric == "pixel_aupro":
+        usual |= {"fpr_limit": 0.3, "connectivity": 8}
     strange: dict[str, None] = {}
     for run in runs:
         options = json.loads((run.measures.get("accuracy", {}).get("terms") or {}).get("options", "{}"))
