@@ -5,10 +5,12 @@
     <root>/scores/         one row per test image: cell, category, image, label, score
     <root>/curves/         one row per curve: cell, category, kind, its points
     <root>/examples/       one row per image kept to be shown: cell, image, truth and heat map as small pictures
+    <root>/latency/        one row per timed call of `afrad-bench latency`: session, method, mode, batch, round, ms
 
 `pandas.read_parquet` reads each folder as it is. A run is appended as one part per table, written beside and renamed;
 its row in `cells` comes last and makes the others count, so that a kill at any moment loses at most that run. Rows are
-never changed: for each cell and measure the newest complete run counts.
+never changed: for each cell and measure the newest complete run counts. A latency session measures several cells at
+once and is one part of its own table, which counts by itself.
 
 The schema has a version in every row. Columns are only ever added; an older part reads as null in a newer column."""
 
@@ -126,9 +128,33 @@ COLUMNS: dict[str, dict[str, str]] = {
         "low": "double",
         "high": "double",
     },
+    "latency": {
+        **_RUN,
+        **_CELL,
+        "session": "string",
+        "mode": "string",
+        "batch": "int32",
+        "round": "int32",
+        "ms": "double",
+        "suite": "string",
+        "image_size": "int32",
+        "params": "string",
+        "device": "string",
+        "device_name": "string",
+        "threads": "int32",
+        "terms": "string",
+        "facts": "string",
+    },
 }
 """Tables, their columns and types. Text columns named in the plural hold JSON. A store that was written before a table
-existed has no folder of it, and reads as empty there."""
+existed has no folder of it, and reads as empty there.
+
+In `latency`, rows of one `session` and equal `round` (from 0) were measured in the same interleaved round: every method
+in every `mode` ("eager", "amp+compile") and `batch` once, `ms` for the whole batch. `terms` describes the session,
+`facts` the method in its mode and batch."""
+
+OF_RUNS = ("cells", "measurements", "scores", "curves", "examples")
+"""Tables of the runs of cells. The parts of the others count without a row in `cells`."""
 
 
 def schema(table: str) -> pa.Schema:
@@ -175,6 +201,12 @@ class Store:
             if rows:
                 self._write(table, name, [{**row, **common} for row in rows])
 
+    def append_latency(self, rows: Sequence[Row]) -> None:
+        """Add one latency session: all of its rows, or (after a crash) none. Each holds the columns of the table but
+        `schema_version`."""
+        (session,) = {row["session"] for row in rows}
+        self._write("latency", f"{session}.parquet", [{**row, "schema_version": SCHEMA_VERSION} for row in rows])
+
     def _write(self, table: str, name: str, rows: Sequence[Row]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -204,7 +236,8 @@ class Store:
         found = {}
         for table in tables:
             frame = cells if table == "cells" else self._parts(table, wanted)
-            frame = frame[frame["run_id"].isin(committed)]
+            if table in OF_RUNS:
+                frame = frame[frame["run_id"].isin(committed)]
             found[table] = frame.sort_values(["started_at", "run_id"], kind="stable").reset_index(drop=True)
         return found
 
@@ -213,8 +246,9 @@ class Store:
         import pyarrow.parquet as pq
 
         parts = []
+        of_one_cell = table in OF_RUNS
         for part in sorted((self.root / table).glob("*.parquet")):
-            if wanted is not None and part.name.partition("-")[0] not in wanted:
+            if wanted is not None and of_one_cell and part.name.partition("-")[0] not in wanted:
                 continue
             try:
                 with pq.ParquetFile(part) as file:
@@ -226,7 +260,7 @@ class Store:
             parts.append(_as_current(raw, table))
         whole = pa.concat_tables(parts) if parts else schema(table).empty_table()
         frame: pd.DataFrame = whole.to_pandas()
-        return frame
+        return frame if wanted is None or of_one_cell else frame[frame["cell_id"].isin(wanted)]
 
 
 def _as_current(raw: pa.Table, table: str) -> pa.Table:
