@@ -21,6 +21,7 @@ from afrad_bench.selection import ChosenMeasure
 from afrad_bench.store import Store, new_run_id
 from afrad_bench.types import (
     Bench,
+    Cell,
     Curve,
     Example,
     HasState,
@@ -200,7 +201,7 @@ class _CellRun:
         side = self.cell.image_size
         train, test = train_images(self.planned.dataset, side), test_images(self.planned.dataset, side)
         with self._phase("build"):
-            method = self._build(device)
+            method = build(self.cell, device, self.features, self.checkpoint, self.watch)
         with self.clock.phase("peak memory"), PeakMemory(device) as peak, self._phase("fit"):
             record = method.fit(train)
         return Subject(
@@ -216,21 +217,6 @@ class _CellRun:
             threads=self.environment.threads,
             watch=self.watch,
         )
-
-    def _build(self, device: str) -> Method:
-        cell = self.cell
-        module = registry.find("method", cell.method).load()
-        order = seed_for(cell.seed, cell.dataset, cell.setting, cell.category, "order")
-        bench = Bench(
-            device=device,
-            image_size=cell.image_size,
-            seeds=Seeds(init=seed_for(cell.seed, cell.method, "init"), order=order),
-            features=self.features,
-            checkpoint=self.checkpoint,
-            watch=self.watch,
-        )
-        made: Method = module.build(module.Config.model_validate_json(cell.params), bench)
-        return made
 
     def _measured(self, measure: ChosenMeasure, subject: Subject) -> list[Result]:
         module = registry.find("measure", measure.name).load()
@@ -296,6 +282,24 @@ class _CellRun:
             "resumed_at": record.resumed_at if record else None,
             "timings": canonical({name: round(value, 4) for name, value in self.clock.seconds.items()}),
         }
+
+
+def build(
+    cell: Cell, device: str, features: FeatureCache, checkpoint: Path | None = None, watch: Watch = unwatched
+) -> Method:
+    """The method of a cell, not fitted yet."""
+    module = registry.find("method", cell.method).load()
+    order = seed_for(cell.seed, cell.dataset, cell.setting, cell.category, "order")
+    bench = Bench(
+        device=device,
+        image_size=cell.image_size,
+        seeds=Seeds(init=seed_for(cell.seed, cell.method, "init"), order=order),
+        features=features,
+        checkpoint=checkpoint,
+        watch=watch,
+    )
+    made: Method = module.build(module.Config.model_validate_json(cell.params), bench)
+    return made
 
 
 def _forget(checkpoint: Path) -> None:

@@ -57,6 +57,7 @@ LAYERS = {
     "reporting": 5,
     "run": 5,
     "console": 6,
+    "interleaved": 6,
     "cli": 7,
 }
 """A module imports only from lower rooms, or from its own."""
