@@ -202,6 +202,7 @@ class _CellRun:
         train, test = train_images(self.planned.dataset, side), test_images(self.planned.dataset, side)
         with self._phase("build"):
             method = build(self.cell, device, self.features, self.checkpoint, self.watch)
+        computed, found = self.features.seconds, self.features.found
         with self.clock.phase("peak memory"), PeakMemory(device) as peak, self._phase("fit"):
             record = method.fit(train)
         return Subject(
@@ -216,6 +217,8 @@ class _CellRun:
             device=device,
             threads=self.environment.threads,
             watch=self.watch,
+            feature_seconds=self.features.seconds - computed,
+            features_found=self.features.found > found,
         )
 
     def _measured(self, measure: ChosenMeasure, subject: Subject) -> list[Result]:

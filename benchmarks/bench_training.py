@@ -83,7 +83,7 @@ def main() -> None:
         rows,
         [
             f"EfficientNet-B4, {asked.image_size} x {asked.image_size}, batch {asked.batch}, {asked.threads} threads, "
-            f"medians of {asked.rounds} steps in turns; the default grid is {default}. Ratios are medians of the ratios "
+            f"medians of {asked.rounds} steps in turns; the default grid is {default}. Ratios are medians of those "
             "within a round; CPU ratios are of the process's CPU time, which other work disturbs least."
         ],
     )
