@@ -28,8 +28,8 @@ class Timed:
     facts: dict[str, Any] = field(default_factory=dict)
     """What is known of it: backbone, weights, what it was fitted on, compile time, differences from eager, ..."""
     error: str = ""
-    cell: dict[str, Any] = field(default_factory=dict)
-    """The columns of its cell."""
+    cell: dict[str, Any] = field(default_factory=dict, compare=False)
+    """Further columns of its cell; not read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,8 @@ def rows(session: Session) -> list[dict[str, Any]]:
         {
             **common,
             **one.cell,
+            "label": one.label,
+            "method": one.method,
             "mode": one.mode,
             "batch": one.batch,
             "round": i,

@@ -113,8 +113,6 @@ def _timed(key: Key, one: Entrant, turns: Turns[Key], facts: dict[str, Any], err
     cell = one.cell
     columns = {
         "cell_id": cell.id,
-        "method": cell.method,
-        "label": one.label,
         "dataset": cell.dataset,
         "setting": cell.setting,
         "seed": cell.seed,
