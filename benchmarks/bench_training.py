@@ -11,7 +11,7 @@ time in turns; they differ in where a batch's features come from:
 
 Each reading of the field that decides AFRAD's own cost, the resolution of its features (`features.grid`), is a row.
 The suite is run through the harness on a folder of noise with an empty cache, and the seconds are those that the store
-kept: "features" is the backbone's pass over the images, "fit" the training of each variant; the first is the complete AFRAD."""
+kept: "features" is the backbone's pass over the images, "fit" the training of each variant, complete AFRAD first."""
 
 from __future__ import annotations
 
