@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,7 @@ def prepared(method: Method, pixels: Tensor, device: str, mode: Mode) -> Prepare
         images = images.contiguous(memory_format=torch.channels_last)
     run = _inferring(_compiled(network) if "compile" in mode else network, _autocast(device, mode))
     began = time.perf_counter()
-    with _counted(facts) if "compile" in mode else nullcontext():
+    with _compiling(facts) if "compile" in mode else nullcontext():
         run(images)
     if "compile" in mode:
         facts["compile_seconds"] = time.perf_counter() - began
@@ -96,35 +96,28 @@ def _type(device: str) -> str:
 
 
 def _compiled(network: nn.Module) -> Callable[[Tensor], Any]:
-    """Inductor under a name of its own: programs of other methods that share code do not count as its recompilations,
-    after too many of which torch would silently run eager."""
+    """Inductor by a function of its own, so that a program that was compiled for another line is never taken again."""
     from torch._dynamo import lookup_backend
 
     inductor = lookup_backend("inductor")
     return torch.compile(network, backend=lambda graph, inputs: inductor(graph, inputs), dynamic=False)
 
 
-class _counted:
-    """Notes the graphs that torch.compile made meanwhile; none is an error, for eager would pass for compiled."""
+@contextmanager
+def _compiling(facts: dict[str, Any]) -> Iterator[None]:
+    """Lift the limit of programs per function, for methods share code and each line has its own. Note the graphs that
+    torch.compile made inside; none is a `ValueError`, for eager would pass for compiled."""
+    from torch._dynamo import config
+    from torch._dynamo.utils import counters
 
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self._facts = facts
-
-    def __enter__(self) -> None:
-        self._before = self._graphs()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            made = self._graphs() - self._before
-            if not made:
-                raise ValueError("torch.compile compiled nothing of the network")
-            self._facts["compiled_graphs"] = made
-
-    @staticmethod
-    def _graphs() -> int:
-        from torch._dynamo.utils import counters
-
-        return int(counters["stats"]["unique_graphs"])
+    names = ("recompile_limit", "accumulated_recompile_limit", "cache_size_limit", "accumulated_cache_size_limit")
+    before = counters["stats"]["unique_graphs"]
+    with config.patch({name: 10_000 for name in names if hasattr(config, name)}):
+        yield
+    made = counters["stats"]["unique_graphs"] - before
+    if not made:
+        raise ValueError("torch.compile compiled nothing of the network")
+    facts["compiled_graphs"] = int(made)
 
 
 def _graphed(run: Callable[[Tensor], Any], images: Tensor, device: str) -> Callable[[Tensor], Any]:

@@ -127,7 +127,7 @@ def latency_report(sessions: Sequence[Session]) -> Report:
     quoted = any("published_ms" in line for session in known for line in session["lines"])
     headings = [
         Heading("Method", numeric=False),
-        Heading("Mode", numeric=False, hint="What is changed of eager float32"),
+        Heading("Mode", hint="What is changed of eager float32"),
         Heading("Batch"),
         Heading("median", arrow="↓", unit="ms"),
         Heading("p5–p95", unit="ms"),
