@@ -7,7 +7,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -312,6 +314,115 @@ def failures(
 
 
 @app.command()
+def latency(
+    method: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="METHOD...", help="NAME, NAME:FIELD=VALUE,... or a suite: all of its rows."),
+    ] = None,
+    profile: ProfileOption = None,
+    override: SetOption = None,
+    data: DataOption = None,
+    store: StoreOption = STORE,
+    reports: ReportsOption = REPORTS,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the report; default for suites: REPORTS/SUITE/latency.")
+    ] = None,
+    cache: CacheOption = None,
+    cache_limit: LimitOption = LIMIT_GIB,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=16, max=4096, help="Default: 256, and of a suite its own.")
+    ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option("--mode", help="eager (default), amp, channels_last, compile, cuda_graphs; or amp+compile, ..."),
+    ] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Images per call; repeatable.")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls of each.")] = 100,
+    warmup: Annotated[int, typer.Option("--warmup", min=1, help="Least number of calls of each before.")] = 10,
+    warmup_seconds: Annotated[float, typer.Option("--warmup-seconds", min=0, help="Least time of them.")] = 0.5,
+    max_seconds: Annotated[
+        float, typer.Option("--max-seconds", min=0.01, help="Seconds after which no further round begins.")
+    ] = 600.0,
+    train: Annotated[int, typer.Option("--train", min=1, help="Images of noise to fit a NAME on.")] = 16,
+    backbone: Annotated[str | None, typer.Option("--backbone", help="Of every method that has one.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="timm, packaged, file:PATH, random.")] = None,
+    show_: Annotated[
+        list[str] | None,
+        typer.Option("--show", metavar="SESSION", help="Show a stored session again, or `last`."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time methods in turns (A B C A B C ...), in several modes and batch sizes, with intervals of their ratios."""
+    from afrad_bench import console, interleaved
+    from afrad_bench.store import Store
+
+    if bool(method) == bool(show_):
+        raise fail("name methods to time, or sessions to --show", "METHOD", "e.g. afrad-bench latency afrad padim")
+    workspace = _workspace(store, cache, cache_limit, device, threads, data)
+    screen = console.make(stderr=as_json)
+    if show_:
+        known = list(interleaved.stored(Store(store).read("latency")))
+        sessions = interleaved.find(known, show_, str(store))
+    else:
+        from afrad_bench.environment import current
+        from afrad_bench.features import FeatureCache
+
+        forced = [*(override or ()), *([f"image_size={image_size}"] if image_size else ())]
+        if backbone:
+            forced.append(f"shared.backbone.name={backbone}")
+        if weights:
+            forced.append(f"shared.backbone.weights={weights}")
+        plans: dict[str, Plan] = {}
+
+        def plan_of(suite: str) -> Plan:
+            plans[suite], _ = _plan(_selection(suite, profile, forced), workspace, screen)
+            return plans[suite]
+
+        folders = _suite_folders()
+        suites = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+        asked = interleaved.Asked(image_size or 256, train, backbone, weights)
+        entrants, absent = interleaved.entrants(method or [], plan_of, suites, asked, workspace)
+        environment = current(device, threads or next((p.environment.threads for p in plans.values()), None))
+        modes = interleaved.parse_modes(mode or ["eager"], environment.device)
+        about = {
+            "command": ["afrad-bench", *sys.argv[1:]],
+            "suites": [p.selection.suite for p in plans.values()],
+            "profiles": list(dict.fromkeys(one.cell.profile for one in entrants)),
+            "absent": list(absent),
+        }
+        session = interleaved.measure(
+            entrants,
+            modes,
+            sorted(set(batch or [1])),
+            environment,
+            FeatureCache(workspace.cache, workspace.cache_limit),
+            interleaved.Length(rounds, warmup, warmup_seconds, max_seconds),
+            about,
+            lambda what: screen.print(what, style="dim", markup=False),
+        )
+        sessions = (session,)
+        if found := interleaved.rows(session):
+            Store(store).append_latency(found)
+    made = interleaved.latency_report(sessions)
+    suites_shown = {suite for one in sessions for suite in one.terms["suites"]}
+    folder = out or (reports / made.suite / "latency" if len(suites_shown) == 1 else None)
+    records = interleaved.records(sessions)
+    if folder:
+        files = {"report.csv": interleaved.to_csv(sessions), "report.json": console.to_json(records)}
+        _publish(made, folder, screen, more=files)
+    elif not as_json:
+        from afrad_bench.report import to_terminal
+
+        to_terminal(made, screen)
+    if as_json:
+        console.show_json(records)
+    if not show_ and any(one.error for one in session.timed):
+        raise typer.Exit(EXIT_FAILED_CELLS)
+
+
+@app.command()
 def why(
     cell: Annotated[str, typer.Argument(metavar="CELL", help="Id of a cell, or the beginning of one.")],
     data: DataOption = None,
@@ -566,11 +677,13 @@ def _plan(selection: Selection, workspace: Workspace, out: Any) -> tuple[Plan, f
     return made, time.perf_counter() - began
 
 
-def _publish(report: Any, folder: Path, out: Any, timing: bool = False) -> None:
+def _publish(
+    report: Any, folder: Path, out: Any, timing: bool = False, more: Mapping[str, str] = MappingProxyType({})
+) -> None:
     from afrad_bench.report import to_terminal, write
 
     to_terminal(report, out, timing=timing)
-    written = write(report, folder)
+    written = write(report, folder, more)
     page = next(path for path in written if path.suffix == ".html")
     out.print(f"report: {page}", soft_wrap=True)
     if report.figures:

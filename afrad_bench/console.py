@@ -69,7 +69,12 @@ def show_error(error: UserError) -> None:
 
 def show_json(value: Any) -> None:
     """Indented JSON on standard output, without colours or folding."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(to_json(value))
+
+
+def to_json(value: Any) -> str:
+    """Indented JSON of values of ours, with a line's end."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

@@ -59,6 +59,8 @@ class FeatureCache:
         self._extractors: dict[object, Extractor] = {}
         self.seconds = 0.0
         """Time spent computing features that were not in the cache."""
+        self.found = 0
+        """Images whose features were read from what was in the cache already."""
         self.notes: list[str] = []
         """What a reader should know, e.g. that an entry was too large to be kept."""
 
@@ -94,9 +96,12 @@ class FeatureCache:
 
         if images.fingerprint is None or self._root is None:
             return self._compute(extractor, images)
+        before = self.seconds
         whole = self._whole(extractor, images.root)
         if whole is None:
             return self._compute(extractor, images)
+        if self.seconds == before:
+            self.found += len(images)
         rows = np.asarray(images.indices)
         return tuple(maps[rows] for maps in whole)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from afrad_bench import registry, report
 from afrad_bench.plan import Plan, PlannedCell
-from afrad_bench.store import COLUMNS, Store
+from afrad_bench.store import OF_RUNS, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def failures_of(
 def frames_of(plan: Plan, store: Store) -> dict[str, pd.DataFrame]:
     """The tables of the store, by name, restricted to the cells of a plan."""
     ids = [one.cell.id for one in plan.cells]
-    return store.read_all(COLUMNS, ids)
+    return store.read_all(OF_RUNS, ids)
 
 
 def input_of(plan: Plan, suite: str) -> report.ReportInput:

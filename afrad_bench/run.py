@@ -21,6 +21,7 @@ from afrad_bench.selection import ChosenMeasure
 from afrad_bench.store import Store, new_run_id
 from afrad_bench.types import (
     Bench,
+    Cell,
     Curve,
     Example,
     HasState,
@@ -237,32 +238,22 @@ class _CellRun:
             )
 
         with self._phase("build"):
-            method = self._build(device, None if self.judge is None else lambda so_far: self._judged(shown(so_far)))
+            goes_on = None if self.judge is None else lambda so_far: self._judged(shown(so_far))
+            method = build(self.cell, device, self.features, self.checkpoint, self.watch, goes_on)
+        computed, found = self.features.seconds, self.features.found
         with self.clock.phase("peak memory"), PeakMemory(device) as peak, self._phase("fit"):
             record = method.fit(train)
-        return shown(record, peak.bytes)
+        return replace(
+            shown(record, peak.bytes),
+            feature_seconds=self.features.seconds - computed,
+            features_found=self.features.found > found,
+        )
 
     def _judged(self, subject: Subject) -> bool:
         """What the judge says; its time is no time of the fit."""
         assert self.judge is not None
         with self.clock.phase("validation"):
             return self.judge(subject)
-
-    def _build(self, device: str, goes_on: Callable[[TrainingRecord], bool] | None) -> Method:
-        cell = self.cell
-        module = registry.find("method", cell.method).load()
-        order = seed_for(cell.seed, cell.dataset, cell.setting, cell.category, "order")
-        bench = Bench(
-            device=device,
-            image_size=cell.image_size,
-            seeds=Seeds(init=seed_for(cell.seed, cell.method, "init"), order=order),
-            features=self.features,
-            checkpoint=self.checkpoint,
-            watch=self.watch,
-            goes_on=goes_on,
-        )
-        made: Method = module.build(module.Config.model_validate_json(cell.params), bench)
-        return made
 
     def _measured(self, measure: ChosenMeasure, subject: Subject) -> list[Result]:
         module = registry.find("measure", measure.name).load()
@@ -333,6 +324,30 @@ class _CellRun:
             "resumed_at": record.resumed_at if record else None,
             "timings": canonical({name: round(value, 4) for name, value in self.clock.seconds.items()}),
         }
+
+
+def build(
+    cell: Cell,
+    device: str,
+    features: FeatureCache,
+    checkpoint: Path | None = None,
+    watch: Watch = unwatched,
+    goes_on: Callable[[TrainingRecord], bool] | None = None,
+) -> Method:
+    """The method of a cell, not fitted yet."""
+    module = registry.find("method", cell.method).load()
+    order = seed_for(cell.seed, cell.dataset, cell.setting, cell.category, "order")
+    bench = Bench(
+        device=device,
+        image_size=cell.image_size,
+        seeds=Seeds(init=seed_for(cell.seed, cell.method, "init"), order=order),
+        features=features,
+        checkpoint=checkpoint,
+        watch=watch,
+        goes_on=goes_on,
+    )
+    made: Method = module.build(module.Config.model_validate_json(cell.params), bench)
+    return made
 
 
 def _forget(checkpoint: Path) -> None:

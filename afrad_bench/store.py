@@ -5,11 +5,13 @@
     <root>/scores/         one row per test image: cell, category, image, label, score
     <root>/curves/         one row per curve: cell, category, kind, its points
     <root>/examples/       one row per image kept to be shown: cell, image, truth and heat map as small pictures
+    <root>/latency/        one row per timed call of `afrad-bench latency`: session, method, mode, batch, round, ms
 
 `pandas.read_parquet` reads each folder as it is. A run is appended as one part per table, written beside and renamed;
 its row in `cells` comes last and makes the others count, so that a kill at any moment loses at most that run. Rows are
-never changed: for each cell and measure the newest complete run counts. `Store.compact` puts the rows of many parts, as
-they are, into one: thousands of small files take longer to open than to read.
+never changed: for each cell and measure the newest complete run counts. A latency session measures several cells at
+once and is one part of its own table, which counts by itself. `Store.compact` puts the rows of many parts, as they are,
+into one: thousands of small files take longer to open than to read.
 
 The schema has a version in every row. Columns are only ever added; an older part reads as null in a newer column."""
 
@@ -134,9 +136,33 @@ COLUMNS: dict[str, dict[str, str]] = {
         "low": "double",
         "high": "double",
     },
+    "latency": {
+        **_RUN,
+        **_CELL,
+        "session": "string",
+        "mode": "string",
+        "batch": "int32",
+        "round": "int32",
+        "ms": "double",
+        "suite": "string",
+        "image_size": "int32",
+        "params": "string",
+        "device": "string",
+        "device_name": "string",
+        "threads": "int32",
+        "terms": "string",
+        "facts": "string",
+    },
 }
 """Tables, their columns and types. Text columns named in the plural hold JSON. A store that was written before a table
-existed has no folder of it, and reads as empty there."""
+existed has no folder of it, and reads as empty there.
+
+In `latency`, rows of one `session` and equal `round` (from 0) were measured in the same interleaved round: every method
+in every `mode` ("eager", "amp+compile") and `batch` once, `ms` for the whole batch. `terms` describes the session,
+`facts` the method in its mode and batch."""
+
+OF_RUNS = ("cells", "measurements", "scores", "curves", "examples")
+"""Tables of the runs of cells. The parts of the others count without a row in `cells`."""
 
 
 def schema(table: str) -> pa.Schema:
@@ -183,6 +209,12 @@ class Store:
             if rows:
                 self._write(table, name, [{**row, **common} for row in rows])
 
+    def append_latency(self, rows: Sequence[Row]) -> None:
+        """Add one latency session: all of its rows, or (after a crash) none. Each holds the columns of the table but
+        `schema_version`."""
+        (session,) = {row["session"] for row in rows}
+        self._write("latency", f"{session}.parquet", [{**row, "schema_version": SCHEMA_VERSION} for row in rows])
+
     def _write(self, table: str, name: str, rows: Sequence[Row]) -> None:
         import pyarrow as pa
 
@@ -221,7 +253,27 @@ class Store:
         order = [("started_at", "ascending"), ("run_id", "ascending")]
         cells = cells.take(pc.sort_indices(cells, sort_keys=order))
         runs = cells["run_id"].combine_chunks()
-        return {table: cells if table == "cells" else _in_order(self._parts(table, wanted), runs) for table in tables}
+        found = {}
+        for table in tables:
+            if table == "cells":
+                found[table] = cells
+            elif table in OF_RUNS:
+                found[table] = _in_order(self._parts(table, wanted), runs)
+            else:
+                found[table] = self._sessions(table, wanted)
+        return found
+
+    def _sessions(self, table: str, wanted: set[str] | None) -> pa.Table:
+        """All rows of a table whose parts count by themselves, oldest first."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        parts = [_read_part(part, table) for part in sorted((self.root / table).glob("*.parquet"))]
+        rows = pa.concat_tables(parts) if parts else schema(table).empty_table()
+        if wanted is not None:
+            rows = rows.filter(pc.is_in(rows["cell_id"], pa.array(sorted(wanted), pa.string())))
+        order = [("started_at", "ascending"), ("run_id", "ascending")]
+        return rows.take(pc.sort_indices(rows, sort_keys=order))
 
     def _parts(self, table: str, wanted: set[str] | None) -> pa.Table:
         """All rows of a table, each run once, in any order. Parts that a compaction takes away meanwhile are looked for
@@ -256,24 +308,24 @@ class Store:
         return pa.concat_tables(parts) if parts else schema(table).empty_table()
 
     def compact(self) -> tuple[int, int]:
-        """Put the committed runs of each table into one part; how many parts there were, and how many are left.
+        """Put the committed runs of each of their tables into one part; how many parts there were, and how many are left.
 
         Rows stay as they are. Runs that are being written meanwhile keep their own parts, and a kill at any moment
         loses nothing: parts are removed only once their rows are in the new one."""
         with self._alone():
-            before = list(self.root.glob("*/*.parquet"))
-            listed = {table: sorted((self.root / table).glob("*.parquet")) for table in COLUMNS}
-            found = self._committed(COLUMNS, None)
+            listed = {table: sorted((self.root / table).glob("*.parquet")) for table in OF_RUNS}
+            found = self._committed(OF_RUNS, None)
             runs = set(found["cells"]["run_id"].to_pylist())
             name = f"{_COMPACT}{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex}.parquet"
-            for table in reversed(COLUMNS):  # `cells` last, as in `append`
+            for table in reversed(OF_RUNS):  # `cells` last, as in `append`
                 if len(found[table]):
                     self._put(table, name, found[table])
             for parts in listed.values():
                 for part in parts:
                     if part.name.startswith(_COMPACT) or part.stem.partition("-")[2] in runs:
                         part.unlink()
-            return len(before), len(list(self.root.glob("*/*.parquet")))
+            left = sum(len(list((self.root / table).glob("*.parquet"))) for table in OF_RUNS)
+            return sum(map(len, listed.values())), left
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

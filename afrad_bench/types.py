@@ -398,6 +398,10 @@ class Subject:
     device: str
     threads: int
     watch: Watch = unwatched
+    feature_seconds: float = 0.0
+    """Time of the backbone features that were computed during the fit; not in `fit_seconds`."""
+    features_found: bool = False
+    """Whether the fit read features that were in the cache before."""
 
 
 class MeasureModule(Protocol):

@@ -27,7 +27,7 @@ from afrad_bench.report._bubbles import _apart, _round
 from afrad_bench.report._looks import COLOURS, colour, dash
 from afrad_bench.report.drawing import Bubbles, Curves, Gallery, Histograms
 from afrad_bench.report.model import Figure, MeasureSpec, ReportInput
-from afrad_bench.store import COLUMNS, Store
+from afrad_bench.store import OF_RUNS, Store
 from afrad_bench.types import MEAN, Metric, Score
 
 COST = MeasureSpec(
@@ -123,7 +123,7 @@ def fill(store: Store, spec: ReportInput, *, shift: float = 0.0, examples: bool 
 
 
 def made(store: Store, spec: ReportInput) -> Report:
-    return build(spec, **store.read_all(COLUMNS))
+    return build(spec, **store.read_all(OF_RUNS))
 
 
 def figure(report: Report, key: str) -> Figure:
@@ -313,7 +313,7 @@ def test_labels_moved_apart_do_not_overlap_and_keep_their_order(places: list[flo
 def test_failures_are_those_on_the_wrong_side_of_the_best_f1(store: Store) -> None:
     one = suite(row("a"), measures=MEASURES)
     fill(store, one)
-    frames = store.read_all(COLUMNS)
+    frames = store.read_all(OF_RUNS)
     told = (frames["cells"], frames["measurements"], frames["scores"])
     report, found = failure_report(one, *told, frames["examples"], 3, None)
     # alpha: from 0.7 on F1 is 2*2/(2+3) = 0.8, from 0.4 on 2*3/(5+3) = 0.75
@@ -331,7 +331,7 @@ def test_failures_are_those_on_the_wrong_side_of_the_best_f1(store: Store) -> No
 def test_a_rate_of_false_alarms_is_kept(store: Store) -> None:
     one = suite(row("a"), measures=MEASURES)
     fill(store, one)
-    frames = store.read_all(COLUMNS)
+    frames = store.read_all(OF_RUNS)
     told = (frames["cells"], frames["measurements"], frames["scores"], None)
     _, found = failure_report(one, *told, 1, 0.5)
     assert [(f.category, f.kind, f.image_id, f.of) for f in found] == [

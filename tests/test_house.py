@@ -65,6 +65,7 @@ LAYERS = {
     "run": 5,
     "console": 6,
     "search": 6,
+    "interleaved": 6,
     "cli": 7,
 }
 """A module imports only from lower rooms, or from its own."""

@@ -225,3 +225,21 @@ def test_old_parts_can_be_compacted(tmp_path: Path) -> None:
     frame = Store(tmp_path).read("measurements")
     assert frame["value"].tolist() == [1.0, 1.0]
     assert frame["unit"].isna().tolist() == [True, False]
+
+
+def test_a_latency_session_counts_by_itself_and_is_found_by_cell(tmp_path: Path) -> None:
+    common = {"run_id": "5e55", "session": "5e55", "started_at": EPOCH, "mode": "eager", "batch": 1, "device": "cpu"}
+    rows = [
+        {**common, "cell_id": cell, "method": cell, "round": r, "ms": r + offset}
+        for r in range(3)
+        for cell, offset in (("aaaa", 1.0), ("bbbb", 2.5))
+    ]
+    append(tmp_path, "aaaa")
+    Store(tmp_path).append_latency(rows)
+    found = Store(tmp_path).read("latency")
+    assert list(found.columns) == list(COLUMNS["latency"])
+    assert found["ms"].tolist() == [1.0, 2.5, 2.0, 3.5, 3.0, 4.5]
+    assert found["round"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert found["schema_version"].unique().tolist() == [1]
+    assert Store(tmp_path).read("latency", ["bbbb"])["ms"].tolist() == [2.5, 3.5, 4.5]
+    assert Store(tmp_path).read("cells")["cell_id"].tolist() == ["aaaa"]

@@ -9,10 +9,18 @@ from pydantic import BaseModel, ConfigDict
 from afrad_bench.peak_memory import MEASURED, PeakMemory, device_type
 from afrad_bench.types import Measurement, Metric, Subject
 
-VERSION = "1"
+VERSION = "2"
 TERMS: tuple[str, ...] = ("device", "device_name", "threads")
 METRICS: Mapping[str, Metric] = {
-    "fit_seconds": Metric("Fit (s)", "s", False, "wall time of the fit", decimals=1),
+    "fit_seconds": Metric("Fit (s)", "s", False, "wall time of the fit, without that of backbone features", decimals=1),
+    "fit_feature_seconds": Metric(
+        "features (s)",
+        "s",
+        False,
+        "wall time of the backbone features that the fit computed",
+        decimals=1,
+        headline=False,
+    ),
     "fit_images": Metric(
         "images seen", "images", False, "training images processed, with repetition", decimals=0, headline=False
     ),
@@ -45,7 +53,12 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
     record = subject.record
     note = "; ".join(record.notes)
     resumed = f"resumed at epoch {record.resumed_at}: of the last run only" if record.resumed_at else ""
-    yield _row("fit_seconds", subject.fit_seconds, "; ".join(filter(None, [resumed, _where(subject), note])))
+    told = "; ".join(filter(None, [resumed, _where(subject), _features(subject), note]))
+    yield _row("fit_seconds", subject.fit_seconds, told)
+    if subject.feature_seconds or subject.features_found:
+        yield _row("fit_feature_seconds", subject.feature_seconds, _features(subject))
+    else:
+        yield _row("fit_feature_seconds", None, "the fit read no features from the shared cache")
     yield _row("fit_images", float(record.images_seen), note)
     yield _row("fit_epochs", float(record.epochs), note)
     if subject.fit_peak_bytes is None:
@@ -53,7 +66,7 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
     else:
         meaning = MEASURED[device_type(subject.device)]
         peak = subject.fit_peak_bytes / MEBI
-        yield _row("fit_peak_memory", peak, "; ".join(filter(None, [resumed, meaning])))
+        yield _row("fit_peak_memory", peak, "; ".join(filter(None, [resumed, meaning, _features(subject)])))
     yield _predict_peak(subject)
 
 
@@ -71,6 +84,13 @@ def _predict_peak(subject: Subject) -> Measurement:
     with PeakMemory(subject.device) as peak:
         call()
     return _row("predict_peak_memory", peak.bytes / MEBI, f"{MEASURED['cuda']}, batch 1, after one warm-up call")
+
+
+def _features(subject: Subject) -> str:
+    """Whether the backbone ran during the fit; empty for a fit that reads no shared features."""
+    if subject.feature_seconds:
+        return f"the backbone ran during the fit, for {subject.feature_seconds:.1f} s"
+    return "backbone features were found in the cache" if subject.features_found else ""
 
 
 def _where(subject: Subject) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from afrad_bench.report.delimited import to_csv, to_wide_csv
 from afrad_bench.report.html import to_html
@@ -13,9 +15,10 @@ from afrad_bench.report.model import Report
 from afrad_bench.report.pictures import drawn, is_ours
 
 
-def write(report: Report, folder: Path) -> tuple[Path, ...]:
+def write(report: Report, folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> tuple[Path, ...]:
     """Write report.md, report.csv, report_wide.csv and report.html, and figures/*.svg and *.png if there are pictures;
     folders are made if need be. Returns the paths of all of them. A report of another name has files of that name.
+    `more` are further files, by name.
 
     Each file is written beside and put in place at once, so that a reader finds the old or the new one, whole. Pictures
     that have not changed stay as they are; those of figures that are gone are removed."""
@@ -23,7 +26,7 @@ def write(report: Report, folder: Path) -> tuple[Path, ...]:
     texts = {f"{report.name}.md": to_markdown(report)}
     if report.facts:
         texts |= {f"{report.name}.csv": to_csv(report), f"{report.name}_wide.csv": to_wide_csv(report)}
-    texts[f"{report.name}.html"] = to_html(report, pictures)
+    texts |= {f"{report.name}.html": to_html(report, pictures), **more}
     contents = {f"{report.folder}/{key}.svg": picture.svg.encode() for key, picture in pictures.items()}
     contents |= {f"{report.folder}/{key}.png": picture.png for key, picture in pictures.items()}
     contents |= {name: text.encode() for name, text in texts.items()}

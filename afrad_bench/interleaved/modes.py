@@ -1,0 +1,53 @@
+"""The ways in which a network may be run, by name; a row of a table always says which one it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from afrad_bench.errors import Problem, UserError, unknown
+
+CHANGES: Mapping[str, str] = {
+    "amp": "automatic mixed precision: float16 on CUDA and MPS, bfloat16 on the CPU",
+    "channels_last": "weights and images with the channels innermost in memory",
+    "compile": "torch.compile, its default backend; compiling is not timed with the calls",
+    "cuda_graphs": "one captured CUDA graph, replayed; copying the image into it is timed",
+}
+"""What may be changed of eager float32, in the order in which a mode names it."""
+EAGER = "eager"
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Eager float32 with some changes."""
+
+    changes: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """ "eager", or the changes: "amp+compile"."""
+        return "+".join(name for name in CHANGES if name in self.changes) or EAGER
+
+    def __contains__(self, change: str) -> bool:
+        return change in self.changes
+
+
+def parse_modes(texts: Iterable[str], device: str) -> tuple[Mode, ...]:
+    """Modes from texts such as "eager" and "amp+channels_last", each once. A `UserError` names every text that is none,
+    and every mode that this device ("cpu", "cuda:0", "mps") does not have."""
+    modes: dict[Mode, None] = {}
+    problems = []
+    for text in texts:
+        parts = text.split("+")
+        strange = [part for part in parts if part not in CHANGES and part != EAGER]
+        problems += [unknown("mode", part, [EAGER, *CHANGES], "--mode") for part in strange]
+        if EAGER in parts and len(parts) > 1:
+            told = f"{text!r}: eager means that nothing is changed"
+            problems.append(Problem(told, "--mode", "name the changes alone, e.g. amp+compile"))
+        elif "cuda_graphs" in parts and not device.startswith("cuda"):
+            problems.append(Problem(f"{text!r}: CUDA graphs need a CUDA device, this is {device}", "--mode"))
+        else:
+            modes[Mode(frozenset(parts) - {EAGER})] = None
+    if problems:
+        raise UserError(*problems)
+    return tuple(modes)

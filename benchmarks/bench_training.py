@@ -1,0 +1,181 @@
+"""What the cache of backbone features saves: AFRAD's training step with it and with the backbone inside, and an
+ablation of five variants against one backbone pass.
+
+    python benchmarks/bench_training.py [--rounds 12] [--threads 1] [--image-size 256] [--batch 8] [--skip-suite]
+
+EfficientNet-B4 with random weights (they change no time). Both loops are `afrad.training.train` itself, one step at a
+time in turns; they differ in where a batch's features come from:
+
+    cached    read from the cache's memory-mapped file, as `fit` does
+    backbone  computed from images that are decoded already and in memory, without gradients
+
+Each reading of the field that decides AFRAD's own cost, the resolution of its features (`features.grid`), is a row.
+The suite is run through the harness on a folder of noise with an empty cache, and the seconds are those that the store
+kept: "features" is the backbone's pass over the images, "fit" the training of each variant, complete AFRAD first."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from _record import record
+from PIL import Image
+
+from afrad_bench.environment import current
+from afrad_bench.features import FeatureCache
+from afrad_bench.models import afrad
+from afrad_bench.models.afrad.method import Afrad
+from afrad_bench.models.afrad.training import train
+from afrad_bench.plan import make
+from afrad_bench.run import run_suite
+from afrad_bench.store import Store
+from afrad_bench.suite import load
+from afrad_bench.types import Bench, Seeds
+from afrad_bench.workspace import Workspace
+
+BACKBONE = {"name": "efficientnet_b4", "weights": "random"}
+SETS = 8  # batches of images to train on
+SUITE = """\
+suite: bench_training
+title: Five variants
+measures: [cost]
+methods:
+  - method: afrad
+    params: {backbone: {name: efficientnet_b4, weights: random}, training: {epochs: EPOCHS}}
+    variants:
+      - {label: AFRAD}
+      - {label: without FLD, params: {decoders: [stage_adaptive, compensation]}}
+      - {label: without CD, params: {decoders: [stage_adaptive, focused_local]}}
+      - {label: without SAD, params: {decoders: [focused_local, compensation]}}
+      - {label: without NGIB, params: {ngib: false}}
+profiles:
+  noise:
+    datasets: [{name: folder, root: ROOT}]
+    image_size: SIDE
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--skip-suite", action="store_true")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [row for grid in (16, 8) for row in throughput(Path(folder), grid, asked)]
+        if not asked.skip_suite:
+            rows += suite(Path(folder), asked)
+    default = afrad.Config().features.grid
+    record(
+        "bench_training",
+        "What the feature cache saves in training",
+        rows,
+        [
+            f"EfficientNet-B4, {asked.image_size} x {asked.image_size}, batch {asked.batch}, {asked.threads} threads, "
+            f"medians of {asked.rounds} steps in turns; the default grid is {default}. Ratios are medians of those "
+            "within a round; CPU ratios are of the process's CPU time, which other work disturbs least."
+        ],
+    )
+
+
+def throughput(folder: Path, grid: int, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One row: images per second of both loops."""
+    side, batch = asked.image_size, asked.batch
+    config = afrad.Config.model_validate({"backbone": BACKBONE, "features": {"grid": grid}, "training": {"epochs": 1}})
+    method = afrad.build(config, Bench("cpu", side, Seeds(0, 0), FeatureCache(None)))
+    draws = np.random.default_rng(0)
+    images = torch.from_numpy(draws.random((SETS * batch, 3, side, side), dtype=np.float32))
+    (shape,) = method.extractor.shapes
+    path = folder / f"features{grid}.npy"
+    np.save(path, draws.standard_normal((SETS * batch, *shape), dtype=np.float32))
+    features = np.load(path, mmap_mode="r")
+    layout = torch.channels_last
+
+    def cached(rows: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(features[rows.numpy()]).contiguous(memory_format=layout)
+
+    def backbone(rows: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            (maps,) = method.extractor(images[rows])
+        return maps.clone().contiguous(memory_format=layout)
+
+    loops = {"cached": step(method, cached, asked), "backbone": step(method, backbone, asked)}
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
+    for i in range(asked.rounds + 2):
+        for name, call in loops.items():
+            began = time.perf_counter(), time.process_time()
+            call(i)
+            spent[name].append((time.perf_counter() - began[0], time.process_time() - began[1]))
+    wall, cpu = ({name: [each[k] for each in times[2:]] for name, times in spent.items()} for k in (0, 1))
+    yield {
+        "case": f"training step, grid {grid}",
+        "cached, images/s": round(batch / median(wall["cached"]), 2),
+        "backbone, images/s": round(batch / median(wall["backbone"]), 2),
+        "ratio": round(median(b / c for b, c in zip(wall["backbone"], wall["cached"], strict=True)), 2),
+        "CPU ratio": round(median(b / c for b, c in zip(cpu["backbone"], cpu["cached"], strict=True)), 2),
+        "target": ">= 5",
+    }
+
+
+def step(method: Afrad, fetch: Callable[[torch.Tensor], torch.Tensor], asked: argparse.Namespace) -> Any:
+    """One step of training on the next of the batches."""
+    config = method.config.training.model_copy(update={"epochs": 1, "batch_size": asked.batch})
+
+    def call(i: int) -> None:
+        first = (i % SETS) * asked.batch
+        train(
+            method.scorer,
+            lambda rows: fetch(rows + first),
+            asked.batch,
+            method.extractor.map_channels,
+            config,
+            method.bench,
+        )
+
+    return call
+
+
+def suite(folder: Path, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The stored seconds of five variants that share one backbone pass."""
+    draws = np.random.default_rng(0)
+    for split, count in (("train/good", 32), ("test/good", 2), ("test/bad", 2)):
+        place = folder / "data" / "noise" / split
+        place.mkdir(parents=True)
+        for i in range(count):
+            pixels = draws.integers(0, 255, (asked.image_size, asked.image_size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(place / f"{i}.png")
+    text = SUITE.replace("ROOT", str(folder / "data")).replace("SIDE", str(asked.image_size)).replace("EPOCHS", "2")
+    (folder / "suite.yaml").write_text(text)
+    workspace = Workspace(folder / "store", folder / "cache", 2**40, "cpu", asked.threads)
+    plan = make(load(folder / "suite.yaml").select(), workspace, workspace.files())
+    store = Store(folder / "store")
+    began = time.perf_counter()
+    for done in run_suite(plan, plan.cells, store, workspace.cache, workspace.cache_limit):
+        assert done.status == "ok", done.error
+    total = time.perf_counter() - began
+    phases = [json.loads(text) for text in store.read("cells")["timings"]]
+    passes, fits = sum(each.get("features", 0.0) for each in phases), [each["fit"] for each in phases]
+    allowed = 5 * fits[0] + passes
+    yield {
+        "case": f"five variants, {current('cpu', asked.threads).threads} thread(s), 32 images, 2 epochs",
+        "backbone pass, s": round(passes, 2),
+        "fits, s": ", ".join(f"{fit:.2f}" for fit in fits),
+        "suite, s": round(total, 2),
+        "ratio": round(total / allowed, 3),
+        "target": "<= 1: suite / (5 fits of the first variant + 1 backbone pass)",
+    }
+
+
+if __name__ == "__main__":
+    main()
