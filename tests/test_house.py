@@ -54,6 +54,7 @@ LAYERS = {
     "plan": 4,
     "catalogue": 4,
     "explain": 5,
+    "comparing": 5,
     "export": 5,
     "portable": 5,
     "reporting": 5,
