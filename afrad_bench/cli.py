@@ -251,6 +251,37 @@ def failures(
 
 
 @app.command()
+def rank(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    override: SetOption = None,
+    data: DataOption = None,
+    store: StoreOption = STORE,
+    reports: ReportsOption = REPORTS,
+    cache: CacheOption = None,
+    metric: Annotated[str, typer.Option("--metric", help="Metric of accuracy.")] = "image_auroc",
+    test: Annotated[
+        Literal["nemenyi", "wilcoxon"], typer.Option("--test", help="How pairs are told apart.")
+    ] = "nemenyi",
+    alpha: Annotated[float, typer.Option("--alpha", min=1e-6, max=0.5, help="Level of significance.")] = 0.05,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank the methods of a suite over its categories, and say which cannot be told apart. Measures nothing."""
+    from afrad_bench import console
+    from afrad_bench.reporting import ranking_of
+    from afrad_bench.store import Store
+
+    workspace = _workspace(store, cache, LIMIT_GIB, "auto", None, data)
+    selection = _selection(suite, profile, override)
+    out = console.make(stderr=as_json)
+    planned, _ = _plan(selection, workspace, out)
+    made, ranking = ranking_of(planned, Store(store), suite, metric, test, alpha)
+    _publish(made, reports / selection.suite / selection.profile, out)
+    if as_json:
+        console.show_json(ranking)
+
+
+@app.command()
 def compare(
     base: SideArgument,
     new: SideArgument,

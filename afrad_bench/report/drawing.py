@@ -135,4 +135,14 @@ class Histograms:
     bars: tuple[tuple[Bars | None, ...], ...]
 
 
-Drawing = Gallery | Bubbles | Curves | Histograms
+@dataclass(frozen=True, slots=True)
+class CriticalDifference:
+    """Mean ranks on a line, best first, and bars over those that cannot be told apart."""
+
+    labels: tuple[str, ...]
+    ranks: Numbers
+    groups: tuple[tuple[int, ...], ...]
+    """Places in `labels`."""
+
+
+Drawing = Gallery | Bubbles | Curves | Histograms | CriticalDifference
