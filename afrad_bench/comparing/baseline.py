@@ -31,8 +31,7 @@ def _line(record: Mapping[str, Any]) -> str:
 def _records(side: Side) -> Iterator[dict[str, Any]]:
     for key, row in sorted(side.rows.items(), key=lambda item: str(item[0])):
         place = {"row": [key.label, key.dataset, key.setting, key.profile]}
-        about = {name: value for name, value in row.about.items() if name != "git_revision"}
-        yield {**place, "about": about, "measures": dict(row.measures), "parts": _texts(row.parts)}
+        yield {**place, "about": dict(row.about), "measures": dict(row.measures), "parts": _texts(row.parts)}
         for measure, terms in row.terms.items():
             yield {**place, "terms_of": measure, "terms": dict(terms)}
         for (metric, category), values in row.values.items():

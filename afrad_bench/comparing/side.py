@@ -257,7 +257,7 @@ def _timed(latency: pd.DataFrame) -> dict[Key, tuple[Timed, ...]]:
         calls = Timed(
             str(session),
             str(mode),
-            int(batch),
+            int(str(batch)),
             where,
             dict(zip(map(int, ms.index.tolist()), ms.tolist(), strict=True)),
         )
