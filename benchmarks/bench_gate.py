@@ -32,9 +32,9 @@ from afrad_bench.types import MEAN
 
 LABEL = "AFRAD"
 SEEDS = 24
-SIZES = ((60, 8), (60, 5), (60, 3), (30, 8))
+SIZES = ((60, 8), (60, 12), (60, 3), (30, 8))
 """Normal (and anomalous) test images per category, seeds of each side."""
-ROUNDS = (20, 50, 100, 200)
+ROUNDS = (50, 100, 200)
 DROP, SLOWER = 1.0, 0.05
 
 

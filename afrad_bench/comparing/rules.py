@@ -49,7 +49,7 @@ class Rule(BaseModel):
     label: str = Field("*", description="Label of a row, or a pattern.")
     confidence: float | None = Field(None, gt=0.5, lt=1, description="In place of the file's.")
     seeds: int = Field(2, ge=1, description="Fewest seeds that noise may be told from; 1: of images alone.")
-    rounds: int = Field(20, ge=5, description="Fewest interleaved rounds that a latency may be told from.")
+    rounds: int = Field(50, ge=20, description="Fewest interleaved rounds that a latency may be told from.")
     optional: bool = Field(False, description="Whether BASE may lack such numbers.")
     advisory: bool = Field(False, description="Whether it is told, but never decides.")
 
