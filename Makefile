@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 FOR_DEMO = $(VENV)/.installed-demo
 FOR_DEV = $(VENV)/.installed-dev
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check regression gate baseline bench clean
 
 demo: $(FOR_DEMO)
 	$(BIN)/afrad-bench run suites/ablation_decoders.yaml --profile demo
@@ -18,6 +18,19 @@ check: $(FOR_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A store of its own, made anew: results of earlier code must not stand in for this one's.
+REGRESSION = results/regression
+regression: $(FOR_DEV)
+	rm -rf $(REGRESSION)
+	$(BIN)/afrad-bench run suites/regression.yaml --store $(REGRESSION) --reports $(REGRESSION)/reports
+
+gate: regression
+	$(BIN)/afrad-bench gate reports/baselines/regression.json $(REGRESSION):regression
+
+baseline: regression
+	$(BIN)/afrad-bench gate reports/baselines/regression.json $(REGRESSION):regression \
+		--update-baseline reports/baselines/regression.json
 
 bench: $(FOR_DEV)
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

@@ -1,6 +1,7 @@
 """The command line: `afrad-bench run SUITE` and what goes with it. Heavy imports stand inside the commands.
 
-Exit codes: 0 good, 1 regression, 2 something the user can fix, 3 some cells failed, 130 interrupted."""
+Exit codes: 0 good, 1 regression, 2 something the user can fix, 3 some cells failed or the gate cannot tell, 70 a defect
+of this program, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 STARTED = time.perf_counter()
 
-EXIT_USER, EXIT_FAILED_CELLS, EXIT_INTERRUPTED = 2, 3, 130
+EXIT_REGRESSION, EXIT_USER, EXIT_FAILED_CELLS, EXIT_CANNOT_TELL, EXIT_DEFECT, EXIT_INTERRUPTED = 1, 2, 3, 3, 70, 130
 
 app = typer.Typer(
     help="Benchmark and ablation harness for multi-class unsupervised anomaly detection.",
@@ -61,6 +62,19 @@ ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads; default: the physical cores.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+SideArgument = Annotated[
+    str,
+    typer.Argument(help="A store folder, FOLDER:SUITE, SUITE, rev:REVISION, FOLDER:SUITE:rev:REVISION or NAME.json."),
+]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow", metavar="TERM", help="Compare although this term differs: device, seeds...; repeatable."),
+]
+PairOption = Annotated[
+    list[str] | None,
+    typer.Option("--pair", metavar="LABEL=LABEL", help="Compare this row of BASE with that row of NEW; repeatable."),
+]
 
 STORE, REPORTS, LIMIT_GIB = Path("results"), Path("reports"), 20.0
 
@@ -423,6 +437,112 @@ def latency(
 
 
 @app.command()
+def rank(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    override: SetOption = None,
+    data: DataOption = None,
+    store: StoreOption = STORE,
+    reports: ReportsOption = REPORTS,
+    cache: CacheOption = None,
+    metric: Annotated[str, typer.Option("--metric", help="Metric of accuracy.")] = "image_auroc",
+    test: Annotated[
+        Literal["nemenyi", "wilcoxon"], typer.Option("--test", help="How pairs are told apart.")
+    ] = "nemenyi",
+    alpha: Annotated[float, typer.Option("--alpha", min=1e-6, max=0.5, help="Level of significance.")] = 0.05,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank the methods of a suite over its categories, and say which cannot be told apart. Measures nothing."""
+    from afrad_bench import console
+    from afrad_bench.reporting import ranking_of
+    from afrad_bench.store import Store
+
+    workspace = _workspace(store, cache, LIMIT_GIB, "auto", None, data)
+    selection = _selection(suite, profile, override)
+    out = console.make(stderr=as_json)
+    planned, _ = _plan(selection, workspace, out)
+    made, ranking = ranking_of(planned, Store(store), suite, metric, test, alpha)
+    _publish(made, reports / selection.suite / selection.profile, out)
+    if as_json:
+        console.show_json(ranking)
+
+
+@app.command()
+def compare(
+    base: SideArgument,
+    new: SideArgument,
+    pair: PairOption = None,
+    allow: AllowOption = None,
+    store: StoreOption = STORE,
+    everything: Annotated[bool, typer.Option("--all", help="Also further metrics, and each category.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what changed from BASE to NEW, with intervals over images, seeds and rounds. Measures nothing."""
+    from afrad_bench import console
+    from afrad_bench.comparing import compare as laid_beside
+    from afrad_bench.comparing.pairs import renamed_from
+    from afrad_bench.comparing.place import both
+    from afrad_bench.comparing.show import comparison_data
+
+    found = laid_beside(*both(base, new, store), allow or (), renamed_from(pair or ()))
+    if found.changes and all(change.refused for change in found.changes):
+        raise fail(f"nothing can be compared: {found.changes[0].why}", hint="--allow TERM compares nevertheless")
+    if not found.changes:
+        raise fail("the two sides have no row in common", hint="\n".join(found.missing))
+    if as_json:
+        console.show_json(comparison_data(found))
+    else:
+        console.show_comparison(console.make(), found, everything)
+
+
+@app.command()
+def gate(
+    base: SideArgument,
+    new: SideArgument,
+    rules: Annotated[Path | None, typer.Option("--rules", help="YAML file; default: those in docs/ci.md.")] = None,
+    allow: AllowOption = None,
+    store: StoreOption = STORE,
+    update_baseline: Annotated[
+        Path | None, typer.Option("--update-baseline", help="Write NEW to this file and accept it. BASE may be absent.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="File for a pull request's comment.")] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="File for JUnit XML.")] = None,
+    github: Annotated[bool, typer.Option("--github", help="Also print annotations for GitHub.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fail if NEW is worse than BASE: exit 0 passed, 1 regression, 3 could not measure or cannot tell."""
+    from afrad_bench import console
+    from afrad_bench.comparing import baseline, decide, default_rules, read_rules
+    from afrad_bench.comparing import compare as laid_beside
+    from afrad_bench.comparing.place import both, locate
+    from afrad_bench.comparing.show import decision_data, to_github, to_junit, to_markdown
+
+    chosen = default_rules() if rules is None else read_rules(rules)
+    out = console.make(stderr=as_json)
+    if update_baseline is not None and update_baseline.suffix != baseline.SUFFIX:
+        raise fail(f"the name of a baseline file ends in {baseline.SUFFIX}", str(update_baseline))
+    if update_baseline is not None and base == str(update_baseline) and not update_baseline.exists():
+        baseline.write(locate(new, store), update_baseline)
+        out.print(f"baseline: {update_baseline}", soft_wrap=True)
+        return
+    before, after = both(base, new, store)
+    decision = decide(laid_beside(before, after, allow or ()), chosen)
+    for path, text in ((markdown, to_markdown), (junit, to_junit)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text(decision), encoding="utf-8")
+    console.show_json(decision_data(decision)) if as_json else console.show_decision(out, decision)
+    if github:
+        for line in to_github(decision):
+            typer.echo(line, err=as_json)
+    if update_baseline is not None:
+        baseline.write(after, update_baseline)
+        out.print(f"baseline: {update_baseline}; review its diff before you commit it", soft_wrap=True)
+    elif decision.verdict != "pass":
+        raise typer.Exit(EXIT_REGRESSION if decision.verdict == "regression" else EXIT_CANNOT_TELL)
+
+
+@app.command()
 def why(
     cell: Annotated[str, typer.Argument(metavar="CELL", help="Id of a cell, or the beginning of one.")],
     data: DataOption = None,
@@ -597,7 +717,18 @@ def store_compact(store: StoreOption = STORE) -> None:
 
 
 def main() -> None:
-    """Entry point: errors that the user can fix become text and exit code 2; defects keep their traceback."""
+    """Entry point: errors that the user can fix become text and exit code 2; defects keep their traceback and exit
+    with 70, since 1, Python's own code of a crash, is that of a regression."""
+    try:
+        _main()
+    except Exception:  # noqa: BLE001 - shown as it is; only the code is ours
+        import traceback
+
+        traceback.print_exc()
+        sys.exit(EXIT_DEFECT)
+
+
+def _main() -> None:
     try:
         app()
     except UserError as error:

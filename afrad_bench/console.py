@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from typing_extensions import Self
 
+    from afrad_bench.comparing import Comparison, Decision
     from afrad_bench.errors import UserError
     from afrad_bench.export import Exported
     from afrad_bench.features import CacheEntry
@@ -420,6 +421,39 @@ def show_why(out: Console, explained: Mapping[str, Any]) -> None:
         out.print(line)
         if run["traceback"]:
             out.print(Text(run["traceback"].rstrip(), style="dim"))
+
+
+# ------------------------------------------------------------------------------------------------------------ decisions
+
+
+def show_comparison(out: Console, comparison: Comparison, everything: bool) -> None:
+    """The changes, and what must be known beside them."""
+    from afrad_bench.comparing.show import READING, compare_table, remarks
+    from afrad_bench.report.terminal import table_parts
+
+    out.print(Text(f"{comparison.new} against {comparison.base}", style="bold"))
+    for part in table_parts(compare_table(comparison, everything=everything), out.width):
+        out.print(part)
+    for text in comparison.missing:
+        out.print(Text(f"✗ {text}", style="red"))
+    for text in remarks(comparison):
+        out.print(Text(f"• {text}"))
+    out.print(Text(READING, style="dim"))
+
+
+def show_decision(out: Console, decision: Decision) -> None:
+    """The verdict, the checks, and what must be known beside them."""
+    from afrad_bench.comparing.show import gate_table, head, remarks
+    from afrad_bench.report.terminal import table_parts
+
+    for part in table_parts(gate_table(decision), out.width):
+        out.print(part)
+    for text in decision.unmeasured:
+        out.print(Text(f"? {text}", style="red"))
+    for text in remarks(decision.comparison):
+        out.print(Text(f"• {text}"))
+    style = {"pass": "bold green", "regression": "bold red"}.get(decision.verdict, "bold yellow")
+    out.print(Text(head(decision), style=style))
 
 
 def _duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from afrad_bench.errors import fail
 def read(path: Path, hint: str, stand_ins: Sequence[type] = ()) -> Any:
     """What a file of `torch.save` holds; `UserError` where there is none, or none that `weights_only` can read.
 
-    `stand_ins`: harmless classes under the names of foreign ones, for objects in the file that nobody needs."""
+    `stand_ins`: harmless classes under the names of foreign ones, for objects in the file that nobody needs
+    (torch 2.5 or newer)."""
     if not path.is_file():
         raise fail(f"no such checkpoint: {path}", hint=hint)
     try:
-        with torch.serialization.safe_globals(list(stand_ins)):
+        with torch.serialization.safe_globals(list(stand_ins)) if stand_ins else nullcontext():
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise fail(f"not a checkpoint that can be loaded safely (weights_only): {error}", str(path)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from afrad_bench import registry, report
 from afrad_bench.plan import Plan, PlannedCell
@@ -27,6 +27,14 @@ def failures_of(
     shown = frames["examples"] if pictures else None
     told = (frames["cells"], frames["measurements"], frames["scores"], shown)
     return report.failure_report(input_of(plan, suite), *told, top, fpr)
+
+
+def ranking_of(
+    plan: Plan, store: Store, suite: str, metric: str, test: Literal["nemenyi", "wilcoxon"], alpha: float
+) -> tuple[report.Report, report.Ranking]:
+    """The rows of this plan by their ranks over categories (see `report.ranking_report`)."""
+    frames = frames_of(plan, store)
+    return report.ranking_report(input_of(plan, suite), frames["cells"], frames["measurements"], metric, test, alpha)
 
 
 def frames_of(plan: Plan, store: Store) -> dict[str, pd.DataFrame]:

@@ -308,7 +308,7 @@ class Store:
         return pa.concat_tables(parts) if parts else schema(table).empty_table()
 
     def compact(self) -> tuple[int, int]:
-        """Put the committed runs of each of their tables into one part; how many parts there were, and how many are left.
+        """Put the committed runs into one part per table; how many parts there were, and how many are left.
 
         Rows stay as they are. Runs that are being written meanwhile keep their own parts, and a kill at any moment
         loses nothing: parts are removed only once their rows are in the new one."""

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_report import ACCURACY, Bookkeeper, everywhere, row, suite
 
-from afrad_bench.report import MeasureSpec, Report, effects
-from afrad_bench.report.effects import holm, paired
+from afrad_bench import statistics
+from afrad_bench.report import MeasureSpec, Report
 from afrad_bench.report.model import Section, Table
+from afrad_bench.statistics import holm, paired
 from afrad_bench.types import MEAN, Metric
 
 COMPLEXITY = MeasureSpec(
@@ -195,6 +196,6 @@ def test_without_a_row_to_compare_to_there_is_no_section(book: Bookkeeper) -> No
 
 
 def test_the_examples_in_the_docstrings_run() -> None:
-    found = doctest.testmod(effects)
+    found = doctest.testmod(statistics)
     assert found.attempted > 2
     assert found.failed == 0

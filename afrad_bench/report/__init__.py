@@ -11,17 +11,20 @@ from afrad_bench.report.files import write
 from afrad_bench.report.html import to_html
 from afrad_bench.report.markdown import to_markdown
 from afrad_bench.report.model import MeasureSpec, PlannedCell, Report, ReportInput, RowSpec
+from afrad_bench.report.ranking import Ranking, ranking_report
 from afrad_bench.report.terminal import to_terminal
 
 __all__ = [
     "Failure",
     "MeasureSpec",
     "PlannedCell",
+    "Ranking",
     "Report",
     "ReportInput",
     "RowSpec",
     "build",
     "failure_report",
+    "ranking_report",
     "to_csv",
     "to_html",
     "to_markdown",

@@ -12,9 +12,9 @@ import matplotlib
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
 
-from afrad_bench.report import _attempts, _bubbles, _panels, _tiles
+from afrad_bench.report import _attempts, _bubbles, _critical, _panels, _tiles
 from afrad_bench.report._looks import ALARM, RC, SMALL, SOFT
-from afrad_bench.report.drawing import Attempts, Bubbles, Curves, Drawing, Gallery, Histograms
+from afrad_bench.report.drawing import Attempts, Bubbles, CriticalDifference, Curves, Drawing, Gallery, Histograms
 
 if TYPE_CHECKING:
     from afrad_bench.report.model import Figure
@@ -61,6 +61,8 @@ def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callab
         return _bubbles.size, _bubbles.fill
     if isinstance(drawing, Curves):
         return _panels.curves_size, _panels.fill_curves
+    if isinstance(drawing, CriticalDifference):
+        return _critical.size, _critical.fill
     assert isinstance(drawing, Histograms)
     return _panels.histograms_size, _panels.fill_histograms
 

@@ -159,4 +159,14 @@ class Attempts:
     """The parameters that slices show."""
 
 
-Drawing = Gallery | Bubbles | Curves | Histograms | Attempts
+@dataclass(frozen=True, slots=True)
+class CriticalDifference:
+    """Mean ranks on a line, best first, and bars over those that cannot be told apart."""
+
+    labels: tuple[str, ...]
+    ranks: Numbers
+    groups: tuple[tuple[int, ...], ...]
+    """Places in `labels`."""
+
+
+Drawing = Gallery | Bubbles | Curves | Histograms | Attempts | CriticalDifference

@@ -2,80 +2,23 @@
 
 A difference is taken within a seed, which decides the data's order and (for equal methods) the first weights of both
 rows, then averaged; its interval is that of a paired t test. Within a column, many rows are held against one, so that
-significance is told after Holm's correction (Holm 1979, Scandinavian Journal of Statistics 6:65-70)."""
+significance is told after Holm's correction."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
-from statistics import fmean, stdev
-from typing import TypeVar
 
 from afrad_bench.report.comparison import Footnotes, Item, fact, incomparable
 from afrad_bench.report.grid import Grid
 from afrad_bench.report.model import Entry, Heading, Line, RowSpec, Section, State, Table
 from afrad_bench.report.tables import items
+from afrad_bench.statistics import CONFIDENCE, Difference, holm, paired
 
 TITLE = "What each row changes"
-CONFIDENCE = 0.95
 CERTAIN, LIKELY = "●", "○"
-K = TypeVar("K", bound=Hashable)
 COSTS = ("gmacs", "params_total")
 """Metrics of cost that stand beside the differences."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Row minus reference over the seeds that both have, in the unit in which the metric is shown."""
-
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
-    """Ends of the confidence interval of the mean; None where the seeds allow none."""
-    p: float | None = None
-    """Two-sided, of a paired t test."""
-    seeds: int = 0
-    why: str = ""
-    """Why there is no difference, or no interval."""
-
-
-def paired(row: Mapping[K, float], reference: Mapping[K, float]) -> Difference:
-    """The mean difference over common seeds (or other keys); needs two of them, and a spread, for an interval.
-
-    >>> found = paired({0: 3.0, 1: 5.0, 2: 4.0}, {0: 2.0, 1: 3.0, 2: 1.0})
-    >>> found.mean, round(found.low, 2), round(found.high, 2), round(found.p, 3)
-    (2.0, -0.48, 4.48, 0.074)
-    """
-    from scipy import stats
-
-    changes = [row[seed] - reference[seed] for seed in row if seed in reference]
-    if not changes:
-        return Difference(why="no seed was measured for both")
-    mean = fmean(changes)
-    if len(changes) == 1:
-        return Difference(mean, seeds=1, why="one seed: no interval")
-    error = stdev(changes) / sqrt(len(changes))
-    if error < 1e-12:
-        return Difference(mean, seeds=len(changes), why="the same for every seed: no interval")
-    freedom = len(changes) - 1
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
-    return Difference(mean, mean - half, mean + half, p, len(changes))
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values, in the order given.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    adjusted = [0.0] * len(values)
-    largest = 0.0
-    for place, i in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        largest = max(largest, min(1.0, (len(values) - place) * values[i]))
-        adjusted[i] = largest
-    return adjusted
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def _section(section: Section, folder: str) -> list[str]:
     if section.intro:
         blocks.append(" ".join(map(escape, section.intro)))
     for table in section.tables:
-        body = _table(table)
+        body = table_blocks(table)
         named = len(section.tables) > 1 and table.caption != section.title
         if table.folded:
             blocks += [f"<details><summary>{escape(table.caption)}</summary>", *body, "</details>"]
@@ -75,7 +75,8 @@ def _figure(figure: Figure, folder: str) -> list[str]:
     return [f"![{escape(figure.description)}]({folder}/{figure.key}.png)", " ".join(map(escape, figure.caption))]
 
 
-def _table(table: Table) -> list[str]:
+def table_blocks(table: Table) -> list[str]:
+    """A table, and its footnotes if it has any."""
     heads = [
         escape(f"{h.group}: {h.told}" if h.group else h.told) + _refs(h.refs) + _flag(h.flag) for h in table.headings
     ]

@@ -64,7 +64,7 @@ def _section(section: Section, folder: str, width: int, *, folded: bool) -> Iter
             continue
         if len(section.tables) > 1 and table.caption != section.title:
             yield Text(table.caption, "italic")
-        yield from _table(table, width)
+        yield from table_parts(table, width)
     if section.figures:
         yield Text(f"pictures: {', '.join(f'{folder}/{figure.key}.svg' for figure in section.figures)} (and .png)")
     for line in section.intro:
@@ -77,7 +77,8 @@ def _quotes(section: Section) -> Iterable[Quote]:
     return (quote for t in section.tables for line in t.lines for entry in line.entries for quote in entry.quotes)
 
 
-def _table(table: Table, width: int) -> Iterable[RenderableType]:
+def table_parts(table: Table, width: int) -> Iterable[RenderableType]:
+    """A table in blocks that fit, and its footnotes."""
     from rich import box
     from rich.table import Table as Grid
 

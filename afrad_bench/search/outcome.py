@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from afrad_bench.plan import Plan
 from afrad_bench.report import Report, results
 from afrad_bench.report.drawing import Attempt, Attempts
-from afrad_bench.report.effects import paired
 from afrad_bench.report.figures import blocks, named
 from afrad_bench.report.model import Caution, Entry, Figure, Heading, Line, Section, Table
 from afrad_bench.reporting import report_of
@@ -23,6 +22,7 @@ from afrad_bench.search.study import ERROR, counted, location
 from afrad_bench.search.trials import EXCESS
 from afrad_bench.selection import SPLIT
 from afrad_bench.selection.layers import Layer, merged, nested
+from afrad_bench.statistics import paired
 from afrad_bench.store import Store
 from afrad_bench.suite_file import Searched
 from afrad_bench.types import MEAN, canonical

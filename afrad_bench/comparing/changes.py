@@ -1,0 +1,229 @@
+"""What changed from BASE to NEW, number by number, with what the noise allows to say of it.
+
+Image metrics: paired by seed and image. Their noise is that of seeds and of images (`over_seeds_and_images`), the
+latter by the bootstrap from the stored image scores, normal and anomalous images of each category drawn apart; for
+I-AUROC DeLong's test stands beside it. All other metrics: paired by seed. Latency: the ratio of calls of the same
+interleaved round, by the bootstrap over rounds."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+from afrad_bench.comparing.pairs import Pair, Paired, pair
+from afrad_bench.comparing.side import LATENCY, Key, Side, Timed, metrics
+from afrad_bench.statistics import Estimate, Student, holm, over_seeds, over_seeds_and_images
+from afrad_bench.types import MEAN
+
+if TYPE_CHECKING:
+    from afrad_bench.comparing._images import ImageNoise
+
+DRAWS, LATENCY_DRAWS = 2000, 4000
+"""Of images, of which only the variance counts, and of rounds, whose outermost draws count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One number of one row, NEW beside BASE. Percentages are in points; a latency's change is relative."""
+
+    key: Key
+    metric: str
+    category: str | None
+    base: float | None = None
+    new: float | None = None
+    """Means over the seeds that count."""
+    estimate: Estimate | None = None
+    """NEW minus BASE with all its noise, or for latency NEW / BASE minus 1; None where there is no change to tell."""
+    by_images: tuple[float, float] | None = None
+    """95 % interval over images alone, seeds as they are."""
+    by_seeds: tuple[float, float] | None = None
+    """95 % interval over seeds alone, images as they are."""
+    delong: float | None = None
+    """Two-sided p of DeLong's test, over images."""
+    p: float | None = None
+    """Two-sided, of `estimate`."""
+    p_holm: float | None = None
+    """The same after Holm's correction over all headline numbers with noise; None for others."""
+    seeds: int = 0
+    images: int = 0
+    rounds: int = 0
+    why: str = ""
+    """Why there is no estimate."""
+    refused: bool = False
+    """Because terms differ."""
+    note: str = ""
+    advisory: str = ""
+    """Why it must not decide anything."""
+
+    @property
+    def relative(self) -> bool:
+        return self.metric == LATENCY
+
+    @property
+    def headline(self) -> bool:
+        """Whether it stands for a whole row, in a metric of the main tables."""
+        return self.relative or (self.category in (MEAN, None) and metrics()[self.metric].headline)
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether its interval has a width."""
+        return self.estimate is not None and len(set(self.estimate.interval(0.5))) > 1
+
+    @property
+    def better(self) -> int:
+        """1 if higher is better, else -1."""
+        return 1 if metrics()[self.metric].higher_is_better else -1
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything that is told of two sides."""
+
+    base: str
+    new: str
+    changes: tuple[Change, ...]
+    missing: tuple[str, ...]
+    """What BASE has and NEW lacks: rows, seeds, failures, in words."""
+    allowed: tuple[str, ...]
+    """Terms that differ and were let pass."""
+    changed: tuple[str, ...]
+    """Code, parameters and packages that differ."""
+    notes: tuple[str, ...]
+
+
+def compare(
+    base: Side, new: Side, allow: Collection[str] = (), renamed: Mapping[str, str] | None = None, count: int = DRAWS
+) -> Comparison:
+    """Lay NEW beside BASE. Numbers whose terms differ are refused unless `allow` names the terms."""
+    paired = pair(base, new, renamed or {}, allow)
+    found = [change for one in paired.pairs for change in _of_pair(one, allow, count)]
+    return Comparison(
+        base.name,
+        new.name,
+        tuple(_corrected(found)),
+        tuple(_missing(paired, allow)),
+        tuple(dict.fromkeys(text for one in paired.pairs for text in one.allowed(allow))),
+        tuple(dict.fromkeys(text for one in paired.pairs for text in one.changed)),
+        (*(f"BASE, {note}" for note in base.notes), *(f"NEW, {note}" for note in new.notes), *_extra(paired)),
+    )
+
+
+def _corrected(changes: Sequence[Change]) -> list[Change]:
+    """With p after Holm's correction over the headline numbers that have noise."""
+    tested = [i for i, each in enumerate(changes) if each.p is not None and each.headline and each.is_noisy]
+    adjusted = dict(zip(tested, holm([changes[i].p or 0.0 for i in tested]), strict=True))
+    return [replace(each, p_holm=adjusted.get(i)) for i, each in enumerate(changes)]
+
+
+def _missing(paired: Paired, allow: Collection[str]) -> Iterator[str]:
+    for key in paired.missing:
+        yield f"{key}: NEW has no such row" + (f" of profile {key.profile}" if key.profile else "")
+    for one in paired.pairs:
+        for seed, measure, error in one.new.failed:
+            yield f"{one.base.key}, seed {seed}: {measure} failed in NEW ({error})"
+        failed = {seed for seed, _, _ in one.new.failed}
+        if (lacking := [seed for seed in one.lacking if seed not in failed]) and "seeds" not in allow:
+            yield f"{one.base.key}: NEW lacks seeds {', '.join(map(str, lacking))}, or parts of their data"
+
+
+def _extra(paired: Paired) -> Iterator[str]:
+    if paired.extra:
+        yield f"only NEW has: {'; '.join(map(str, paired.extra))}"
+    for one in paired.pairs:
+        if one.base.failed:
+            yield f"{one.base.key}: {len(one.base.failed)} measures failed in BASE"
+
+
+def _of_pair(one: Pair, allow: Collection[str], count: int) -> Iterator[Change]:
+    key = one.base.key
+    from afrad_bench.comparing._images import ImageNoise
+
+    images = ImageNoise(one, count)
+    for metric, category in dict.fromkeys((*one.base.values, *one.new.values)):
+        bare = Change(key, metric, category)
+        if refused := one.refused(metric, allow):
+            yield replace(bare, why=f"terms differ: {'; '.join(refused)}", refused=True)
+        elif (metric, category) in one.base.values:
+            yield _of_number(one, bare, images)
+    yield from _of_calls(one)
+
+
+def _of_number(one: Pair, bare: Change, images: ImageNoise) -> Change:
+    scale = 100.0 if metrics()[bare.metric].percent else 1.0
+    was, now = (side.values.get((bare.metric, bare.category), {}) for side in (one.base, one.new))
+    base, new = (
+        {seed: value * scale for seed in one.seeds if (value := of.get(seed)) is not None} for of in (was, now)
+    )
+    if not base:
+        return replace(bare, why="undefined in BASE")
+    lost = [seed for seed in one.seeds if seed in base and seed not in new]
+    if lost or not new:
+        return replace(bare, why=f"NEW has no value for seeds {', '.join(map(str, lost))}")
+    seeds = [seed for seed in one.seeds if seed in base and seed in new]
+    changes = [new[seed] - base[seed] for seed in seeds]
+    made = replace(
+        bare,
+        base=fmean(base[seed] for seed in seeds),
+        new=fmean(new[seed] for seed in seeds),
+        seeds=len(seeds),
+        by_seeds=over_seeds(changes).interval(0.95) if len(changes) > 1 else None,
+    )
+    found = images.of(bare.metric, bare.category, seeds)
+    if found is not None:
+        estimate: Estimate = over_seeds_and_images(changes, found.together * scale**2, found.each * scale**2)
+        low, high = (end * scale for end in found.interval)
+        made = replace(made, images=found.images, by_images=(low, high), delong=found.delong)
+    elif len(changes) > 1 or changes == [0.0]:
+        estimate = over_seeds(changes) if len(changes) > 1 else Student(0.0, 0.0)
+    else:
+        return replace(made, why="one seed and no image scores: its noise is not known")
+    return replace(made, estimate=estimate, p=min(1.0, 2 * min(estimate.p_below, estimate.p_above)))
+
+
+# ------------------------------------------------------------------------------------------------------------- latency
+
+
+def _of_calls(one: Pair) -> Iterator[Change]:
+    """For each mode and batch the ratio over common rounds of common sessions, else over all calls, as advice only."""
+    ways = dict.fromkeys((calls.mode, calls.batch) for calls in one.base.timed)
+    for mode, batch in ways:
+        was, now = (
+            [each for each in row.timed if (each.mode, each.batch) == (mode, batch)] for row in (one.base, one.new)
+        )
+        bare = Change(one.base.key, LATENCY, f"{mode}, batch {batch}")
+        yield _of_way(bare, was, now) if now else replace(bare, why="NEW has no such calls")
+
+
+def _of_way(bare: Change, was: Sequence[Timed], now: Sequence[Timed]) -> Change:
+    from afrad_bench.resampling import median_ratio, ratio_of_medians
+
+    later = {calls.session: calls for calls in now}
+    rounds = [
+        (before.ms[at], later[before.session].ms[at])
+        for before in was
+        if before.session in later
+        for at in before.ms
+        if at in later[before.session].ms
+    ]
+    seed = zlib.crc32(f"{bare.key} {bare.category}".encode())
+    if rounds:
+        estimate = median_ratio([after / before for before, after in rounds], LATENCY_DRAWS, seed)
+        series = [list(side) for side in zip(*rounds, strict=True)]
+    else:
+        series = [[ms for calls in side for ms in calls.ms.values()] for side in (was, now)]
+        estimate = ratio_of_medians(series[0], series[1], LATENCY_DRAWS, seed)
+    made = replace(
+        bare,
+        base=median(series[0]),
+        new=median(series[1]),
+        estimate=estimate,
+        p=min(1.0, 2 * min(estimate.p_below, estimate.p_above)),
+        rounds=min(map(len, series)),
+    )
+    devices = [" and ".join(dict.fromkeys(calls.device for calls in side)) for side in (was, now)]
+    if devices[0] != devices[1]:
+        return replace(made, advisory=f"devices differ: {devices[0]}; {devices[1]}")
+    return made if rounds else replace(made, advisory="timed in different sessions, so the calls are not paired")

@@ -1,0 +1,82 @@
+"""Where a side lies, as a user names it: a store, a suite in it, a revision of the code, or a baseline file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from afrad_bench.comparing import baseline
+from afrad_bench.comparing.side import Side, from_frames
+from afrad_bench.errors import Problem, UserError, fail, unknown
+from afrad_bench.store import Store
+
+TABLES = ("cells", "measurements", "scores", "latency")
+HINT = "give a store folder, FOLDER:SUITE, SUITE, rev:REVISION, FOLDER:SUITE:rev:REVISION, or a baseline file"
+
+
+def locate(text: str, store: Path) -> Side:
+    """Read the side that `text` names; suites and revisions alone are looked up in `store`.
+
+    A suite or a revision is that of the run which measured the numbers. Raises `UserError` for what is not there."""
+    if text.endswith(baseline.SUFFIX):
+        return baseline.read(Path(text))
+    folder, suite, revision = _parse(text, store)
+    if not (folder / "cells").is_dir() and not (folder / "latency").is_dir():
+        raise fail(f"there is no store of results in {folder}", text, HINT)
+    frames = Store(folder).read_all(TABLES)
+    for column, kind, wanted in (("suite", "suite", suite), ("git_revision", "revision", revision)):
+        if wanted is None:
+            continue
+        known = {str(value) for value in frames["cells"][column].dropna() if value}
+        found = {name for name in known if name == wanted or (kind == "revision" and name.startswith(wanted))}
+        if not found:
+            names = known if kind == "suite" else {name[:12] for name in known}
+            raise UserError(unknown(f"{kind} in {folder}", wanted, names, text))
+        if len(found) > 1:
+            raise fail(f"{wanted!r} begins {len(found)} revisions", text, f"one of: {', '.join(sorted(found))}")
+        frames["cells"] = frames["cells"][frames["cells"][column].isin(found)]
+        runs = set(frames["cells"]["run_id"])
+        for table in ("measurements", "scores"):
+            frames[table] = frames[table][frames[table]["run_id"].isin(runs)]
+        if kind == "suite":
+            frames["latency"] = frames["latency"][frames["latency"]["suite"].isin(found)]
+        else:  # a session is not of one revision: its rows tell no such thing
+            frames["latency"] = frames["latency"].iloc[:0]
+    side = from_frames(text, frames)
+    if not side.rows:
+        raise fail("there are no results", text, HINT)
+    return side
+
+
+def _parse(text: str, store: Path) -> tuple[Path, str | None, str | None]:
+    """Folder, suite, revision."""
+    first, _, rest = text.partition(":")
+    folder, parts = (Path(first), _split(rest)) if Path(first).is_dir() else (store, _split(text))
+    suite: list[str] = []
+    revision: list[str] = []
+    while parts:
+        one = parts.pop(0)
+        if one == "rev" and parts:
+            revision.append(parts.pop(0))
+        else:
+            suite.append(one)
+    if len(suite) > 1 or len(revision) > 1 or "" in (*suite, *revision):
+        raise fail(f"{text!r} names no side of a comparison", hint=HINT)
+    return folder, suite[0] if suite else None, revision[0] if revision else None
+
+
+def _split(text: str) -> list[str]:
+    return text.split(":") if text else []
+
+
+def both(base: str, new: str, store: Path) -> tuple[Side, Side]:
+    """Two sides; everything that is wrong with them is one `UserError`."""
+    found: list[Side] = []
+    problems: list[Problem] = []
+    for text in (base, new):
+        try:
+            found.append(locate(text, store))
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*problems)
+    return found[0], found[1]

@@ -1,0 +1,214 @@
+"""Comparisons and decisions as tables, Markdown, JUnit XML, annotations and plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+from afrad_bench.comparing.changes import Change, Comparison
+from afrad_bench.comparing.gate import Check, Decision
+from afrad_bench.comparing.side import metrics
+from afrad_bench.report.markdown import escape, table_blocks
+from afrad_bench.report.model import Entry, Heading, Level, Line, Table
+from afrad_bench.types import MEAN
+
+SIGNS = {"pass": "✓ pass", "regression": "✗ regression", "cannot tell": "? cannot tell", "advisory": "· advisory"}
+READING = (
+    "Change: NEW minus BASE over their common seeds, percentages in points; latency: NEW / BASE - 1. Its 95 % interval "
+    "is for other seeds and other images of the kind, or other rounds. p: two-sided, after Holm's correction over the "
+    "headline numbers with noise. DeLong: two-sided p over images alone."
+)
+
+
+def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
+    """A line for each headline number; with `everything` also for further metrics and single categories."""
+    names = ["Row", "Metric", "BASE", "NEW", "Change", "95 % interval", "p"]
+    names += ["images alone", "DeLong", "seeds alone", "n"]
+    text = ("Row", "Metric", "95 % interval", "images alone", "seeds alone", "n")
+    lines = []
+    for change in comparison.changes:
+        if not everything and not change.headline:
+            continue
+        interval = change.estimate.interval(0.95) if change.estimate else None
+        lines.append(
+            _line(
+                (str(change.key), ""),
+                (_named(change), ""),
+                *_values(change),
+                (_range(change, interval), ""),
+                (_p(change.p_holm), ""),
+                (_range(change, change.by_images), ""),
+                (_p(change.delong), ""),
+                (_range(change, change.by_seeds), ""),
+                (_count(change), "; ".join(filter(None, (change.why, change.advisory, change.note)))),
+            )
+        )
+    return Table("Changes", tuple(Heading(name, numeric=name not in text) for name in names), tuple(lines))
+
+
+def gate_table(decision: Decision) -> Table:
+    """A line for each check, the bad ones first."""
+    order = {"regression": 0, "cannot tell": 1, "advisory": 2, "pass": 3}
+    names = ("", "Row", "Metric", "BASE", "NEW", "Change", "interval", "matters from", "n", "Why")
+    lines = []
+    for check in sorted(decision.checks, key=lambda each: order[each.verdict]):
+        change = check.change
+        ends = None if check.low is None or check.high is None else (check.low, check.high)
+        matters = "" if check.smallest is None else _amount(change, check.smallest)
+        level: Level = "alarm" if check.verdict in ("regression", "cannot tell") else "plain"
+        rest = ((_range(change, ends), ""), (matters, ""), (_count(change), ""), (check.why, ""))
+        line = _line((str(change.key), ""), (_named(change), ""), *_values(change), *rest)
+        lines.append(Line((Entry(SIGNS[check.verdict], level=level), *line.entries)))
+    numeric = ("BASE", "NEW", "Change", "matters from")
+    return Table("Checks", tuple(Heading(name, numeric=name in numeric) for name in names), tuple(lines))
+
+
+def head(decision: Decision) -> str:
+    """The verdict in one sentence."""
+    counts = {name: sum(check.verdict == name for check in decision.checks) for name in SIGNS}
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{decision.verdict}: {told or 'nothing was checked'}"
+
+
+def remarks(comparison: Comparison) -> Iterator[str]:
+    """What a reader must know beside the table."""
+    if comparison.allowed:
+        yield f"compared although these differ: {'; '.join(comparison.allowed)}"
+    if comparison.changed:
+        yield f"changed: {'; '.join(comparison.changed)}"
+    yield from comparison.notes
+
+
+def to_markdown(decision: Decision) -> str:
+    """For the comment on a pull request."""
+    blocks = [f"### afrad-bench gate: {escape(head(decision))}"]
+    blocks.append(f"`{escape(decision.comparison.new)}` against `{escape(decision.comparison.base)}`")
+    blocks += ["\n".join(f"- **{escape(text)}**" for text in decision.unmeasured)] if decision.unmeasured else []
+    blocks += table_blocks(gate_table(decision))
+    blocks += ["\n".join(f"- {escape(text)}" for text in remarks(decision.comparison))]
+    rate = f"{1 - decision.confidence:.2g}"
+    blocks.append(
+        f"<sub>Each end of an interval errs at a rate of {rate}; false alarms of the whole: at most {rate}.</sub>"
+    )
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def to_junit(decision: Decision) -> str:
+    """One test case per check: a failure for a regression, an error for what cannot be told."""
+    cases = [(f"{_named(check.change)}", str(check.change.key), check) for check in decision.checks]
+    failures = sum(check.verdict == "regression" for check in decision.checks)
+    errors = sum(check.verdict == "cannot tell" for check in decision.checks) + len(decision.unmeasured)
+    total = str(len(cases) + len(decision.unmeasured))
+    counts = {"tests": total, "failures": str(failures), "errors": str(errors)}
+    suites = ElementTree.Element("testsuites", counts)
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": "afrad-bench gate", **counts})
+    for name, place, check in cases:
+        case = ElementTree.SubElement(suite, "testcase", {"classname": place, "name": name})
+        if check.verdict in ("regression", "cannot tell"):
+            kind = "failure" if check.verdict == "regression" else "error"
+            ElementTree.SubElement(case, kind, {"message": _sentence(check)})
+        else:
+            ElementTree.SubElement(case, "system-out").text = _sentence(check)
+    for text in decision.unmeasured:
+        case = ElementTree.SubElement(suite, "testcase", {"classname": "measured", "name": text})
+        ElementTree.SubElement(case, "error", {"message": text})
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def to_github(decision: Decision) -> Iterable[str]:
+    """Workflow commands that GitHub shows as annotations."""
+    for check in decision.checks:
+        kind = {"regression": "error", "cannot tell": "error", "advisory": "notice"}.get(check.verdict)
+        if kind:
+            yield f"::{kind} title=afrad-bench {check.verdict}::{_escaped(_sentence(check))}"
+    for text in decision.unmeasured:
+        yield f"::error title=afrad-bench cannot tell::{_escaped(text)}"
+
+
+def change_data(change: Change) -> dict[str, Any]:
+    """For JSON."""
+    interval = change.estimate.interval(0.95) if change.estimate else None
+    fields = ("metric", "category", "base", "new", "by_images", "by_seeds", "delong", "p", "p_holm", "seeds", "images")
+    more = ("rounds", "why", "refused", "advisory")
+    return {
+        **{name: getattr(change.key, name) for name in ("label", "dataset", "setting", "profile")},
+        **{name: getattr(change, name) for name in (*fields, *more)},
+        "change": change.estimate.value if change.estimate else None,
+        "interval": interval,
+        "unit": "relative" if change.relative else _unit(change),
+    }
+
+
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """For JSON."""
+    names = ("base", "new", "missing", "allowed", "changed", "notes")
+    told = {name: getattr(comparison, name) for name in names}
+    return {**told, "changes": [change_data(change) for change in comparison.changes]}
+
+
+def decision_data(decision: Decision) -> dict[str, Any]:
+    """For JSON."""
+    checks = [
+        {
+            **change_data(check.change),
+            "rule": check.rule.model_dump(),
+            **{name: getattr(check, name) for name in ("verdict", "why", "smallest", "low", "high")},
+        }
+        for check in decision.checks
+    ]
+    whole = {name: value for name, value in comparison_data(decision.comparison).items() if name != "changes"}
+    return {"verdict": decision.verdict, "unmeasured": decision.unmeasured, "checks": checks, **whole}
+
+
+# -------------------------------------------------------------------------------------------------------------- pieces
+
+
+def _line(*told: tuple[str, str]) -> Line:
+    return Line(tuple(Entry(" · ".join(filter(None, texts))) for texts in told))
+
+
+def _named(change: Change) -> str:
+    title = metrics()[change.metric].title
+    return title if change.category in (MEAN, None) else f"{title}, {change.category}"
+
+
+def _unit(change: Change) -> str:
+    metric = metrics()[change.metric]
+    return "points" if metric.percent else metric.unit
+
+
+def _values(change: Change) -> tuple[tuple[str, str], ...]:
+    decimals = metrics()[change.metric].decimals + 1
+    shown = ["–" if value is None else f"{value:.{decimals}f}" for value in (change.base, change.new)]
+    return (shown[0], ""), (shown[1], ""), (_amount(change, change.estimate.value, "+") if change.estimate else "–", "")
+
+
+def _amount(change: Change, value: float, sign: str = "") -> str:
+    if change.relative:
+        return f"{value:{sign}.1%}"
+    return f"{value:{sign}.{metrics()[change.metric].decimals + 1}f}"
+
+
+def _range(change: Change, ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"[{_amount(change, ends[0], '+')}, {_amount(change, ends[1], '+')}]"
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _count(change: Change) -> str:
+    counts = ((change.seeds, "seed"), (change.images, "image"), (change.rounds, "round"))
+    return ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in counts if count)
+
+
+def _sentence(check: Check) -> str:
+    change = check.change
+    (was, _), (now, _), _ = _values(change)
+    return f"{change.key}: {_named(change)} was {was}, is {now} {_unit(change)}; {check.why}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

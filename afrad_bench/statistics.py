@@ -1,0 +1,165 @@
+"""Statistics of a difference between two measurements: what its noise allows to say. No arrays, no frames.
+
+What is estimated from arrays (image scores, timed calls) is made in `resampling`."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+from statistics import fmean, stdev, variance
+from typing import Protocol, TypeVar
+
+CONFIDENCE = 0.95
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Row minus reference over the seeds that both have, in the unit in which the metric is shown."""
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    """Ends of the confidence interval of the mean; None where the seeds allow none."""
+    p: float | None = None
+    """Two-sided, of a paired t test."""
+    seeds: int = 0
+    why: str = ""
+    """Why there is no difference, or no interval."""
+
+
+def paired(row: Mapping[K, float], reference: Mapping[K, float]) -> Difference:
+    """The mean difference over common seeds (or other keys); needs two of them, and a spread, for an interval.
+
+    >>> found = paired({0: 3.0, 1: 5.0, 2: 4.0}, {0: 2.0, 1: 3.0, 2: 1.0})
+    >>> found.mean, round(found.low, 2), round(found.high, 2), round(found.p, 3)
+    (2.0, -0.48, 4.48, 0.074)
+    """
+    changes = [row[seed] - reference[seed] for seed in row if seed in reference]
+    if not changes:
+        return Difference(why="no seed was measured for both")
+    mean = fmean(changes)
+    if len(changes) == 1:
+        return Difference(mean, seeds=1, why="one seed: no interval")
+    error = stdev(changes) / sqrt(len(changes))
+    if error < 1e-12:
+        return Difference(mean, seeds=len(changes), why="the same for every seed: no interval")
+    found = Student(mean, error, len(changes) - 1)
+    return Difference(mean, *found.interval(CONFIDENCE), found.p, len(changes))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p values (Holm 1979, Scandinavian Journal of Statistics 6:65-70), in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted = [0.0] * len(values)
+    largest = 0.0
+    for place, i in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        largest = max(largest, min(1.0, (len(values) - place) * values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+class Estimate(Protocol):
+    """A change with its noise."""
+
+    @property
+    def value(self) -> float: ...
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Ends of the two-sided interval; each of them errs with probability (1 - confidence) / 2."""
+
+    @property
+    def p_below(self) -> float:
+        """One-sided: how likely so low a value is, if the true one is not below 0."""
+
+    @property
+    def p_above(self) -> float:
+        """One-sided: how likely so high a value is, if the true one is not above 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """A change whose noise is that of Student's t: normal if `freedom` is infinite, none at all if `error` is 0."""
+
+    value: float
+    error: float
+    """Standard error."""
+    freedom: float = inf
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        from scipy import stats
+
+        if self.error == 0:
+            return self.value, self.value
+        half = float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.error
+        return self.value - half, self.value + half
+
+    @property
+    def p_below(self) -> float:
+        return self._tail(-self.value)
+
+    @property
+    def p_above(self) -> float:
+        return self._tail(self.value)
+
+    @property
+    def p(self) -> float:
+        """Two-sided."""
+        return min(1.0, 2 * self._tail(abs(self.value)))
+
+    def _tail(self, value: float) -> float:
+        from scipy import stats
+
+        if self.error == 0:
+            return 0.0 if value > 0 else 1.0
+        return float(stats.t.sf(value / self.error, self.freedom))
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """A change whose noise is told by its values on resampled data (percentiles; Efron 1979)."""
+
+    value: float
+    draws: tuple[float, ...]
+    """Ascending."""
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """The outermost draws that (1 - confidence) / 2 of them, rounded down, do not lie beyond."""
+        cut = int(len(self.draws) * (1 - confidence) / 2)
+        return self.draws[cut], self.draws[len(self.draws) - 1 - cut]
+
+    @property
+    def p_below(self) -> float:
+        beyond = len(self.draws) - bisect_left(self.draws, 0.0)
+        return (beyond + 1) / (len(self.draws) + 1)
+
+    @property
+    def p_above(self) -> float:
+        return (bisect_right(self.draws, 0.0) + 1) / (len(self.draws) + 1)
+
+
+def over_seeds(changes: Sequence[float]) -> Student:
+    """The mean change over two or more seeds: a paired t test."""
+    return Student(fmean(changes), sqrt(variance(changes) / len(changes)), len(changes) - 1)
+
+
+def over_seeds_and_images(changes: Sequence[float], images: float, each: float) -> Student:
+    """The mean change over seeds, each of which was measured on the same images: both vary.
+
+    `images`: variance of the mean change over draws of the images, the same for all seeds; `each`: the same if every
+    seed drew its own. By clustering in both ways the variance is that of the seeds plus `images` minus `each`, what was
+    counted twice (Cameron, Gelbach and Miller 2011, JBES 29:238-249), here at least each of the two alone. Degrees of
+    freedom are Satterthwaite's, images counted as many. One seed tells nothing of other seeds: its noise is that of the
+    images."""
+    mean = fmean(changes)
+    if len(changes) == 1:
+        return Student(mean, sqrt(images))
+    seeds = variance(changes) / len(changes)
+    total = max(seeds + images - each, seeds, images)
+    freedom = (len(changes) - 1) * (total / seeds) ** 2 if seeds > 0 else inf
+    return Student(mean, sqrt(total), freedom)
