@@ -100,5 +100,5 @@ def _part(one: PlannedCell, plan: Plan) -> str | None:
         if name in (*dataset.categories, ",".join(dataset.categories))
     ]
     mine = json.loads(one.chosen.params)
-    told = [f"{key}={value}" for key, value in mine.items() if any(other[key] != value for other in alike)]
+    told = [f"{key}={value}" for key, value in mine.items() if any(other.get(key) != value for other in alike)]
     return f"{name} ({', '.join(told)})" if len(alike) > 1 and told else name

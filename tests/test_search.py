@@ -58,6 +58,8 @@ profiles:
     datasets: [folder]
     image_size: 64
 """
+SLOWER = SUITE.replace("epochs: 4", "epochs: 12").replace("seeds: [11, 12]", "seeds: [11]")
+"""Slow enough to be killed in a trial."""
 
 
 @pytest.fixture
@@ -402,8 +404,21 @@ def test_several_objectives_give_a_front(place: Place) -> None:
     assert all(len(trial.values) == 2 for trial in made.trials)
 
 
+def test_trials_of_several_seeds_are_compared_in_pairs(place: Place) -> None:
+    text = (
+        SUITE[: SUITE.index("methods:")] + "methods: [{method: nearest_colour}]\n" + SUITE[SUITE.index("search:\n") :]
+    )
+    space_of = text[text.index("    training.lr") : text.index("  objectives")]
+    text = text.replace(space_of, "    power: {real: [0.5, 3.0]}\n").replace("\nseeds: [0]", "\nseeds: [0, 1, 2]")
+    call(place, place.write(text.replace("trials: 4", "trials: 3\n  pruner: wilcoxon").replace("complexity", "cost")))
+    trials = studied(place).trials
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert sorted(trials[0].intermediate_values) == list(range(6))  # three seeds, two categories
+    assert trials[0].value == pytest.approx(np.mean(list(trials[0].intermediate_values.values())))
+
+
 def test_a_killed_search_goes_on_and_loses_no_trial(place: Place) -> None:
-    path = place.write(SUITE.replace("epochs: 4", "epochs: 400").replace("trials: 4", "trials: 2"))
+    path = place.write(SLOWER.replace("trials: 4", "trials: 2"))
     process = place.start("search", path, "--data", f"folder={place.data}", "--threads", 1)
     journal = place.folder / "results/studies/tiny_search-demo.journal"
     wait_for(lambda: journal.is_file() and b'"training.lr"' in journal.read_bytes() and running(place), process)
@@ -423,7 +438,7 @@ def test_a_killed_search_goes_on_and_loses_no_trial(place: Place) -> None:
 
 
 def test_workers_share_a_study_and_one_that_is_killed_is_replaced(place: Place) -> None:
-    path = place.write(SUITE.replace("epochs: 4", "epochs: 100").replace("trials: 4", "trials: 5\n  workers: 2"))
+    path = place.write(SLOWER.replace("trials: 4", "trials: 5\n  workers: 2"))
     process = place.start("search", path, "--data", f"folder={place.data}", "--threads", 1)
     journal = place.folder / "results/studies/tiny_search-demo.journal"
     wait_for(lambda: journal.is_file() and running(place), process)

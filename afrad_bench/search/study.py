@@ -82,11 +82,8 @@ def _storage(declared: Declared, store: Path) -> BaseStorage:
     if given == "memory":
         return optuna.storages.InMemoryStorage()
     if given.partition(":")[0] == "journal":
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
         Path(place).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(place))
+        return optuna.storages.JournalStorage(_journal(place))
     if "://" not in given:
         raise fail(
             f"no such storage: {given!r}",
@@ -108,6 +105,17 @@ def _storage(declared: Declared, store: Path) -> BaseStorage:
         raise fail(str(error).splitlines()[0], given, "is the database there, and its driver installed?") from error
 
 
+def _journal(path: str) -> Any:
+    """The file behind a journal; on Windows its lock must do without symbolic links."""
+    import optuna
+
+    if hasattr(optuna.storages, "journal"):
+        journal = optuna.storages.journal
+        lock = journal.JournalFileOpenLock(path) if os.name == "nt" else None
+        return journal.JournalFileBackend(path, lock)
+    return optuna.storages.JournalFileStorage(path)  # before Optuna 4
+
+
 def me() -> dict[str, Any]:
     """This process, so that others can tell whether it is still there."""
     import psutil
@@ -127,9 +135,10 @@ def recover(study: Study) -> int:
 
 
 def queued_again(study: Study, trial: FrozenTrial) -> None:
-    """Queue the parameters of a trial that was cut off, if that did not happen to them too often."""
+    """Queue the parameters of a trial that was cut off, once, if that did not happen to them too often."""
+    queued = any(other.user_attrs.get(RETRY_OF) == trial.number for other in study.get_trials(deepcopy=False))
     retries = trial.user_attrs.get(RETRIES, 0)
-    if retries < MOST_RETRIES:
+    if retries < MOST_RETRIES and not queued:
         study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number, RETRIES: retries + 1})
 
 
