@@ -127,7 +127,7 @@ def run(
                     shown.watch,
                     {"startup": time.perf_counter() - STARTED - seconds, "data": seconds},
                     keep_models,
-                    keep_maps,
+                    keep_maps=keep_maps,
                 ):
                     shown.finished(done)
                     failed = failed or done.status != "ok"
