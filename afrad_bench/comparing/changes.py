@@ -54,7 +54,6 @@ class Change:
     """Why there is no estimate."""
     refused: bool = False
     """Because terms differ."""
-    note: str = ""
     advisory: str = ""
     """Why it must not decide anything."""
 

@@ -33,15 +33,15 @@ def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
         interval = change.estimate.interval(0.95) if change.estimate else None
         lines.append(
             _line(
-                (str(change.key), ""),
-                (_named(change), ""),
+                str(change.key),
+                _named(change),
                 *_values(change),
-                (_range(change, interval), ""),
-                (_p(change.p_holm), ""),
-                (_range(change, change.by_images), ""),
-                (_p(change.delong), ""),
-                (_range(change, change.by_seeds), ""),
-                (_count(change), "; ".join(filter(None, (change.why, change.advisory, change.note)))),
+                _range(change, interval),
+                _p(change.p_holm),
+                _range(change, change.by_images),
+                _p(change.delong),
+                _range(change, change.by_seeds),
+                " · ".join(filter(None, (_count(change), change.why, change.advisory))),
             )
         )
     return Table("Changes", tuple(Heading(name, numeric=name not in text) for name in names), tuple(lines))
@@ -57,8 +57,8 @@ def gate_table(decision: Decision) -> Table:
         ends = None if check.low is None or check.high is None else (check.low, check.high)
         matters = "" if check.smallest is None else _amount(change, check.smallest)
         level: Level = "alarm" if check.verdict in ("regression", "cannot tell") else "plain"
-        rest = ((_range(change, ends), ""), (matters, ""), (_count(change), ""), (check.why, ""))
-        line = _line((str(change.key), ""), (_named(change), ""), *_values(change), *rest)
+        rest = (_range(change, ends), matters, _count(change), check.why)
+        line = _line(str(change.key), _named(change), *_values(change), *rest)
         lines.append(Line((Entry(SIGNS[check.verdict], level=level), *line.entries)))
     numeric = ("BASE", "NEW", "Change", "matters from")
     return Table("Checks", tuple(Heading(name, numeric=name in numeric) for name in names), tuple(lines))
@@ -165,8 +165,8 @@ def decision_data(decision: Decision) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------------- pieces
 
 
-def _line(*told: tuple[str, str]) -> Line:
-    return Line(tuple(Entry(" · ".join(filter(None, texts))) for texts in told))
+def _line(*texts: str) -> Line:
+    return Line(tuple(map(Entry, texts)))
 
 
 def _named(change: Change) -> str:
@@ -179,10 +179,11 @@ def _unit(change: Change) -> str:
     return "points" if metric.percent else metric.unit
 
 
-def _values(change: Change) -> tuple[tuple[str, str], ...]:
+def _values(change: Change) -> tuple[str, str, str]:
+    """In BASE, in NEW, and the change."""
     decimals = metrics()[change.metric].decimals + 1
     shown = ["–" if value is None else f"{value:.{decimals}f}" for value in (change.base, change.new)]
-    return (shown[0], ""), (shown[1], ""), (_amount(change, change.estimate.value, "+") if change.estimate else "–", "")
+    return shown[0], shown[1], _amount(change, change.estimate.value, "+") if change.estimate else "–"
 
 
 def _amount(change: Change, value: float, sign: str = "") -> str:
@@ -206,7 +207,7 @@ def _count(change: Change) -> str:
 
 def _sentence(check: Check) -> str:
     change = check.change
-    (was, _), (now, _), _ = _values(change)
+    was, now, _ = _values(change)
     return f"{change.key}: {_named(change)} was {was}, is {now} {_unit(change)}; {check.why}"
 
 
