@@ -411,11 +411,11 @@ def test_a_diverging_fit_says_so(bench: Bench, dataset: Dataset) -> None:
 
 @pytest.mark.parametrize(("reductions", "channels"), [([4, 8, 16, 32], 696), ([2, 4, 8, 16], 272)])
 def test_backbone_stages_of_b4(cache_folder: Path, reductions: list[int], channels: int) -> None:
-    """16 x 16 tokens; 272 channels as UniAD, whose set-up the paper follows, or one stage further."""
+    """32 x 32 tokens; 272 channels as UniAD, whose set-up the paper follows, or one stage further."""
     bench = Bench("cpu", 256, Seeds(0, 0), FeatureCache(cache_folder))
     config = {"backbone": {"weights": "random"}, "features": {"reductions": reductions}}
     method = build(Config.model_validate(config), bench)
-    assert method.extractor.shapes == ((channels, 16, 16),)
+    assert method.extractor.shapes == ((channels, 32, 32),)
     prediction = method.predict(ImageArray(np.zeros((1, 3, 256, 256), dtype=np.float32)))
     assert prediction.anomaly_map.shape == (1, 256, 256)
 
