@@ -1,4 +1,4 @@
-"""Other code bases' conventions against implementations of their own: their thresholds in a loop, scikit-learn, torch."""
+"""Other code bases' conventions against implementations of their own: thresholds in a loop, scikit-learn, torch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Accuracy once more as other code bases compute it, for comparison with their figures and never in place of ours.
 
-Read from ADer at 902937a (`util/metric.py`), UniAD (`utils/eval_helper.py`) and the evaluation that MVTec AD comes with.
+Read from ADer at 902937a (`util/metric.py`), UniAD (`utils/eval_helper.py`) and what MVTec AD is evaluated with.
 What each does, and what of it is not followed: docs/metrics.md, "Profiles"."""
 
 from __future__ import annotations
