@@ -140,6 +140,22 @@ class PixelCurves:
     """False positive rate -> mean overlap per region, from (0, 0) to the limit."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Above:
+    """What lies strictly above each of T thresholds."""
+
+    alarms: IntArray
+    """(T,) background pixels."""
+    hits: IntArray
+    """(T,) defective pixels."""
+    overlap: FloatArray
+    """(T,) the part of a defective region, on average over the regions."""
+    negatives: int
+    """Background pixels in all."""
+    positives: int
+    """Defective pixels in all."""
+
+
 def pixel_metrics(
     scores: FloatArray,
     masks: BoolArray,
@@ -220,11 +236,7 @@ class PixelScores:
     ) -> tuple[PixelMetrics, PixelCurves | None]:
         if not 0.0 < fpr_limit <= 1.0:
             raise ValueError(f"the FPR limit lies in (0, 1], not at {fpr_limit}")
-        positives, region = self._sorted_defects()
-        if len(positives) == 0:
-            raise Undefined("no defective pixel")
-        if len(positives) == self._used:
-            raise Undefined("no background pixel")
+        positives, region = self._both_kinds()
         workers = min(_cores() if threads is None else threads, _THREADS, 1 + self._used // _WORTH_A_THREAD)
         parts = np.array_split(self._scores[: self._used], workers)
         with ThreadPoolExecutor(workers) as pool:
@@ -234,6 +246,43 @@ class PixelScores:
             counts = _counts(positives, background, spread)
             metrics = _sweep(positives, region, counts, negatives, fpr_limit, spread)
         return metrics, _curves(positives, region, counts, negatives, fpr_limit) if curves else None
+
+    def above(self, levels: FloatArray) -> Above:
+        """What lies strictly above each of the ascending `levels` (T,) of the scores, where 0 is the lowest of all that
+        was added and 1 the highest: thresholds as other code takes them. No metric of ours depends on any.
+
+        Raises `Undefined` without a defective or background pixel, or where all scores are equal."""
+        positives, region = self._both_kinds()
+        low, high = float(positives[0]), float(positives[-1])
+        for block in self._background():
+            low, high = float(block.min(initial=low)), float(block.max(initial=high))
+        if low == high:
+            raise Undefined("all pixels have the same score")
+
+        def above(scores: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+            passed = np.searchsorted(levels, (scores.astype(np.float64) - low) / (high - low))
+            return np.bincount(passed, weights, len(levels) + 1)[:0:-1].cumsum()[::-1]
+
+        alarms = np.zeros(len(levels), np.int64)
+        for block in self._background():
+            alarms += above(block)
+        overlaps = above(positives, _shares(region)[region])
+        return Above(alarms, above(positives), overlaps, self._used - len(positives), len(positives))
+
+    def _background(self) -> Iterator[FloatArray]:
+        for start in range(0, self._used, _BLOCK):
+            block = self._scores[start : min(start + _BLOCK, self._used)]
+            yield block[block < np.inf]
+
+    def _both_kinds(self) -> tuple[FloatArray, npt.NDArray[np.int32]]:
+        """Ascending scores of the defective pixels, and the region of each; raises `Undefined` unless there are some,
+        and others."""
+        positives, region = self._sorted_defects()
+        if len(positives) == 0:
+            raise Undefined("no defective pixel")
+        if len(positives) == self._used:
+            raise Undefined("no background pixel")
+        return positives, region
 
     def _sorted_defects(self) -> tuple[FloatArray, npt.NDArray[np.int32]]:
         """Ascending scores of the defective pixels, and the region of each; kept so, since the order is free."""

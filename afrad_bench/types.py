@@ -380,6 +380,8 @@ class Metric:
     """Shown in the main table; the others only in the per-category tables and the files."""
     by_part: bool = False
     """Its categories are parts of the method (`HasParts`), not categories of the data."""
+    on_request: bool = False
+    """Measured only where the configuration asks for it; otherwise it is left out of files, not shown as missing."""
 
 
 @dataclass(frozen=True)

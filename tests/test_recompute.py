@@ -90,9 +90,11 @@ def test_accuracy_is_recomputed_without_training(place: Place) -> None:
     pd.testing.assert_frame_equal(newest(place).reset_index(drop=True), measured.reset_index(drop=True))
 
     other = ("--set", "accuracy.resolution=original", "--set", "accuracy.image_score=max")
+    other += ("--set", "accuracy.also=[ader, mvtec, uniad]")
     assert place.call("metrics", "recompute", path, *data, *other).count(": recomputed") == 2
     recomputed = newest(place)
     assert recomputed["note"].str.contains("at the size of each mask").any()
+    assert {"ader_pixel_aupro", "mvtec_pixel_aupro", "uniad_image_auroc"} <= set(recomputed["metric"])
     assert "4 done" not in place.run(path, *other)
     place.run(path, *other, "--force")
     pd.testing.assert_frame_equal(newest(place).reset_index(drop=True), recomputed.reset_index(drop=True))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from afrad_bench.measures._convention import compared, image_scores, image_terms, pixel_terms, sizes
+from afrad_bench.measures._elsewhere import PROFILES, Elsewhere
+from afrad_bench.measures._gathering import missing_masks, room
 from afrad_bench.measures._predicting import predictions
 from afrad_bench.metrics import PixelCurves, PixelMetrics, PixelScores, Undefined, auroc, average_precision, f1_max
 from afrad_bench.types import MEAN, Curve, Measurement, Prediction, Sample, Score, Subject
@@ -51,7 +51,7 @@ def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score |
     pixels_of = {
         category: sum(height * width for height, width in sizes(mine, side, config))
         for category, mine in of_category.items()
-        if not _missing_masks(mine)
+        if not missing_masks(mine)
     }
     pooled = _Pooled(sum(pixels_of.values()), [name for name in of_category if name not in pixels_of], config)
     for category in subject.dataset.categories:
@@ -59,9 +59,13 @@ def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score |
         pixels = _Pixels(
             category, of_category[category], pixels_of.get(category, 0), side, subject.threads, config, pooled
         )
+        others = [
+            Elsewhere(PROFILES[name], category, of_category[category], side, config.memory_gib) for name in config.also
+        ]
         for prediction, batch in predictions(subject, mine, config.batch_size):
             scores[batch] = image_scores(prediction, config)
-            pixels.add(prediction, [samples[i] for i in batch])
+            for gathered in (pixels, *others):
+                gathered.add(prediction, [samples[i] for i in batch])
             done += len(batch)
             subject.watch(done, len(samples), "scoring test images")
         yield from (
@@ -73,11 +77,13 @@ def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score |
                 for name, metric in IMAGE_METRICS.items()
             ),
             *pixels.measurements(),
+            *(measurement for other in others for measurement in other.measurements(subject.threads)),
         ]
         yield from measured
         yield from pixels.curves()
         found += measured
-    for name in (*IMAGE_METRICS, *PIXEL_METRICS):
+    elsewhere = [metric for name in config.also for metric in PROFILES[name].metrics]
+    for name in (*IMAGE_METRICS, *PIXEL_METRICS, *elsewhere):
         yield _mean(name, [one for one in found if one.metric == name])
     for name, metric in POOLED_METRICS.items():
         yield _measured(name, None, metric, scores, labels, told)
@@ -140,7 +146,7 @@ class _Pixels:
     ) -> None:
         self._category, self._config, self._threads, self._side = category, config, threads, side
         self._pixels, self._pooled = pixels, pooled
-        self._undefined = _missing_masks(samples)
+        self._undefined = missing_masks(samples)
         self._scores: PixelScores | None = None
         self._lost = 0
         self._notes: list[str] = []
@@ -153,7 +159,7 @@ class _Pixels:
         if self._undefined or prediction.anomaly_map is None:
             return
         if self._scores is None:
-            self._scores, notes = _room(self._pixels, self._config)
+            self._scores, notes = room(self._pixels, self._config)
             self._notes += [*pixel_terms(self._config), *notes]
         marked = []
         for maps, masks in compared(prediction.anomaly_map, samples, self._side, self._config):
@@ -209,7 +215,7 @@ class _Pooled:
         if not self._config.pool_pixels:
             return
         if self._scores is None:
-            self._scores, notes = _room(self._pixels, self._config)
+            self._scores, notes = room(self._pixels, self._config)
             self._notes += notes
         self._scores.add(maps, masks)
 
@@ -228,22 +234,3 @@ class _Pooled:
         for name, value in POOLED_PIXEL_METRICS.items():
             found = None if metrics is None else value(metrics)
             yield Measurement(name, found, "fraction", None, "; ".join(self._notes))
-
-
-def _room(pixels: int, config: Config) -> tuple[PixelScores, list[str]]:
-    """Where so many pixel scores are gathered, and what a reader must know of it."""
-    gib = pixels * np.dtype(np.float32).itemsize / 2**30
-    if gib <= config.memory_gib:
-        return PixelScores(pixels, config.connectivity), []
-    scratch = Path(tempfile.gettempdir())
-    note = f"pixel scores kept in a temporary file ({gib:.1f} GiB)"
-    return PixelScores(pixels, config.connectivity, scratch=scratch), [note]
-
-
-def _missing_masks(samples: Sequence[Sample]) -> str:
-    """Why the truth per pixel of these samples is not known, or nothing."""
-    anomalous = [sample for sample in samples if sample.gt_label]
-    without = sum(sample.mask is None for sample in anomalous)
-    if without and without == len(anomalous):
-        return "no masks"
-    return f"{without} of {len(anomalous)} anomalous images have no mask" if without else ""

@@ -44,10 +44,12 @@ def image_scores(prediction: Prediction, config: Config) -> FloatArray:
         return np.asarray(prediction.pred_score, np.float64)
     if prediction.anomaly_map is None:
         raise ValueError(f"image_score is {config.image_score!r}, but the method gives no anomaly map")
-    return np.array([_of_map(np.asarray(one, np.float64), config) for one in prediction.anomaly_map])
+    return np.array([score_of_map(one, config) for one in prediction.anomaly_map])
 
 
-def _of_map(scores: FloatArray, config: Config) -> float:
+def score_of_map(scores: FloatArray, config: Config) -> float:
+    """The score that a map (H, W) gives its image, in float64."""
+    scores = np.asarray(scores, np.float64)
     if config.image_score == "max":
         return float(scores.max())
     if config.image_score == "top":

@@ -7,10 +7,19 @@ with the reason in its note, and a note names the convention where it is not the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from afrad_bench.types import Curve, Measurement, Metric, Score, Subject
 
@@ -22,7 +31,7 @@ def _metric(title: str, description: str, headline: bool = False) -> Metric:
     return Metric(title, "fraction", True, description, decimals=1, percent=True, headline=headline)
 
 
-METRICS: Mapping[str, Metric] = {
+METRICS: dict[str, Metric] = {
     "image_auroc": _metric("I-AUROC", "area under the ROC curve of the image scores; ties count half", headline=True),
     "image_ap": _metric("I-AP", "average precision of the image scores, without interpolation"),
     "image_f1_max": _metric("I-F1max", "largest F1 of the image scores over all thresholds, chosen on the test labels"),
@@ -53,6 +62,37 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
+def _elsewhere(title: str, description: str) -> Metric:
+    return replace(_metric(title, description), on_request=True)
+
+
+_ADER = "by ADer's convention: masks by bilinear >= 0.5, image score the maximum of the map"
+_STEPS = "at 21 equal steps of the score"
+METRICS |= {
+    "ader_image_auroc": _elsewhere("I-AUROC (ADer)", f"I-AUROC {_ADER}"),
+    "ader_image_ap": _elsewhere("I-AP (ADer)", f"I-AP {_ADER}"),
+    "ader_image_f1_max": _elsewhere("I-F1max (ADer)", f"I-F1max {_ADER}"),
+    "ader_pixel_auroc": _elsewhere("P-AUROC (ADer)", f"P-AUROC {_ADER}"),
+    "ader_pixel_ap": _elsewhere("P-AP (ADer)", f"P-AP {_ADER}"),
+    "ader_pixel_f1_max": _elsewhere("P-F1max (ADer)", f"largest F1 {_STEPS}, {_ADER}"),
+    "ader_pixel_iou_max": _elsewhere("P-IoUmax (ADer)", f"largest intersection over union {_STEPS}, {_ADER}"),
+    "ader_pixel_aupro": _elsewhere(
+        "P-AUPRO (ADer)", f"per-region overlap at 200 equal steps of the score, rescaled below FPR 0.3, {_ADER}"
+    ),
+    "mvtec_image_auroc": _elsewhere(
+        "I-AUROC (MVTec)", "I-AUROC of the maximum of the map at the original size, as MVTec AD's own evaluation has it"
+    ),
+    "mvtec_pixel_aupro": _elsewhere(
+        "P-AUPRO (MVTec)", "P-AUPRO at the original size, as MVTec AD's own evaluation has it"
+    ),
+    "uniad_image_auroc": _elsewhere(
+        "I-AUROC (UniAD)",
+        "I-AUROC by UniAD's convention: of the maximum of the map after 16x16 average pooling, below 0.5 reflected",
+    ),
+    "uniad_pixel_auroc": _elsewhere("P-AUROC (UniAD)", "P-AUROC by UniAD's convention: below 0.5 reflected"),
+}
+
+
 class Config(BaseModel):
     """What may be chosen; everything else is part of the definitions."""
 
@@ -80,6 +120,9 @@ class Config(BaseModel):
     pool_pixels: bool = Field(
         True, description="also one ranking of the pixels of all categories; needs as much room as all maps together"
     )
+    also: tuple[Literal["ader", "mvtec", "uniad"], ...] = Field(
+        (), description="code bases whose conventions are followed too, in metrics of their own beside ours"
+    )
     batch_size: int = Field(16, ge=1, description="images predicted at a time; no effect on the values")
     memory_gib: float = Field(
         4.0,
@@ -87,6 +130,17 @@ class Config(BaseModel):
         description="largest size of the pixel scores of one ranking in memory, in GiB; larger ones are kept in a "
         "temporary file, which is slower and gives the same values",
     )
+
+    @field_validator("also")
+    @classmethod
+    def _each_once(cls, also: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(also)))
+
+    @model_serializer(mode="wrap")
+    def _silent_if_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `also`, what was stored before there was such a field stays current."""
+        written: dict[str, Any] = write(self)
+        return written if self.also else {name: value for name, value in written.items() if name != "also"}
 
     @model_validator(mode="after")
     def _rule_has_an_effect(self) -> Config:

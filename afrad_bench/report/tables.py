@@ -68,10 +68,13 @@ def _category_table(grid: Grid, item: Item, categories: Sequence[str]) -> Table:
 
 def facts(grid: Grid) -> tuple[Fact, ...]:
     """Everything, row by row: for each metric its mean, then its categories."""
+    measured = {metric for use in grid.uses for metric in use.taken.values}
     found = []
     for row in grid.spec.rows:
         for cost in (False, True):
             for item in items(grid, cost=cost):
+                if item.metric.on_request and item.name not in measured:
+                    continue
                 found.append(fact(grid, row, item)[0])
                 for category in () if cost else grid.categories(item.dataset, item.measure, item.name):
                     found.append(fact(grid, row, replace(item, category=category))[0])
