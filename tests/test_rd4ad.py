@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import ndimage
 
-from adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights
+from adapters import bench_at, interrupted, photographs, ruled32, ruled_images, ruled_weights
 from afrad_bench import fitting
 from afrad_bench.errors import UserError
 from afrad_bench.features import FeatureCache
@@ -106,7 +106,7 @@ def official_checkpoint(path: Path, *layout: Any) -> str:
     """Write a checkpoint of the official layout whose tensors follow from their names; the path as text."""
     state: dict[str, dict[str, torch.Tensor]] = {"bn": {}, "decoder": {}}
     for part, name, shape in official_layout(*layout):
-        state[part][name] = ruled(f"{part}.{name}", shape)
+        state[part][name] = ruled32(f"{part}.{name}", shape)
     torch.save(state, path)
     return str(path)
 
@@ -168,7 +168,7 @@ def test_the_wide_student_is_the_official_one(tmp_path: Path) -> None:
 
     student = Student(WIDE_CHANNELS, WIDE, WIDE).eval()
     load_official(student, Path(official_checkpoint(tmp_path / "wide.pth", *WIDE_LAYOUT)))
-    maps = [ruled(f"map{i}.weight", (1, c, 16 >> i, 16 >> i)).abs() for i, c in enumerate(WIDE_CHANNELS)]
+    maps = [ruled32(f"map{i}.weight", (1, c, 16 >> i, 16 >> i)).abs() for i, c in enumerate(WIDE_CHANNELS)]
     with torch.no_grad():
         restored = student(maps)
     wanted = [
