@@ -365,6 +365,15 @@ def test_nothing_measured_yet_is_a_report_too(book: Bookkeeper) -> None:
     assert place(main_table(report), "full", "I-AUROC").quotes[0].text == "98.3"
 
 
+def test_a_metric_on_request_is_left_out_unless_it_was_measured(book: Bookkeeper) -> None:
+    asked = Metric("P-AUPRO (X)", "", True, "As X computes it", percent=True, headline=False, on_request=True)
+    spec = suite(row("a"), row("b"), measures={"accuracy": MeasureSpec({**ACCURACY.metrics, "x_pixel_aupro": asked})})
+    book.run(spec.rows[0].cells[0], auroc(0.9))
+    assert not [one for one in book.report(spec).facts if one.metric == "x_pixel_aupro"]
+    book.run(spec.rows[1].cells[0], {"accuracy": {("image_auroc", MEAN): 0.9, ("x_pixel_aupro", MEAN): 0.5}})
+    assert fact(book.report(spec), "b", "x_pixel_aupro").summary.mean == pytest.approx(50.0)
+
+
 def test_undefined_values_are_named_with_their_reason(book: Bookkeeper) -> None:
     spec = suite(row("a"))
     why = "no masks in this data set"
