@@ -259,7 +259,8 @@ class PixelScores:
         if low == high:
             raise Undefined("all pixels have the same score")
 
-        def above(scores: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+        def above(scores: FloatArray, weights: FloatArray | None = None) -> npt.NDArray[Any]:
+            """Counts (int), or sums of weights (float64)."""
             passed = np.searchsorted(levels, (scores.astype(np.float64) - low) / (high - low))
             return np.bincount(passed, weights, len(levels) + 1)[:0:-1].cumsum()[::-1]
 

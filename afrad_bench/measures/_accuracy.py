@@ -64,8 +64,10 @@ def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score |
         ]
         for prediction, batch in predictions(subject, mine, config.batch_size):
             scores[batch] = image_scores(prediction, config)
-            for gathered in (pixels, *others):
-                gathered.add(prediction, [samples[i] for i in batch])
+            taken = [samples[i] for i in batch]
+            pixels.add(prediction, taken)
+            for other in others:
+                other.add(prediction, taken)
             done += len(batch)
             subject.watch(done, len(samples), "scoring test images")
         yield from (
