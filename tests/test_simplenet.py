@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from scipy import ndimage
 from torch.nn import functional as F
 
-from adapters import bench_at, photographs, ruled_images, ruled_weights
+from adapters import bench_at, interrupted, photographs, ruled_images, ruled_weights
 from afrad_bench import fitting
 from afrad_bench.errors import UserError
 from afrad_bench.features import FeatureCache
@@ -254,12 +254,6 @@ def test_initial_values_are_the_official_ones() -> None:
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-def interrupted(done: int, total: int, what: str, loss: float | None = None) -> None:
-    """A watch that stops the fit in its second epoch, as a kill would."""
-    if what == "training" and done > 1:
-        raise KeyboardInterrupt
-
-
 def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
     features, train, images = FeatureCache(None), small_images(5, 64, 0), small_images(2, 64, 1)
@@ -272,7 +266,7 @@ def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytes
     record = whole.fit(train)
     file = tmp_path / "fit.pt"
     with pytest.raises(KeyboardInterrupt):
-        made(bench=bench(checkpoint=file, watch=interrupted), training=training).fit(train)
+        made(bench=bench(checkpoint=file, watch=interrupted(1)), training=training).fit(train)
     resumed = made(bench=bench(checkpoint=file), training=training)
     again = resumed.fit(train)
     assert (again.resumed_at, again.loss) == (1, record.loss)

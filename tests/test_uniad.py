@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 from scipy import ndimage
 
-from adapters import bench_at, photographs, ruled, ruled_images, ruled_weights
+from adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights
 from afrad_bench import fitting
 from afrad_bench.errors import UserError
 from afrad_bench.features import FeatureCache
@@ -339,16 +339,6 @@ def test_layers_start_as_copies_but_for_their_linear_layers() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ training
-
-
-def interrupted(epoch: int) -> Any:
-    """A watch that stops the fit when this epoch (from 1) is done, as a kill would."""
-
-    def watch(done: int, total: int, what: str, loss: float | None = None) -> None:
-        if what == "training" and done > epoch:
-            raise KeyboardInterrupt
-
-    return watch
 
 
 def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
