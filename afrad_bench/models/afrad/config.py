@@ -143,10 +143,10 @@ class Training(_Part):
     )
     clip: float | None = Field(0.1, gt=0, description="Largest norm of the gradient (UniAD's); null: no clipping.")
     jitter: float = Field(
-        40.0,
+        20.0,
         ge=0,
         description="Scale α of UniAD's feature jitter in training (20 there): noise of deviation α·|f|/C; 0: none. "
-        "Without it the network learns to copy its input, anomalies too; 40 places defects better "
+        "Without it the network learns to copy its input, anomalies too. 40 is better on some data, worse on others "
         "(docs/afrad_defaults.md).",
     )
     loss: Literal["per_scale", "joint"] = Field(
