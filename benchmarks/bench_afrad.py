@@ -8,7 +8,7 @@ EfficientNet-B4, batch 1, random weights (they change no time). "Backbone" may m
     classifier timm's whole `efficientnet_b4`, with its last stages, pooling and linear layer
 
 AFRAD is its whole network, from an image in [0, 1] to pixel map and score, in the readings of the patch embedding that
-cost most and least, and on a grid twice as fine. Everything takes turns (A B C A B C ...), so that a slow spell of the
+cost most and least, and on a grid half as fine. Everything takes turns (A B C A B C ...), so that a slow spell of the
 machine hits all alike. A ratio is the median of the ratios within a round; beside it stands the ratio of the fastest
 rounds, and on a quiet machine both agree. `--onnx` does the same with ONNX Runtime."""
 
@@ -40,7 +40,7 @@ CUT, CLASSIFIER = "backbone, cut", "backbone, classifier"
 READINGS: Mapping[str, dict[str, Any]] = {
     "AFRAD, full embedding": {"mfpn": {"embedding": "full"}},
     "AFRAD, separable embedding": {"mfpn": {"embedding": "separable"}},
-    "AFRAD, separable, 8-px grid": {"features": {"grid": 8}},
+    "AFRAD, separable, 16-px grid": {"features": {"grid": 16}},
 }
 WARMUP = 3
 
