@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,8 +90,9 @@ def _append(
         "status": "ok",
         "error": "",
     }
-    notes = [*planned.dataset.notes, NOTE]
-    row = _trained(history, planned) | {
+    trained = _trained(history, planned)
+    notes = [*json.loads(trained["notes"] or "[]"), NOTE]  # what training had to say still holds
+    row = trained | {
         **environment_row(plan.environment),
         "run_id": new_run_id(),
         "started_at": began,
@@ -102,7 +104,7 @@ def _append(
         "traceback": None,
         "measures": canonical({MEASURE: outcome}),
         "overrides": canonical(list(plan.selection.overrides)),
-        "notes": canonical(notes),
+        "notes": canonical(list(dict.fromkeys(notes))),
         "timings": canonical({MEASURE: round(time.perf_counter() - ticks, 4)}),
     }
     store.append(row, **rows)
