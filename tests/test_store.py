@@ -206,7 +206,7 @@ def test_a_kill_during_a_compaction_doubles_nothing(tmp_path: Path) -> None:
 
 def test_a_compaction_leaves_runs_alone_that_are_being_written(tmp_path: Path) -> None:
     append(tmp_path, "aaaa")
-    unfinished = append(tmp_path, "bbbb", value=5.0)
+    unfinished = append(tmp_path, "bbbb", minutes=1, value=5.0)
     part = next((tmp_path / "cells").glob(f"*{unfinished}*"))
     kept = part.read_bytes()
     part.unlink()
