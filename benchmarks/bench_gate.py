@@ -20,6 +20,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -119,15 +121,24 @@ def pairs(before: Scores, after: Scores, images: int, seeds: int, rng: np.random
 def accuracy(row: Row, count: int, draws: int) -> Iterator[dict[str, object]]:
     scores = scores_of(row)
     cases = {"nothing changed": scores, f"I-AUROC lower by {DROP} point": dropped(scores)}
+    sizes = [(images, seeds, case) for images, seeds in SIZES for case in cases]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
+        jobs = [
+            processes.submit(verdicts, scores, cases[case], images, seeds, count, draws)
+            for images, seeds, case in sizes
+        ]
+        for (images, seeds, case), job in zip(sizes, jobs, strict=True):
+            size = f"{seeds} seeds, {images} + {images} images in each of {len(scores)}"
+            yield told("accuracy", size, case, job.result())
+
+
+def verdicts(before: Scores, after: Scores, images: int, seeds: int, count: int, draws: int) -> Counter[str]:
+    """What the gate says of `count` pairs, by its first default rule."""
+    rng = np.random.default_rng(images * 1000 + seeds)
     rules = Rules(confidence=default_rules().confidence, rules=default_rules().rules[:1])
-    for images, seeds in SIZES:
-        for case, after in cases.items():
-            rng = np.random.default_rng(images * 1000 + seeds)
-            found = Counter(
-                decide(compare(*pairs(scores, after, images, seeds, rng), count=draws), rules).verdict
-                for _ in range(count)
-            )
-            yield told("accuracy", f"{seeds} seeds, {images} + {images} images in each of {len(scores)}", case, found)
+    return Counter(
+        decide(compare(*pairs(before, after, images, seeds, rng), count=draws), rules).verdict for _ in range(count)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- latency
