@@ -219,7 +219,7 @@ def _trials_table(study: Study, declared: Declared) -> Table:
     headings = (
         Heading("Trial", numeric=False),
         *(Heading(goal.metric.title, unit="%" if goal.metric.percent else goal.metric.unit) for goal in goals),
-        Heading("Parameters", numeric=False),
+        Heading("Parameters", numeric=False, hint="to four digits; the suite of the best has all of them"),
     )
     front = len(declared.objectives) > 1
     shown = ranked if front else ranked[:SHOWN]
@@ -228,12 +228,16 @@ def _trials_table(study: Study, declared: Declared) -> Table:
         excess = trial.user_attrs.get(EXCESS, {})
         values = [_shown(goal, value) for goal, value in zip(declared.objectives, trial.values, strict=True)]
         values += [_shown(goal, _measured(goal, excess[goal.name])) for goal in declared.constraints]
-        told = ", ".join(f"{name}={canonical(value)}" for name, value in chosen(declared, trial).items())
+        told = ", ".join(f"{name}={_value(value)}" for name, value in chosen(declared, trial).items())
         state: State = "value"
         lines.append(Line((Entry(str(trial.number)), *(Entry(text, state) for text in values), Entry(told))))
     failed = sorted({trial.user_attrs[ERROR] for trial in counted(study) if ERROR in trial.user_attrs})
     notes = tuple(f"failed: {reason}" for reason in failed)
     return Table("Pareto front" if front else f"Best {len(shown)} trials", headings, tuple(lines), notes)
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else canonical(value)
 
 
 def _measured(goal: Goal, excess: float) -> float:
@@ -262,7 +266,7 @@ def _compared(declared: Declared, plan: Plan, store: Store) -> Table | None:
         lines.append(Line(tuple(entries)))
     if not goals or not lines:
         return None
-    headings = [Heading("", numeric=False), *(Heading(f"Δ {goal.metric.title}", unit="points") for goal in goals)]
+    headings = [Heading("", numeric=False), *(Heading(f"Δ {goal.metric.title}", unit="points", refs=(1,)) for goal in goals)]
     note = (
         "seed by seed and category by category, 95 % interval of a paired t test; categories of one seed share a fit, "
         "so the pairs are not independent; the section on what each row changes, over seeds alone, is the strict one"
