@@ -62,6 +62,16 @@ def jittered(features: Tensor, scale: float, generator: torch.Generator) -> Tens
     return features + noise * deviation
 
 
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None) -> float:
+    """One step of the optimizer on this loss, with the norm of all gradients cut at `clip`; the loss's value."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    optimizer.step()
+    return float(loss.detach())
+
+
 def rate_factor(kind: str, epoch: int, epochs: int) -> float:
     """Learning rate of `epoch` (from 0) over the initial one."""
     if kind == "step":

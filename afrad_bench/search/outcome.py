@@ -266,7 +266,8 @@ def _compared(declared: Declared, plan: Plan, store: Store) -> Table | None:
         lines.append(Line(tuple(entries)))
     if not goals or not lines:
         return None
-    headings = [Heading("", numeric=False), *(Heading(f"Δ {goal.metric.title}", unit="points", refs=(1,)) for goal in goals)]
+    differences = (Heading(f"Δ {goal.metric.title}", unit="points", refs=(1,)) for goal in goals)
+    headings = [Heading("", numeric=False), *differences]
     note = (
         "seed by seed and category by category, 95 % interval of a paired t test; categories of one seed share a fit, "
         "so the pairs are not independent; the section on what each row changes, over seeds alone, is the strict one"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, draws_of, train_epochs
+from afrad_bench.fitting import Checkpoint, batches, descend, draws_of, train_epochs
 from afrad_bench.frozen import feature_maps
 from afrad_bench.inference import predict
 from afrad_bench.official import note
@@ -137,7 +137,7 @@ class Destseg:
             with torch.no_grad():
                 maps = list(net.teacher(batch.clean.to(self.bench.device)))
         restored = net.restored(batch.corrupted.to(self.bench.device))
-        return _stepped(optimizer, cosine([normalised(one) for one in maps], restored))
+        return descend(cosine([normalised(one) for one in maps], restored), optimizer)
 
     def _segmentation_step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
         """One step of the segmentation on a batch, the student frozen; its loss."""
@@ -146,7 +146,7 @@ class Destseg:
         net.segmentation.train()
         with torch.no_grad():
             products = net.products(batch.corrupted.to(self.bench.device))
-        return _stepped(optimizer, segmentation(net.segmentation(products), batch.mask.to(self.bench.device)))
+        return descend(segmentation(net.segmentation(products), batch.mask.to(self.bench.device)), optimizer)
 
     def predict(self, images: Images) -> Prediction:
         """The enlarged segmentation, and the mean of its largest values."""
@@ -171,10 +171,3 @@ class Destseg:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Load what `state` gave."""
         self.net.load_state_dict(state)
-
-
-def _stepped(optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return float(loss.detach())

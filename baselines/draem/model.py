@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, draws_of, train_epochs
+from afrad_bench.fitting import Checkpoint, batches, descend, draws_of, train_epochs
 from afrad_bench.inference import predict
 from afrad_bench.official import note
 from afrad_bench.synthesis import Batch, Pair, corrupt, pairs, rotated
@@ -101,11 +101,7 @@ class Draem:
             for part in (batch.clean, batch.corrupted, batch.mask)
         )
         restored, probabilities = self.net.compare(corrupted)
-        value = loss(clean, restored, mask, probabilities)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-        return float(value.detach())
+        return descend(loss(clean, restored, mask, probabilities), optimizer)
 
     def predict(self, images: Images) -> Prediction:
         """Each pixel's probability of being anomalous, and the largest mean of it in a window."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, draws_of, train_epochs
+from afrad_bench.fitting import Checkpoint, batches, descend, draws_of, train_epochs
 from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical
@@ -88,12 +88,7 @@ class Rd4ad:
             for maps in feature_maps(self.bench, self.extractor, images)
         ]
         loss = cosine_loss(teacher, student(teacher), config.loss)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.clip is not None:
-            torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip)
-        optimizer.step()
-        return float(loss.detach())
+        return descend(loss, optimizer, config.clip)
 
     def predict(self, images: Images) -> Prediction:
         """Smoothed sums of one minus the cosines for a batch, from its cached features."""

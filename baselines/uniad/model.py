@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, draws_of, jittered, rate_factor, train_epochs
+from afrad_bench.fitting import Checkpoint, batches, descend, draws_of, jittered, rate_factor, train_epochs
 from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical, seed_for
@@ -86,12 +86,7 @@ class Uniad:
         (original,) = feature_maps(self.bench, self.extractor, images)
         source = jittered(original, config.jitter, noise) if config.jitter else original
         loss = F.mse_loss(reconstruction(source), original)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.clip is not None:
-            torch.nn.utils.clip_grad_norm_(reconstruction.parameters(), config.clip)
-        optimizer.step()
-        return float(loss.detach())
+        return descend(loss, optimizer, config.clip)
 
     def predict(self, images: Images) -> Prediction:
         """Distances of restored from original features for a batch, from its cached features."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from afrad_bench.fitting import Checkpoint, batches, jittered, rate_factor, train_epochs
+from afrad_bench.fitting import Checkpoint, batches, descend, jittered, rate_factor, train_epochs
 from afrad_bench.models.afrad.config import Training
 from afrad_bench.models.afrad.network import Scorer
 from afrad_bench.types import Bench, TrainingRecord, canonical, seed_for
@@ -46,12 +46,7 @@ def train(
             original = scorer.standardise(fetch(indices))
             source = jittered(original, config.jitter, noise) if config.jitter else original
             loss = reconstruction_loss(net(source), original, scales, config.loss)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if config.clip is not None:
-                torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
-            optimizer.step()
-            total += float(loss.detach()) * len(indices)
+            total += descend(loss, optimizer, config.clip) * len(indices)
         return total / count
 
     return train_epochs(bench, checkpoint, config.epochs, count, net, one_epoch)
