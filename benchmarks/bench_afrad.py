@@ -24,12 +24,10 @@ from typing import Any
 
 import timm
 import torch
+from _record import record
 from platformdirs import user_cache_path
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
-from afrad_bench.environment import current
 from afrad_bench.features import FeatureCache
 from afrad_bench.models import afrad
 from afrad_bench.models.afrad.method import Afrad
@@ -54,22 +52,26 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--onnx", action="store_true")
     asked = parser.parse_args()
-    out = Console(highlight=False, width=120)
     methods = {name: made(changes, asked.image_size) for name, changes in READINGS.items()}
     image = torch.rand((1, 3, asked.image_size, asked.image_size), generator=torch.Generator().manual_seed(0))
-    out.print(f"{current('cpu').device_name}, torch {torch.__version__}, timm {timm.__version__}")
-    out.print(f"{BACKBONE}, batch 1, {asked.image_size} x {asked.image_size}, {asked.rounds} rounds in turns")
-    default = afrad.Config().mfpn.embedding
-    out.print(f"the default is the {default} embedding")
+    whole, inner = [], []
     for threads in asked.threads:
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            show_ratios(out, f"torch, {threads} threads", in_turns(whole_networks(methods, image), asked.rounds))
+            whole += ratios({"threads": threads}, in_turns(whole_networks(methods, image), asked.rounds))
             for name, method in methods.items():
-                show_parts(out, f"{name}, {threads} threads", parts(method, image, asked.rounds))
+                inner += shares({"threads": threads, "network": name}, parts(method, image, asked.rounds))
         if asked.onnx:
             timed = {name: in_onnx(net, image, threads) for name, net in networks(methods).items()}
-            show_ratios(out, f"ONNX Runtime, {threads} threads", in_turns(timed, asked.rounds))
+            whole += ratios({"threads": threads, "by": "ONNX Runtime"}, in_turns(timed, asked.rounds))
+    default = afrad.Config()
+    about = (
+        f"{BACKBONE}, batch 1, {asked.image_size} x {asked.image_size}, random weights, {asked.rounds} rounds "
+        f"in turns. AFRAD's defaults: {default.mfpn.embedding} embedding, {default.features.grid}-px grid."
+    )
+    told = "Ratios are medians of those within a round; `fastest` is the ratio of the fastest rounds."
+    record("bench_afrad", "AFRAD's inference beside its backbone", whole, [about, told])
+    record("bench_afrad_parts", "Where the time of AFRAD's inference goes", inner, [about])
 
 
 def made(changes: Mapping[str, Any], side: int) -> Afrad:
@@ -161,34 +163,21 @@ def watched(named: Mapping[str, nn.Module], spent: Mapping[str, list[float]]) ->
             hook.remove()
 
 
-def show_ratios(out: Console, title: str, spent: Mapping[str, list[float]]) -> None:
-    """Two tables in one: by medians, and by the fastest rounds, which a busy machine disturbs least."""
-    table = Table(title=title, title_justify="left", box=None, header_style="bold")
-    table.add_column("")
-    for name in ("median ms", "middle half", "fastest", "/ cut", "middle half", "fastest", "/ classifier", "fastest"):
-        table.add_column(name, justify="right")
+def ratios(about: Mapping[str, Any], spent: Mapping[str, list[float]]) -> Iterator[dict[str, Any]]:
+    """A row for each, by medians and by the fastest rounds, which a busy machine disturbs least."""
     for name, values in spent.items():
-        entries = [f"{median(values):.1f}", middle(values, 1), f"{min(values):.1f}"]
-        for against in (CUT, CLASSIFIER):
-            ratios = [a / b for a, b in zip(values, spent[against], strict=True)]
-            entries += [f"{median(ratios):.2f}", middle(ratios, 2), f"{min(values) / min(spent[against]):.2f}"]
-        del entries[-2]
-        table.add_row(name, *entries)
-    out.print()
-    out.print(table)
+        row = {**about, "what": name, "median ms": round(median(values), 1), "middle half": middle(values, 1)}
+        for title, against in (("cut", CUT), ("classifier", CLASSIFIER)):
+            row[f"/ {title}"] = round(median(a / b for a, b in zip(values, spent[against], strict=True)), 2)
+            row[f"/ {title}, fastest"] = round(min(values) / min(spent[against]), 2)
+        yield row
 
 
-def show_parts(out: Console, title: str, spent: Mapping[str, list[float]]) -> None:
-    table = Table(title=title, title_justify="left", box=None, header_style="bold")
-    for name in ("part", "median ms", "middle half", "fastest", "share"):
-        table.add_column(name, justify="left" if name == "part" else "right")
+def shares(about: Mapping[str, Any], spent: Mapping[str, list[float]]) -> Iterator[dict[str, Any]]:
     whole = median(spent["sum"])
     for name, values in spent.items():
-        table.add_row(
-            name, f"{median(values):.2f}", middle(values, 2), f"{min(values):.2f}", f"{median(values) / whole:.0%}"
-        )
-    out.print()
-    out.print(table)
+        time = {"median ms": round(median(values), 2), "middle half": middle(values, 2)}
+        yield {**about, "part": name, **time, "share": f"{median(values) / whole:.0%}"}
 
 
 def middle(values: list[float], digits: int) -> str:

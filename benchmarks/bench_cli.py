@@ -2,8 +2,8 @@
 
     python benchmarks/bench_cli.py [STORE]
 
-Prints medians of repeated runs. With a store that holds the demo (`afrad-bench run ablation_decoders`), also the time
-of a second run of the finished suite, and the harness's share of the first."""
+Medians of repeated runs. With a store that holds the demo (`afrad-bench run ablation_decoders`), also the time of a
+second run of the finished suite, and the harness's share of the first."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pandas as pd
+from _record import record
 
 WORK = ("data", "features", "build", "fit", "peak memory", "accuracy", "complexity", "latency", "cost")
 
@@ -33,24 +35,40 @@ def seconds(*arguments: str, repeats: int = 5) -> float:
 
 def main() -> None:
     store = sys.argv[1] if len(sys.argv) > 1 else "results"
-    print(f"--help                     {seconds('--help'):6.2f} s   (at most 0.5)")
-    print(f"list methods               {seconds('list', 'methods'):6.2f} s")
-    print(f"check ablation_decoders    {seconds('check', 'ablation_decoders'):6.2f} s")
-    if not (Path(store) / "cells").is_dir():
-        print(f"no store at {store}: the demo was not run here")
-        return
+    rows = [
+        {"what": "--help", "s": round(seconds("--help"), 2), "target": "<= 0.5"},
+        {"what": "list methods", "s": round(seconds("list", "methods"), 2)},
+        {"what": "check ablation_decoders", "s": round(seconds("check", "ablation_decoders"), 2)},
+    ]
+    notes = ["Medians of five processes (three for the second run)."]
+    if (Path(store) / "cells").is_dir():
+        found, note = of_a_store(store)
+        rows += found
+        notes.append(note)
+    else:
+        notes.append("No store with the demo was at hand, so the harness's own share was not measured.")
+    record("bench_cli", "What the command line takes", rows, notes)
+
+
+def of_a_store(store: str) -> tuple[list[dict[str, Any]], str]:
+    """A second run of the finished demo, and what its first run spent on other things than the work."""
     with tempfile.TemporaryDirectory() as reports:
         again = seconds("run", "ablation_decoders", "--store", store, "--reports", reports, repeats=3)
-    print(f"second run, finished suite {again:6.2f} s   (at most 3)")
     cells = pd.read_parquet(Path(store) / "cells")
     spent = pd.DataFrame([json.loads(text) for text in cells["timings"]]).sum()
     own = spent.drop([name for name in WORK if name in spent])
     # The interpreter's start and the report at the end stand in no row: a second run, which does nothing else, is they.
     share = (own.sum() + again) / (spent.sum() + again)
-    print(f"harness's own time         {100 * share:6.2f} % of {spent.sum() + again:.0f} s   (under 3)")
-    print(
-        "  " + ", ".join(f"{name} {value:.2f} s" for name, value in own.items()) + f", start and report {again:.2f} s"
-    )
+    rows = [
+        {"what": "second run of the finished demo", "s": round(again, 2), "target": "<= 3"},
+        {
+            "what": f"the harness's own time, {share:.1%} of the demo",
+            "s": round(own.sum() + again, 2),
+            "target": "< 3 %",
+        },
+    ]
+    parts = ", ".join(f"{name} {value:.2f} s" for name, value in own.items())
+    return rows, f"The harness's own time: {parts}, start and report {again:.2f} s; of {spent.sum() + again:.0f} s."
 
 
 if __name__ == "__main__":
