@@ -20,7 +20,7 @@ from afrad_bench.images import ImageArray, test_images, train_images
 from afrad_bench.models.afrad import Config, build
 from afrad_bench.models.afrad.method import Afrad
 from afrad_bench.models.afrad.network import Reconstruction, Scorer
-from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map, stage_weights
+from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map, stage_errors, stage_means, stage_weights
 from afrad_bench.models.afrad.training import reconstruction_loss
 from afrad_bench.testing import MethodContract
 from afrad_bench.types import Bench, Dataset, Seeds
@@ -154,7 +154,8 @@ def test_reconstruction_equals_the_equations(embedding: str) -> None:
 def test_anomaly_score_equals_eq_14() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 3, 5, 4, 4))
-    errors = error_map(torch.from_numpy(a), torch.from_numpy(b))
+    means, weights = stage_means((1, 4)).double(), stage_weights((1, 4), "channels").double()
+    errors = error_map(stage_errors(torch.from_numpy(a), torch.from_numpy(b), means), weights)
     by_hand = np.empty((3, 4, 4))
     for n, i, j in np.ndindex(by_hand.shape):
         by_hand[n, i, j] = math.sqrt(sum((a[n, :, i, j] - b[n, :, i, j]) ** 2))
@@ -172,13 +173,24 @@ def test_anomaly_score_equals_eq_14() -> None:
 
 def test_stages_weigh_the_same_in_the_score_as_in_the_loss() -> None:
     a, b = torch.randn(2, 2, 5, 3, 3)
-    weights = stage_weights((1, 4))
-    assert weights.mean().item() == pytest.approx(1.0)
+    weights = stage_weights((1, 4), "stages")
+    assert weights.tolist() == [2.5, 2.5]
+    assert stage_weights((1, 4), "channels").tolist() == [1.0, 4.0]
     by_hand = 2.5 * (a[:, 0] - b[:, 0]) ** 2 + 2.5 * ((a[:, 1:] - b[:, 1:]) ** 2).mean(dim=1)
-    errors = error_map(a, b, weights)
+    errors = error_map(stage_errors(a, b, stage_means((1, 4))), weights)
     assert torch.allclose(errors, by_hand.sqrt())
     assert torch.isclose(errors.square().mean(), 2.5 * reconstruction_loss(a, b, (1, 4), "per_scale"))
-    assert torch.allclose(error_map(a, b, stage_weights((5,))), error_map(a, b))
+
+
+def test_a_relative_error_is_eq_14_on_features_scaled_token_by_token() -> None:
+    original, restored = torch.randn(2, 2, 5, 3, 3)
+    size = torch.cat(
+        [original[:, :1].square(), original[:, 1:].square().mean(1, keepdim=True).expand(2, 4, 3, 3)], dim=1
+    )
+    scale = (size + 0.1) ** -0.25
+    by_hand = torch.linalg.vector_norm((restored - original) * scale, dim=1)
+    errors = stage_errors(restored, original, stage_means((1, 4)), relative=0.5)
+    assert torch.allclose(error_map(errors, stage_weights((1, 4), "channels")), by_hand, atol=1e-6)
 
 
 def test_loss_is_the_sum_over_scales() -> None:
@@ -235,7 +247,8 @@ def test_without_ngib_the_decoders_are_fused_linearly(fusion: str) -> None:
 def test_map_and_image_score_each_have_their_own_sum(weigh: str, weigh_image: str) -> None:
     """Both are eq. 14, by hand, with the weights that the configuration names for each."""
     scales = (2, 6)
-    scorer = Scorer(scales, (8, 8), (32, 32), config(score={"weigh": weigh, "weigh_image": weigh_image, "pool": 4}))
+    score = {"weigh": weigh, "weigh_image": weigh_image, "pool": 4, "relative": 0.0}
+    scorer = Scorer(scales, (8, 8), (32, 32), config(score=score))
     features = torch.randn(2, 8, 8, 8)
     with torch.no_grad():
         pixels, scores = scorer.eval()([features])

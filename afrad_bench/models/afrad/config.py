@@ -105,19 +105,30 @@ class Compensation(_Part):
     stages: tuple[int, ...] = Field((1, 2), min_length=1, description="M-FPN stages that it decodes (Table 6).")
 
 
+Weigh = Literal["channels", "stages"]
+
+
 class Score(_Part):
     """From the reconstruction error to a score per pixel and per image, section 3.7."""
 
-    weigh: Literal["channels", "stages"] = Field(
+    weigh: Weigh = Field(
         "stages",
         description="The sum of eq. 14 in the pixel map: every channel of F_ori counts the same (channels), or every "
         "backbone stage does (stages), as in the loss per scale: the many channels of the deepest stage then do not "
         "rule the map.",
     )
-    weigh_image: Literal["channels", "stages"] = Field(
+    weigh_image: Weigh = Field(
         "channels",
         description="The same sum behind the image score. Whether something is wrong is told best by the deepest "
         "stage, which has most of the channels; where it is, by all of them (docs/afrad_defaults.md).",
+    )
+    relative: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Exponent q of a token's size in its error: each stage's squared error is divided by (0.1 + m)^q, "
+        "m the mean square of the stage's features there, which is eq. 14 on features scaled token by token; 0: as "
+        "printed. Tokens that stand out are harder to restore, in normal images too, and the jitter is louder there.",
     )
     pool: int = Field(
         32,

@@ -12,7 +12,7 @@ from afrad_bench.models.afrad.decoders import CompensationDecoder, FocusedLocalD
 from afrad_bench.models.afrad.frm import FeatureRefinement, TokenLinear
 from afrad_bench.models.afrad.mfpn import MFPN
 from afrad_bench.models.afrad.ngib import NGIB, PlainFusion
-from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map, stage_weights
+from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map, stage_errors, stage_means, stage_weights
 
 
 class Reconstruction(nn.Module):
@@ -75,8 +75,9 @@ class Standardise(nn.Module):
 class Scorer(nn.Module):
     """A sequence of one F_ori (B, C, h, w) -> (anomaly map (B, H, W), image score (B,)): all behind the backbone."""
 
-    weights: Tensor | None
-    image_weights: Tensor | None
+    means: Tensor
+    weights: Tensor
+    image_weights: Tensor
 
     def __init__(self, scales: Sequence[int], grid: tuple[int, int], image: tuple[int, int], config: Config) -> None:
         """`scales`: channels of each backbone stage in F_ori."""
@@ -84,18 +85,19 @@ class Scorer(nn.Module):
         channels = sum(scales)
         self.image = image
         self.config = config.score
+        self.register_buffer("means", stage_means(scales), persistent=False)
         for name, weigh in (("weights", config.score.weigh), ("image_weights", config.score.weigh_image)):
-            self.register_buffer(name, stage_weights(scales) if weigh == "stages" else None, persistent=False)
+            self.register_buffer(name, stage_weights(scales, weigh), persistent=False)
         self.standardise = Standardise(channels)
         self.reconstruction = Reconstruction(channels, grid, config)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         (features,) = maps
         original = self.standardise(features.contiguous(memory_format=torch.channels_last))
-        reconstructed = self.reconstruction(original)
-        errors = error_map(reconstructed, original, self.weights)
+        stages = stage_errors(self.reconstruction(original), original, self.means, self.config.relative)
+        errors = error_map(stages, self.weights)
         pixels = pixel_map(errors, self.image)
         if self.config.weigh_image == self.config.weigh:
             return pixels, image_score(errors, pixels, self.config)
-        errors = error_map(reconstructed, original, self.image_weights)
+        errors = error_map(stages, self.image_weights)
         return pixels, image_score(errors, pixel_map(errors, self.image), self.config)

@@ -8,24 +8,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from afrad_bench.models.afrad.config import Score
+from afrad_bench.models.afrad.config import Score, Weigh
 from afrad_bench.postprocessing import box_mean
 
-
-def error_map(reconstructed: Tensor, original: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Eq. 14: M = sqrt(sum over channels of (F_rec - F_ori)²). Two (B, C, H, W) -> (B, H, W).
-
-    `weights` (C,), with mean 1, weigh the channels in the sum; None: all the same."""
-    errors = (reconstructed - original).square()
-    if weights is None:
-        return errors.sum(dim=1).sqrt()
-    return torch.einsum("bchw,c->bhw", errors, weights).sqrt()
+FLOOR = 0.1
+"""Of a token's mean square when an error is taken relative to it; standardised features have a mean square of 1."""
 
 
-def stage_weights(scales: Sequence[int]) -> Tensor:
-    """Weights (C,) that give backbone stages of C_1, C_2, ... channels the same say: C / (n · C_i), with mean 1."""
+def stage_means(scales: Sequence[int]) -> Tensor:
+    """(C, n) matrix that averages the C_1, C_2, ... channels of each of n backbone stages."""
+    return torch.block_diag(*(torch.full((count, 1), 1 / count) for count in scales))
+
+
+def stage_errors(reconstructed: Tensor, original: Tensor, means: Tensor, relative: float = 0.0) -> Tensor:
+    """Mean squared error of each stage's channels, two (B, C, H, W) -> (B, n, H, W), `means` from `stage_means`.
+
+    `relative` is the exponent to which the mean square of the original's channels divides it; 0: not at all."""
+    errors = torch.einsum("bchw,cn->bnhw", (reconstructed - original).square(), means)
+    if relative:
+        errors = errors / (torch.einsum("bchw,cn->bnhw", original.square(), means) + FLOOR) ** relative
+    return errors
+
+
+def error_map(errors: Tensor, weights: Tensor) -> Tensor:
+    """Eq. 14: M = sqrt(sum over channels of (F_rec - F_ori)²), from `stage_errors` and `stage_weights`.
+
+    (B, n, H, W) -> (B, H, W)."""
+    return torch.einsum("bnhw,n->bhw", errors, weights).sqrt()
+
+
+def stage_weights(scales: Sequence[int], weigh: Weigh) -> Tensor:
+    """Weights (n,) of the stages' mean errors, C in all: C_i lets every channel count the same, C / n every stage."""
     total = sum(scales)
-    return torch.cat([torch.full((count,), total / (len(scales) * count)) for count in scales])
+    return torch.tensor([float(count) if weigh == "channels" else total / len(scales) for count in scales])
 
 
 def pixel_map(errors: Tensor, size: tuple[int, int]) -> Tensor:
