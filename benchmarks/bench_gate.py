@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,7 +35,7 @@ from afrad_bench.types import MEAN
 LABEL = "AFRAD"
 SEEDS = 24
 SIZES = ((60, 8), (60, 12), (60, 3), (30, 8))
-"""Normal (and anomalous) test images per category, seeds of each side."""
+"""Normal (and anomalous) test images per category, seeds of each side; first the size of `suites/regression.yaml`."""
 ROUNDS = (50, 100, 200)
 DROP, SLOWER = 1.0, 0.05
 
@@ -118,16 +118,16 @@ def pairs(before: Scores, after: Scores, images: int, seeds: int, rng: np.random
     return side("BASE", before, chosen[:seeds], drawn), side("NEW", after, chosen[seeds:], drawn)
 
 
-def accuracy(row: Row, count: int, draws: int) -> Iterator[dict[str, object]]:
+def accuracy(row: Row, pairs_of: Sequence[int], draws: int) -> Iterator[dict[str, object]]:
     scores = scores_of(row)
     cases = {"nothing changed": scores, f"I-AUROC lower by {DROP} point": dropped(scores)}
-    sizes = [(images, seeds, case) for images, seeds in SIZES for case in cases]
+    sizes = [(*size, case, count) for size, count in zip(SIZES, pairs_of, strict=True) for case in cases]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
         jobs = [
             processes.submit(verdicts, scores, cases[case], images, seeds, count, draws)
-            for images, seeds, case in sizes
+            for images, seeds, case, count in sizes
         ]
-        for (images, seeds, case), job in zip(sizes, jobs, strict=True):
+        for (images, seeds, case, _), job in zip(sizes, jobs, strict=True):
             size = f"{seeds} seeds, {images} + {images} images in each of {len(scores)}"
             yield told("accuracy", size, case, job.result())
 
@@ -196,7 +196,8 @@ def told(what: str, size: str, case: str, found: Counter[str]) -> dict[str, obje
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=Path("results/bench_gate"), help="made if it is not there")
-    parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--pairs", type=int, default=1000, help="at the suite's size, and for latency")
+    parser.add_argument("--others", type=int, default=200, help="pairs at each of the other sizes")
     parser.add_argument("--draws", type=int, default=400, help="of images, for each pair")
     parser.add_argument("--rounds", type=int, default=3000, help="timed for latency")
     given = parser.parse_args()
@@ -204,7 +205,10 @@ def main() -> None:
     scores = scores_of(row)
     stds = np.std([[auroc(one, labels) for one in of] for labels, of in scores.values()], axis=1, ddof=1) * 100
     by_seed = np.mean([[auroc(one, labels) for one in of] for labels, of in scores.values()], axis=0) * 100
-    rows = [*accuracy(row, given.pairs, given.draws), *latency(given.pairs, given.rounds)]
+    rows = [
+        *accuracy(row, [given.pairs, *[given.others] * (len(SIZES) - 1)], given.draws),
+        *latency(given.pairs, given.rounds),
+    ]
     notes = [
         f"Default rules: confidence {default_rules().confidence}, smallest change that matters 1.0 point of mean "
         "I-AUROC and 5 % latency. One rule at a time is held, as its own family of tests.",
