@@ -366,6 +366,7 @@ def test_a_search_runs_from_trials_to_its_report(place: Place) -> None:
     page = (folder / "search.md").read_text("utf-8")
     assert "## Search" in page
     assert "4 complete" in page
+    assert "0 (default)" in page
     for name in ("history", "slices_1", "parallel"):
         assert (folder / "search_figures" / f"search_{name}.svg").is_file()
         assert (folder / "search_figures" / f"search_{name}.png").is_file()

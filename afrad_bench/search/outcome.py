@@ -16,6 +16,7 @@ from afrad_bench.report.drawing import Attempt, Attempts
 from afrad_bench.report.figures import blocks, named
 from afrad_bench.report.model import Caution, Entry, Figure, Heading, Line, Section, Table
 from afrad_bench.reporting import report_of
+from afrad_bench.search import space
 from afrad_bench.search.declared import Declared, Goal
 from afrad_bench.search.space import Values
 from afrad_bench.search.study import ERROR, counted, location
@@ -223,14 +224,17 @@ def _trials_table(study: Study, declared: Declared) -> Table:
     )
     front = len(declared.objectives) > 1
     shown = ranked if front else ranked[:SHOWN]
+    default = space.standing(declared.axes, json.loads(declared.row.params))
+    also = [trial for trial in ranked[len(shown) :] if trial.params == default]
     lines = []
-    for trial in shown:
+    for trial in (*shown, *also):
+        name = f"{trial.number} (default)" if trial.params == default else str(trial.number)
         excess = trial.user_attrs.get(EXCESS, {})
         values = [_shown(goal, value) for goal, value in zip(declared.objectives, trial.values, strict=True)]
         values += [_shown(goal, _measured(goal, excess[goal.name])) for goal in declared.constraints]
         told = ", ".join(f"{name}={_value(value)}" for name, value in chosen(declared, trial).items())
         state: State = "value"
-        lines.append(Line((Entry(str(trial.number)), *(Entry(text, state) for text in values), Entry(told))))
+        lines.append(Line((Entry(name), *(Entry(text, state) for text in values), Entry(told))))
     failed = sorted({trial.user_attrs[ERROR] for trial in counted(study) if ERROR in trial.user_attrs})
     notes = tuple(f"failed: {reason}" for reason in failed)
     return Table("Pareto front" if front else f"Best {len(shown)} trials", headings, tuple(lines), notes)
