@@ -62,7 +62,7 @@ class WideResNet50(BackboneConfig):
 
 
 def _finest_first(value: tuple[int, ...]) -> tuple[int, ...]:
-    if list(value) != sorted(set(value)):
+    if list(value) != sorted(set(value)) or min(value, default=1) < 1:
         raise ValueError(f"reductions must be given once each, finest first, but got {list(value)}")
     return value
 

@@ -36,9 +36,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from afrad_bench.backbones import BackboneConfig
+from afrad_bench.backbones import BackboneConfig, FinestFirst
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -80,7 +80,7 @@ class Backbone(BackboneConfig):
 class Features(_Part):
     """What is restored."""
 
-    reductions: tuple[int, ...] = Field(
+    reductions: FinestFirst = Field(
         (2, 4, 8, 16),
         min_length=1,
         description="Backbone stages by reduction, finest first. 2,4,8,16: MVTec-AD; 2,4,8,16,32: CIFAR-10. For "
@@ -91,13 +91,6 @@ class Features(_Part):
         description="Resolution of the tokens as a reduction of the image. Take 8 or 4 for small images, so that the "
         "tokens are about 16 x 16.",
     )
-
-    @field_validator("reductions")
-    @classmethod
-    def _finest_first(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if list(value) != sorted(set(value)) or value[0] < 1:
-            raise ValueError(f"reductions must be given once each, finest first, but got {list(value)}")
-        return value
 
 
 class Transformer(_Part):
