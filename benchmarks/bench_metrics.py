@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import psutil
 from _record import record
 from scipy import ndimage
 
@@ -173,8 +172,8 @@ def scale(fraction: float, threads: int) -> None:
                 }
             )
     note = (
-        f"{threads} thread; seconds of adding batches of 25 maps and of all metrics. Memory: largest growth of the "
-        "process's own (anonymous) memory, sampled every 5 ms; a scratch file's pages, which the system writes out "
+        f"{threads} thread; seconds of adding batches of 25 maps and of all metrics. Memory: the largest "
+        "that was allocated at a time, without the batch itself; a scratch file's pages, which the system writes out "
         "when it needs room, are not in it."
     )
     record("bench_metrics_scale", f"Pixel metrics of many maps, {fraction:.1%} defective", rows, [note])
@@ -186,44 +185,20 @@ def streamed(
     """Seconds, and bytes of memory, for `images` maps: those given, again and again, each time shifted."""
     step, spent = 25, 0.0
     batch = np.empty((step, *scores.shape[1:]), np.float32)
-    with Peak() as peak:
-        held = PixelScores(images * scores[0].size, scratch=scratch)
-        for at in range(0, images, step):
-            part = slice(at % len(scores), at % len(scores) + step)
-            np.add(scores[part], np.float32(at * 1e-4), out=batch)
-            start = time.perf_counter()
-            held.add(batch, masks[part])
-            spent += time.perf_counter() - start
+    tracemalloc.start()
+    held = PixelScores(images * scores[0].size, scratch=scratch)
+    for at in range(0, images, step):
+        part = slice(at % len(scores), at % len(scores) + step)
+        np.add(scores[part], np.float32(at * 1e-4), out=batch)
         start = time.perf_counter()
-        held.metrics(threads=threads)
+        held.add(batch, masks[part])
         spent += time.perf_counter() - start
-    return spent, peak.bytes
-
-
-class Peak:
-    """The largest growth of the process's anonymous memory within a `with` block."""
-
-    def __enter__(self) -> Peak:
-        self.before = self.bytes = anonymous()
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._watch)
-        self.thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self.over.wait(0.005):
-            self.bytes = max(self.bytes, anonymous())
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-        self.bytes -= self.before
-
-
-def anonymous() -> int:
-    """Bytes that are the process's own: neither files' nor shared."""
-    found = psutil.Process().memory_info()
-    return int(found.rss - found.shared)
+    start = time.perf_counter()
+    held.metrics(threads=threads)
+    spent += time.perf_counter() - start
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return spent, peak
 
 
 def aupro_of(scores: np.ndarray, masks: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -327,14 +302,14 @@ def main() -> None:
     parser.add_argument("--fraction", type=float, default=0.027)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--linear", action="store_true", help="also time and memory of up to 1,725 maps")
+    parser.add_argument("--linear", action="store_true", help="instead: time and memory of up to 1,725 maps")
     parser.add_argument("--conventions", action="store_true", help="compare values instead of times")
     chosen = parser.parse_args()
     if chosen.conventions:
         return conventions(chosen.images, chosen.side, chosen.fraction)
-    compare(chosen.images, chosen.side, chosen.fraction, chosen.rounds, chosen.threads)
     if chosen.linear:
-        scale(chosen.fraction, chosen.threads[0])
+        return scale(chosen.fraction, chosen.threads[0])
+    compare(chosen.images, chosen.side, chosen.fraction, chosen.rounds, chosen.threads)
 
 
 if __name__ == "__main__":
