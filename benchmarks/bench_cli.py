@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 from _record import record
 
-WORK = ("data", "features", "build", "fit", "peak memory", "accuracy", "complexity", "latency", "cost")
+WORK = ("data", "features", "build", "fit", "peak memory", "accuracy", "gallery", "complexity", "latency", "cost")
 
 
 def seconds(*arguments: str, repeats: int = 5) -> float:
