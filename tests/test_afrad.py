@@ -131,7 +131,9 @@ def reference(f: np.ndarray, p: dict[str, np.ndarray], c: Config) -> np.ndarray:
         for i in (0, 1)
     ]
     cd = linear(np.concatenate(decoded), p, f"{name}.fuse")  # section 3.5
-    return linear(mlp(np.concatenate([sad, fld, cd]), p, "integrate.mlp"), p, "integrate.project.linear")  # eq. 11-13
+    joined = np.concatenate([sad, fld, cd])  # eq. 11
+    fused = mlp(joined, p, "integrate.mlp") + (joined if c.ngib_skip else 0)  # eq. 12, with the skip of eq. 2 or bare
+    return linear(fused, p, "integrate.project.linear")  # eq. 13
 
 
 def parameters(net: torch.nn.Module) -> dict[str, np.ndarray]:
@@ -139,9 +141,9 @@ def parameters(net: torch.nn.Module) -> dict[str, np.ndarray]:
     return {key.replace("fuse.linear", "fuse"): value for key, value in state.items()}
 
 
-@pytest.mark.parametrize("embedding", ["separable", "full"])
-def test_reconstruction_equals_the_equations(embedding: str) -> None:
-    c = config(fld={"activation": False}, mfpn={**SMALL["mfpn"], "embedding": embedding})
+@pytest.mark.parametrize(("embedding", "ngib_skip"), [("separable", True), ("full", True), ("separable", False)])
+def test_reconstruction_equals_the_equations(embedding: str, ngib_skip: bool) -> None:
+    c = config(fld={"activation": False}, mfpn={**SMALL["mfpn"], "embedding": embedding}, ngib_skip=ngib_skip)
     torch.manual_seed(0)
     net = Reconstruction(9, (8, 8), c).double().eval()
     f = torch.randn(2, 9, 8, 8, dtype=torch.float64)
@@ -176,6 +178,7 @@ def test_stages_weigh_the_same_in_the_score_as_in_the_loss() -> None:
     weights = stage_weights((1, 4), "stages")
     assert weights.tolist() == [2.5, 2.5]
     assert stage_weights((1, 4), "channels").tolist() == [1.0, 4.0]
+    assert torch.allclose(stage_weights((1, 4), "root"), torch.tensor([5 / 3, 10 / 3]))
     by_hand = 2.5 * (a[:, 0] - b[:, 0]) ** 2 + 2.5 * ((a[:, 1:] - b[:, 1:]) ** 2).mean(dim=1)
     errors = error_map(stage_errors(a, b, stage_means((1, 4))), weights)
     assert torch.allclose(errors, by_hand.sqrt())
@@ -242,8 +245,8 @@ def test_without_ngib_the_decoders_are_fused_linearly(fusion: str) -> None:
     assert torch.allclose(net.integrate(maps), wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("weigh", ["channels", "stages"])
-@pytest.mark.parametrize("weigh_image", ["channels", "stages"])
+@pytest.mark.parametrize("weigh", ["channels", "root", "stages"])
+@pytest.mark.parametrize("weigh_image", ["channels", "root", "stages"])
 def test_map_and_image_score_each_have_their_own_sum(weigh: str, weigh_image: str) -> None:
     """Both are eq. 14, by hand, with the weights that the configuration names for each."""
     scales = (2, 6)
@@ -255,7 +258,9 @@ def test_map_and_image_score_each_have_their_own_sum(weigh: str, weigh_image: st
         squares = (scorer.reconstruction(features) - features).square()
 
     def by_hand(kind: str) -> torch.Tensor:
-        w = torch.ones(8) if kind == "channels" else torch.tensor([8 / (2 * 2)] * 2 + [8 / (2 * 6)] * 6)
+        each = {"channels": (1.0, 1.0), "root": (2**-0.5, 6**-0.5), "stages": (1 / 2, 1 / 6)}[kind]
+        w = torch.tensor([each[0]] * 2 + [each[1]] * 6)
+        w *= 8 / w.sum()
         errors = (squares * w.view(1, -1, 1, 1)).sum(dim=1).sqrt()
         return torch.nn.functional.interpolate(errors[:, None], (32, 32), mode="bilinear")[:, 0]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from afrad_bench.models.afrad.method import Afrad
     from afrad_bench.types import Bench
 
-VERSION = "4"
+VERSION = "5"
 PAPER = "Lee et al., Adaptive Feature Refinement with Information Preservation for MUAD"
 
 __all__ = ["PAPER", "VERSION", "Config", "build"]

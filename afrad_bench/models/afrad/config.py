@@ -105,7 +105,7 @@ class Compensation(_Part):
     stages: tuple[int, ...] = Field((1, 2), min_length=1, description="M-FPN stages that it decodes (Table 6).")
 
 
-Weigh = Literal["channels", "stages"]
+Weigh = Literal["channels", "root", "stages"]
 
 
 class Score(_Part):
@@ -114,13 +114,13 @@ class Score(_Part):
     weigh: Weigh = Field(
         "stages",
         description="The sum of eq. 14 in the pixel map: every channel of F_ori counts the same (channels), or every "
-        "backbone stage does (stages), as in the loss per scale: the many channels of the deepest stage then do not "
-        "rule the map.",
+        "backbone stage does (stages), as in the loss per scale, so that the many channels of the deepest stage do not "
+        "rule the map; root lies between: a stage counts as the square root of its channels.",
     )
     weigh_image: Weigh = Field(
-        "channels",
+        "root",
         description="The same sum behind the image score. Whether something is wrong is told best by the deepest "
-        "stage, which has most of the channels; where it is, by all of them (docs/afrad_defaults.md).",
+        "stage on some data, which has most of the channels, and by the others elsewhere (docs/afrad_defaults.md).",
     )
     relative: float = Field(
         0.5,
@@ -131,10 +131,7 @@ class Score(_Part):
         "printed. Tokens that stand out are harder to restore, in normal images too, and the jitter is louder there.",
     )
     pool: int = Field(
-        32,
-        ge=1,
-        description="Side of the average pooling (stride 1) before the maximum; 1: none. 16 as UniAD; 32 scores better "
-        "(docs/afrad_defaults.md).",
+        16, ge=1, description="Side of the average pooling (stride 1) before the maximum (UniAD's); 1: none."
     )
     on: Literal["upsampled", "map"] = Field(
         "upsampled", description="Pool the map at the image's size (UniAD), or the error map on the grid."
@@ -182,6 +179,12 @@ class Config(_Part):
     cd: Compensation = Field(Compensation(), description="Compensation decoder (section 3.5).")
     width: int = Field(64, ge=1, description="Channels of each decoder's output.")
     ngib: bool = Field(True, description="Integrate the decoders by the NGIB (eq. 11-13), or by `fusion` (Table 5).")
+    ngib_skip: bool = Field(
+        True,
+        description="The MLP of eq. 12 with a skip, as Φ in eq. 2: the paper calls it similar to the stage-adaptive "
+        "decoder's (section 3.6). false: bare, as eq. 12 prints it, clearly worse by measurement "
+        "(docs/afrad_defaults.md).",
+    )
     fusion: Literal["sum", "concat"] = Field(
         "sum", description="Without NGIB: sum or concatenation of the decoders' outputs, then one linear layer."
     )

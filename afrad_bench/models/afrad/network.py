@@ -43,7 +43,7 @@ class Reconstruction(nn.Module):
         self.decoders = nn.ModuleDict({name: made[name]() for name in config.decoders})
         count = len(config.decoders)
         self.integrate: nn.Module = (
-            NGIB(count, config.width, channels, expansion)
+            NGIB(count, config.width, channels, expansion, config.ngib_skip)
             if config.ngib
             else PlainFusion(count, config.width, channels, config.fusion == "concat")
         )

@@ -9,18 +9,21 @@ from afrad_bench.models.afrad.frm import TokenLinear, TokenMLP
 
 
 class NGIB(nn.Module):
-    """Eq. 11-13: F_c = Concat(decoders), FB = MLP(F_c), F_rec = Linear(FB).
+    """Eq. 11-13: F_c = Concat(decoders), FB = MLP(F_c), F_rec = Linear(FB); with `skip`, FB = MLP(F_c) + F_c.
 
     n maps (B, D, H, W) -> F_rec (B, C, H, W)."""
 
-    def __init__(self, decoders: int, width: int, channels: int, expansion: float) -> None:
+    def __init__(self, decoders: int, width: int, channels: int, expansion: float, skip: bool) -> None:
         super().__init__()
         joined = decoders * width
+        self.skip = skip
         self.mlp = TokenMLP(joined, joined, round(expansion * width))
         self.project = TokenLinear(joined, channels)
 
     def forward(self, decoded: list[Tensor]) -> Tensor:
-        out: Tensor = self.project(self.mlp(torch.cat(decoded, dim=1)))
+        joined = torch.cat(decoded, dim=1)
+        fused = self.mlp(joined)
+        out: Tensor = self.project(fused + joined if self.skip else fused)
         return out
 
 

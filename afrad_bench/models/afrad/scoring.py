@@ -14,6 +14,9 @@ from afrad_bench.postprocessing import box_mean
 FLOOR = 0.1
 """Of a token's mean square when an error is taken relative to it; standardised features have a mean square of 1."""
 
+POWERS: dict[Weigh, float] = {"channels": 1.0, "root": 0.5, "stages": 0.0}
+"""Of a stage's number of channels, in its weight."""
+
 
 def stage_means(scales: Sequence[int]) -> Tensor:
     """(C, n) matrix that averages the C_1, C_2, ... channels of each of n backbone stages."""
@@ -38,9 +41,9 @@ def error_map(errors: Tensor, weights: Tensor) -> Tensor:
 
 
 def stage_weights(scales: Sequence[int], weigh: Weigh) -> Tensor:
-    """Weights (n,) of the stages' mean errors, C in all: C_i lets every channel count the same, C / n every stage."""
-    total = sum(scales)
-    return torch.tensor([float(count) if weigh == "channels" else total / len(scales) for count in scales])
+    """Weights (n,) of the stages' mean errors, C in all: as C_i (each channel counts the same), √C_i, or all alike."""
+    shares = torch.tensor(scales, dtype=torch.float64) ** POWERS[weigh]
+    return (sum(scales) * shares / shares.sum()).float()
 
 
 def pixel_map(errors: Tensor, size: tuple[int, int]) -> Tensor:
