@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from afrad_bench import __version__
 from afrad_bench.errors import UserError, fail
 
 if TYPE_CHECKING:
@@ -77,6 +78,21 @@ PairOption = Annotated[
 ]
 
 STORE, REPORTS, LIMIT_GIB = Path("results"), Path("reports"), 20.0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"afrad-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options that need no command."""
 
 
 @app.command()

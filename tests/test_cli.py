@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -125,6 +126,10 @@ def test_a_suite_runs_from_data_to_report(place: Place) -> None:
     assert len(place.table("cells")) == 8
     more = place.run(path, "--set", "seeds=[0, 1, 2]")
     assert "6 cells, 4 done, 2 to run" in more
+
+
+def test_the_version_is_the_installed_one(place: Place) -> None:
+    assert place.call("--version") == f"afrad-bench {version('afrad-bench')}\n"
 
 
 def test_a_finished_suite_does_not_import_torch(place: Place) -> None:
