@@ -119,8 +119,8 @@ class Score(_Part):
     )
     weigh_image: Weigh = Field(
         "root",
-        description="The same sum behind the image score. Whether something is wrong is told best by the deepest "
-        "stage on some data, which has most of the channels, and by the others elsewhere (docs/afrad_defaults.md).",
+        description="The same sum behind the image score. Counting channels alike favours the deepest stage, which has "
+        "most of them: better on some data, worse on others; root is near the best on all (docs/afrad_defaults.md).",
     )
     relative: float = Field(
         0.5,
@@ -182,8 +182,8 @@ class Config(_Part):
     ngib_skip: bool = Field(
         True,
         description="The MLP of eq. 12 with a skip, as Φ in eq. 2: the paper calls it similar to the stage-adaptive "
-        "decoder's (section 3.6). false: bare, as eq. 12 prints it, clearly worse by measurement "
-        "(docs/afrad_defaults.md).",
+        "decoder's (section 3.6). false: bare, as eq. 12 prints it; trains more slowly and tells defective images "
+        "less well, though it places defects better on some data (docs/afrad_defaults.md).",
     )
     fusion: Literal["sum", "concat"] = Field(
         "sum", description="Without NGIB: sum or concatenation of the decoders' outputs, then one linear layer."
