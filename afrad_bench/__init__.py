@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from afrad_bench.portable import AFRAD
+    from afrad_bench.deploy.portable import AFRAD
 
 __version__ = "0.1.0"
 __all__ = ["AFRAD", "__version__"]
@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
     if name == "AFRAD":
         from importlib import import_module
 
-        return import_module("afrad_bench.portable").AFRAD
+        return import_module("afrad_bench.deploy.portable").AFRAD
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -24,8 +24,8 @@ import pytest
 import torch
 from pydantic import BaseModel, ValidationError
 
-from afrad_bench.features import FeatureCache
-from afrad_bench.images import ImageArray
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.images.sets import ImageArray
 from afrad_bench.types import Bench, HasNetwork, Method, Prediction, Seeds, TrainingRecord
 
 if TYPE_CHECKING:

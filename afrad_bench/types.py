@@ -1,4 +1,4 @@
-"""The nouns of the house and the two protocols that methods and images obey. Standard library only.
+"""The nouns of the harness and the protocols that connect its rooms. Standard library only.
 
 Data flows one way: suite -> cells -> fit -> measures -> store -> report. Everything here is a frozen value; arrays are
 numpy at every border between rooms, so that no room needs to know another's device.
@@ -7,21 +7,19 @@ Shapes: B images of a batch, N images of a set, H x W pixels, always 3 channels,
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from afrad_bench.hashing import digest
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
     from pydantic import BaseModel
-
-    from afrad_bench.features import FeatureCache
-    from afrad_bench.pictures import FileIndex
 
     FloatArray = npt.NDArray[np.floating[Any]]
     ByteArray = npt.NDArray[np.uint8]
@@ -31,26 +29,6 @@ Setting = Literal["unified", "one_class"]
 
 MEAN = "mean"
 """Category of a measurement that is the unweighted mean over the categories; no data set may use it as a name."""
-
-
-def canonical(value: object) -> str:
-    """JSON text that is the same for equal values, whatever the order of their keys."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def digest(*parts: str | bytes) -> str:
-    """SHA-256 of length-prefixed parts, as 64 hexadecimal digits."""
-    total = hashlib.sha256()
-    for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
-        total.update(len(raw).to_bytes(8, "big"))
-        total.update(raw)
-    return total.hexdigest()
-
-
-def seed_for(*names: object) -> int:
-    """A 32-bit seed made from names, so that adding a method never changes another one's draws."""
-    return int(digest(*map(str, names))[:8], 16)
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -68,6 +46,27 @@ class Picture(Protocol):
 
     def read(self) -> ByteArray | BoolArray:
         """(H, W, 3) uint8 RGB for an image, (H, W) bool for a mask. Raises `UserError` when unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is known of an image file. `error` is None if it decodes completely."""
+
+    path: Path
+    sha256: str
+    width: int
+    height: int
+    mode: str
+    blank: bool
+    """As a mask, it marks no pixel."""
+    error: str | None
+
+
+class ImageFiles(Protocol):
+    """Knows image files by content. `images.pictures.FileIndex` reads each file once in its life."""
+
+    def facts(self, paths: Sequence[Path]) -> list[FileFacts]:
+        """Facts of each path, in order; a missing or unreadable file has an `error`, it does not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +184,7 @@ class TrainingRecord:
 
 
 class Stopped(Exception):
-    """A fit that was told not to go on (`Bench.goes_on`); `fitting` raises it, the harness stores what was trained."""
+    """A fit that `Bench.should_continue` ended early; `fitting` raises it, the harness stores what was trained."""
 
     def __init__(self, record: TrainingRecord) -> None:
         super().__init__(f"stopped after epoch {record.epochs}")
@@ -261,6 +260,25 @@ class Seeds:
     order: int
 
 
+class Features(Protocol):
+    """Lends the frozen backbone and its feature maps. `backbone.features.FeatureCache` computes each map once."""
+
+    def extractor(
+        self,
+        config: Any,
+        reductions: tuple[int, ...],
+        image_size: int,
+        device: str,
+        grid: int | None = None,
+        resize: Literal["bilinear", "aligned", "area"] = "bilinear",
+        padded_for: int | None = None,
+    ) -> Any:
+        """The backbone of this `BackboneConfig` as a module (`backbone.extractor.Extractor`), shared between cells."""
+
+    def read(self, extractor: Any, images: Images) -> tuple[FloatArray, ...]:
+        """The feature maps of these images: (N, C, H, W) float32 for each output of the extractor."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What the harness lends a method: where to compute, seeds, cached features, a place for a checkpoint."""
@@ -270,12 +288,12 @@ class Bench:
     image_size: int
     """Side of the square input in pixels."""
     seeds: Seeds
-    features: FeatureCache
+    features: Features
     checkpoint: Path | None = None
     """File in which a long `fit` may keep its state, to be resumed after a kill. None: keep nothing. What is written
     beside it first is named ".<its name>.*", and goes with it when the cell is done."""
     watch: Watch = unwatched
-    goes_on: Callable[[TrainingRecord], bool] | None = None
+    should_continue: Callable[[TrainingRecord], bool] | None = None
     """Asked after each epoch but the last, while the method can predict: whether training on is worth it. Methods do
     not call it themselves; `fitting.train_epochs` does. None: nobody asks."""
 
@@ -472,5 +490,5 @@ class DatasetModule(Protocol):
     """What to put where, for `doctor` and for the error of a missing root; names the licence page."""
     Config: type[BaseModel]
 
-    def load(self, config: Any, root: Path | None, files: FileIndex) -> Dataset:
+    def load(self, config: Any, root: Path | None, files: ImageFiles) -> Dataset:
         """Find, pair and verify every image; raises one `UserError` that lists all offenders."""

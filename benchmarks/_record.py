@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from afrad_bench.environment import current
+from afrad_bench.machine.environment import current
 
 FOLDER = Path(__file__).parent.parent / "reports" / "performance"
 

@@ -28,9 +28,9 @@ from _record import record
 from platformdirs import user_cache_path
 from torch import nn
 
-from afrad_bench.features import FeatureCache
-from afrad_bench.models import afrad
-from afrad_bench.models.afrad.method import Afrad
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.methods import afrad
+from afrad_bench.methods.afrad.method import Afrad
 from afrad_bench.types import Bench, Seeds
 
 BACKBONE = "efficientnet_b4"

@@ -29,7 +29,7 @@ from _record import record
 
 from afrad_bench.comparing import Rules, Side, compare, decide, default_rules, locate
 from afrad_bench.comparing.side import LATENCY, Images, Key, Row, Timed
-from afrad_bench.metrics import auroc
+from afrad_bench.instruments.metrics import auroc
 from afrad_bench.types import MEAN
 
 LABEL = "AFRAD"

@@ -24,7 +24,7 @@ import numpy as np
 from _record import record
 from scipy import ndimage
 
-from afrad_bench.metrics import PixelScores, pixel_metrics
+from afrad_bench.instruments.metrics import PixelScores, pixel_metrics
 
 Values = dict[str, float]
 Candidate = Callable[[], Values]

@@ -23,9 +23,9 @@ from unittest import mock
 
 from _record import record
 
+from afrad_bench.hashing import canonical
 from afrad_bench.measures import accuracy
 from afrad_bench.store import Store, new_run_id
-from afrad_bench.types import canonical
 
 SEEDS = 10
 CATEGORIES = (*(f"category_{i:02}" for i in range(15)), "mean")

@@ -29,17 +29,17 @@ import torch
 from _record import record
 from PIL import Image
 
-from afrad_bench.environment import current
-from afrad_bench.features import FeatureCache
-from afrad_bench.models import afrad
-from afrad_bench.models.afrad.method import Afrad
-from afrad_bench.models.afrad.training import train
-from afrad_bench.plan import make
-from afrad_bench.run import run_suite
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.machine.environment import current
+from afrad_bench.methods import afrad
+from afrad_bench.methods.afrad.method import Afrad
+from afrad_bench.methods.afrad.training import train
+from afrad_bench.running.plan import make
+from afrad_bench.running.run import run_suite
+from afrad_bench.running.workspace import Workspace
 from afrad_bench.store import Store
-from afrad_bench.suite import load
+from afrad_bench.suite.suite import load
 from afrad_bench.types import Bench, Seeds
-from afrad_bench.workspace import Workspace
 
 BACKBONE = {"name": "efficientnet_b4", "weights": "random"}
 SETS = 8  # batches of images to train on
@@ -161,7 +161,7 @@ def suite(folder: Path, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     plan = make(load(folder / "suite.yaml").select(), workspace, workspace.files())
     store = Store(folder / "store")
     began = time.perf_counter()
-    for done in run_suite(plan, plan.cells, store, workspace.cache, workspace.cache_limit):
+    for done in run_suite(plan, plan.cells, workspace):
         assert done.status == "ok", done.error
     total = time.perf_counter() - began
     phases = [json.loads(text) for text in store.read("cells")["timings"]]

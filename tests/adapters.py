@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from afrad_bench.features import FeatureCache
-from afrad_bench.images import ImageArray
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.images.sets import ImageArray
 from afrad_bench.types import Bench, Method, Seeds
 
 Float32 = npt.NDArray[np.float32]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from afrad_bench.features import FeatureCache
-from afrad_bench.types import Bench, Dataset, Sample, Seeds, digest
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.hashing import digest
+from afrad_bench.types import Bench, Dataset, Sample, Seeds
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from pydantic import ValidationError
 from sklearn import metrics as sk
 
-from afrad_bench.images import resized_mask
-from afrad_bench.images import test_images as images_at
+from afrad_bench.images.sets import resized_mask
+from afrad_bench.images.sets import test_images as images_at
+from afrad_bench.instruments.metrics import pixel_metrics
 from afrad_bench.measures import accuracy
-from afrad_bench.metrics import pixel_metrics
 from afrad_bench.types import (
     MEAN,
     Cell,

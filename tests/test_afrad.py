@@ -13,15 +13,22 @@ import torch
 from pydantic import ValidationError
 from scipy.special import erf
 
+from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
-from afrad_bench.features import FeatureCache
-from afrad_bench.fitting import jittered, rate_factor
-from afrad_bench.images import ImageArray, test_images, train_images
-from afrad_bench.models.afrad import Config, build
-from afrad_bench.models.afrad.method import Afrad
-from afrad_bench.models.afrad.network import Reconstruction, Scorer
-from afrad_bench.models.afrad.scoring import error_map, image_score, pixel_map, stage_errors, stage_means, stage_weights
-from afrad_bench.models.afrad.training import reconstruction_loss
+from afrad_bench.images.sets import ImageArray, test_images, train_images
+from afrad_bench.methods.afrad import Config, build
+from afrad_bench.methods.afrad.method import Afrad
+from afrad_bench.methods.afrad.network import Reconstruction, Scorer
+from afrad_bench.methods.afrad.scoring import (
+    error_map,
+    image_score,
+    pixel_map,
+    stage_errors,
+    stage_means,
+    stage_weights,
+)
+from afrad_bench.methods.afrad.training import reconstruction_loss
+from afrad_bench.methods.fitting import jittered, rate_factor
 from afrad_bench.testing import MethodContract
 from afrad_bench.types import Bench, Dataset, Seeds
 from conftest import drawn_dataset
@@ -367,7 +374,7 @@ def test_same_seed_same_bits(bench: Bench, dataset: Dataset) -> None:
 def test_an_interrupted_fit_resumes_to_the_same_bits(
     bench: Bench, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("afrad_bench.fitting.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("afrad_bench.methods.fitting.CHECKPOINT_SECONDS", 0.0)
     changes = {"training": {"epochs": 5, "jitter": 20.0}}
     whole = fitted(bench, dataset, **changes)
 
@@ -389,7 +396,7 @@ def test_an_interrupted_fit_resumes_to_the_same_bits(
 def test_a_foreign_checkpoint_is_not_taken_up(
     bench: Bench, dataset: Dataset, tmp_path: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("afrad_bench.fitting.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("afrad_bench.methods.fitting.CHECKPOINT_SECONDS", 0.0)
     path = tmp_path / "cell.pt"
     if content is None:  # of another learning rate
         fitted(replace(bench, checkpoint=path), dataset, training={"epochs": 1, "lr": 0.1})
@@ -439,5 +446,5 @@ def test_backbone_stages_of_b4(cache_folder: Path, reductions: list[int], channe
 
 
 class TestContract(MethodContract):
-    module = "afrad_bench.models.afrad"
+    module = "afrad_bench.methods.afrad"
     params = SMALL

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from skimage import data
 
-from afrad_bench.backbones import PACKAGED, BackboneConfig, PretrainedFile, known_models, locate
+from afrad_bench.backbone.extractor import Extractor, state_dict
+from afrad_bench.backbone.weights import PACKAGED, BackboneConfig, PretrainedFile, known_models, locate
 from afrad_bench.errors import UserError
-from afrad_bench.extractor import Extractor, state_dict
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from adapters import bench_at, ruled_images
-from afrad_bench.images import ImageArray
+from afrad_bench.images.sets import ImageArray
 from afrad_bench.measures import complexity
 from afrad_bench.types import Cell, Dataset, Subject, TrainingRecord
 

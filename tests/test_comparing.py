@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from test_cli import Place
 
-from afrad_bench import metrics as exact
-from afrad_bench import suite
 from afrad_bench.comparing import Decision, Rules, Side, compare, decide, default_rules, read_rules
 from afrad_bench.comparing import baseline as files
 from afrad_bench.comparing.changes import Change
@@ -23,8 +21,10 @@ from afrad_bench.comparing.rules import Rule
 from afrad_bench.comparing.show import decision_data, to_github, to_junit, to_markdown
 from afrad_bench.comparing.side import LATENCY, Images, Key, Row, Timed
 from afrad_bench.errors import UserError
-from afrad_bench.resampling import delong, draws, image_metrics
+from afrad_bench.instruments import metrics as exact
 from afrad_bench.statistics import Bootstrapped, Student, holm, over_seeds_and_images
+from afrad_bench.statistics.resampling import delong, draws, image_metrics
+from afrad_bench.suite import suite
 from afrad_bench.types import MEAN
 
 TERMS = {"device": "cpu", "data_fingerprint": "f" * 64, "measure_version": "1"}
@@ -444,7 +444,7 @@ def test_a_defect_does_not_look_like_a_regression(shop: Place) -> None:
     import subprocess
     import sys
 
-    code = "from afrad_bench import cli\ndef broken(): raise RuntimeError('bug')\ncli.app = broken\ncli.main()"
+    code = "from afrad_bench.cli import program as p\ndef broken(): raise RuntimeError('bug')\np.app = broken\np.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 70
     assert "RuntimeError: bug" in done.stderr

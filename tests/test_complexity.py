@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import deform_conv2d
 
-from afrad_bench.images import ImageArray
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.instruments.counting import Untraceable, execute, trace, without_effect
+from afrad_bench.instruments.macs import einsum, is_cheap
+from afrad_bench.instruments.parameters import held, used
 from afrad_bench.measures import complexity
-from afrad_bench.measures._counting import Untraceable, execute, trace, without_effect
-from afrad_bench.measures._macs import einsum, is_cheap
-from afrad_bench.measures._parameters import held, used
-from afrad_bench.models import afrad
+from afrad_bench.methods import afrad
 from afrad_bench.types import Cell, Dataset, Measurement, Prediction, Subject, TrainingRecord
 
 SIDE = 16

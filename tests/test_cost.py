@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from afrad_bench.images import ImageArray
+from afrad_bench.images.sets import ImageArray
 from afrad_bench.measures import cost
-from afrad_bench.plan import make
-from afrad_bench.run import run_suite
+from afrad_bench.running.plan import make
+from afrad_bench.running.run import run_suite
+from afrad_bench.running.workspace import Workspace
 from afrad_bench.store import Store
-from afrad_bench.suite import load
+from afrad_bench.suite.suite import load
 from afrad_bench.types import Cell, Dataset, Prediction, Subject, TrainingRecord
-from afrad_bench.workspace import Workspace
 from conftest import mvtec_folder
 
 SUITE = """\
@@ -89,7 +89,7 @@ def test_the_harness_tells_features_of_the_fit_apart(tmp_path):
     store = Store(tmp_path / "store")
     workspace = Workspace(tmp_path / "store", tmp_path / "cache", 2**30, "cpu", 1)
     plan = make(load(tmp_path / "suite.yaml").select(), workspace, workspace.files())
-    assert [done.error for done in run_suite(plan, plan.cells, store, workspace.cache, 2**30)] == ["", ""]
+    assert [done.error for done in run_suite(plan, plan.cells, workspace)] == ["", ""]
     found = store.read("measurements").set_index(["label", "metric"])
     assert found.loc[("first", "fit_feature_seconds"), "value"] > 0
     assert "the backbone ran during the fit" in found.loc[("first", "fit_seconds"), "note"]

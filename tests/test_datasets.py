@@ -20,14 +20,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from afrad_bench import pictures
 from afrad_bench.datasets import cifar10, elpv, folder, mvtec_ad, visa
-from afrad_bench.datasets._assemble import choose
+from afrad_bench.datasets._reading.assemble import choose
 from afrad_bench.errors import UserError
-from afrad_bench.images import resized_mask
-from afrad_bench.pictures import FileIndex
+from afrad_bench.hashing import seed_for
+from afrad_bench.images import pictures
+from afrad_bench.images.pictures import FileIndex
+from afrad_bench.images.sets import resized_mask
 from afrad_bench.registry import entries, find
-from afrad_bench.types import Dataset, seed_for
+from afrad_bench.types import Dataset
 
 
 def paint(path: Path, size: tuple[int, int] = (12, 8), mode: str = "RGB") -> Path:
@@ -580,7 +581,7 @@ def test_other_processes_see_the_same(tmp_path: Path) -> None:
     at = category(tmp_path / "part", ("b", "a", "c"))
     cifar_folders(tmp_path / "cifar")
     code = (
-        "import json, sys; from pathlib import Path; from afrad_bench.pictures import FileIndex\n"
+        "import json, sys; from pathlib import Path; from afrad_bench.images.pictures import FileIndex\n"
         "from afrad_bench.datasets import cifar10, elpv, folder\n"
         "loads = [(folder, sys.argv[1], {}), (folder, sys.argv[1], {'limit_train': 2, 'limit_test': 2}),"
         " (cifar10, sys.argv[2], {}), (elpv, None, {'limit_train': 3, 'limit_test': 3})]\n"

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afrad_bench import pictures
-from afrad_bench.datasets import _installed, demo
-from afrad_bench.datasets._planting import KINDS, VISIBLE, plant
-from afrad_bench.datasets._textures import PHOTOGRAPH, SIDE, Crop, Planted, PlantedMask
+from afrad_bench.datasets import demo
+from afrad_bench.datasets._reading import installed as _installed
+from afrad_bench.datasets._reading.textures import PHOTOGRAPH, SIDE, Crop, Planted, PlantedMask
 from afrad_bench.errors import UserError
-from afrad_bench.pictures import FileIndex
+from afrad_bench.images import pictures
+from afrad_bench.images.pictures import FileIndex
+from afrad_bench.images.planting import KINDS, VISIBLE, plant
 from afrad_bench.types import Dataset, Sample
 
 
@@ -160,7 +161,7 @@ def test_the_second_load_reads_no_image(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_fresh_process_makes_the_same_pixels(whole: Dataset) -> None:
     code = (
-        "import hashlib; from afrad_bench.datasets import demo; from afrad_bench.pictures import FileIndex\n"
+        "import hashlib; from afrad_bench.datasets import demo; from afrad_bench.images.pictures import FileIndex\n"
         "data = demo.load(demo.Config(), None, FileIndex()); print(data.fingerprint)\n"
         "print(hashlib.sha256(b''.join(s.image.read().tobytes() for s in data.test[-30:])).hexdigest())"
     )

@@ -12,15 +12,15 @@ import torch
 from pydantic import ValidationError
 
 from adapters import bench_at, interrupted, photographs, ruled32, ruled_images, ruled_weights
-from afrad_bench import fitting
+from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
-from afrad_bench.features import FeatureCache
-from afrad_bench.images import ImageArray
-from afrad_bench.metrics import auroc
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.instruments.metrics import auroc
+from afrad_bench.methods import fitting
+from afrad_bench.methods.synthesis import Batch
+from afrad_bench.methods.textures import ENVIRONMENT
 from afrad_bench.registry import find
-from afrad_bench.synthesis import Batch
 from afrad_bench.testing import MethodContract, small_images
-from afrad_bench.textures import ENVIRONMENT
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
 from afrad_bench_baselines.destseg import Config, build
 from afrad_bench_baselines.destseg.checkpoint import our_name
@@ -315,7 +315,7 @@ def test_a_small_set_is_one_batch_and_says_so() -> None:
 
 @pytest.mark.parametrize("rotation", ["slight", "turns"])
 def test_training_images_can_be_turned(rotation: str) -> None:
-    from afrad_bench.textures import find as find_textures
+    from afrad_bench.methods.textures import find as find_textures
 
     image = small_images(1, 64, 0).pixels[0]
     method = made(rotation=rotation)

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from afrad_bench.datasets import digits
 from afrad_bench.errors import UserError
-from afrad_bench.pictures import FileIndex
+from afrad_bench.images.pictures import FileIndex
 from afrad_bench.types import Dataset
 
 

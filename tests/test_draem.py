@@ -16,14 +16,14 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from adapters import bench_at, interrupted, photographs, ruled32, ruled_images
-from afrad_bench import fitting
 from afrad_bench.errors import UserError
-from afrad_bench.images import ImageArray
-from afrad_bench.metrics import auroc
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.instruments.metrics import auroc
+from afrad_bench.methods import fitting
+from afrad_bench.methods.synthesis import Batch
+from afrad_bench.methods.textures import ENVIRONMENT
 from afrad_bench.registry import find
-from afrad_bench.synthesis import Batch
 from afrad_bench.testing import MethodContract, small_images
-from afrad_bench.textures import ENVIRONMENT
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
 from afrad_bench_baselines.draem import Config, Score, build
 from afrad_bench_baselines.draem.checkpoint import our_name
@@ -336,7 +336,7 @@ def test_images_are_shown_corrupted_turned_or_as_they_are() -> None:
 
 
 def method_textures(method: Draem) -> Any:
-    from afrad_bench.textures import find as find_textures
+    from afrad_bench.methods.textures import find as find_textures
 
     return find_textures(method.config.textures, small_images(3, 64, 5))
 

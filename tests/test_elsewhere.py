@@ -9,7 +9,16 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from afrad_bench.report import MeasureSpec, PlannedCell, Report, ReportInput, RowSpec, build, to_terminal, write
+from afrad_bench.report import (
+    MeasureSpec,
+    PlannedCell,
+    Report,
+    ReportInput,
+    RowSpec,
+    build,
+    to_terminal,
+    write,
+)
 from afrad_bench.report.model import Table
 from afrad_bench.store import COLUMNS
 from afrad_bench.types import Metric

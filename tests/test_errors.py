@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 
-from afrad_bench import errors, plan
+from afrad_bench import errors
 from afrad_bench.errors import Problem, UserError, fail, unknown
+from afrad_bench.running import plan
 
 
 @pytest.mark.parametrize("module", [errors, plan])

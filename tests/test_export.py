@@ -12,8 +12,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from afrad_bench import AFRAD, export
+from afrad_bench import AFRAD
 from afrad_bench.cli import app
+from afrad_bench.deploy import export
 from afrad_bench.errors import UserError
 from conftest import DrawnPicture
 

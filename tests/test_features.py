@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from afrad_bench.backbones import BackboneConfig
-from afrad_bench.extractor import Extractor
-from afrad_bench.features import FeatureCache
-from afrad_bench.images import ImageArray, ImageSet, test_images, train_images
+from afrad_bench.backbone.extractor import Extractor
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.backbone.weights import BackboneConfig
+from afrad_bench.images.sets import ImageArray, ImageSet, test_images, train_images
 from afrad_bench.types import Dataset
 from conftest import drawn_dataset
 

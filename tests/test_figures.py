@@ -21,12 +21,14 @@ from PIL import Image
 from test_cli import Place
 from test_report import ACCURACY, HOSTILE, START, Page, row, suite
 
-from afrad_bench.report import Report, build, failure_report, figures, pictures, to_html, to_markdown, write
+from afrad_bench.report import Report, build, failure_report, to_html, to_markdown, write
 from afrad_bench.report import failures as failing
-from afrad_bench.report._bubbles import _apart, _round
-from afrad_bench.report._looks import COLOURS, colour, dash
-from afrad_bench.report.drawing import Bubbles, Curves, Gallery, Histograms
-from afrad_bench.report.model import Figure, MeasureSpec, ReportInput
+from afrad_bench.report.basis import figures
+from afrad_bench.report.drawing import pictures
+from afrad_bench.report.drawing.bubbles import _apart, _round
+from afrad_bench.report.drawing.shapes import Bubbles, Curves, Figure, Gallery, Histograms
+from afrad_bench.report.drawing.style import COLOURS, colour, dash
+from afrad_bench.report.model import MeasureSpec, ReportInput
 from afrad_bench.store import OF_RUNS, Store
 from afrad_bench.types import MEAN, Metric, Score
 
@@ -384,7 +386,7 @@ def test_pictures_are_drawn_once_and_drawn_again_when_they_change(
     assert names == {f"{each.key}.{kind}" for each in report.figures for kind in ("svg", "png")}
     before = {path: path.read_bytes() for path in paths}
     drawn: list[str] = []
-    from afrad_bench.report import _canvas
+    from afrad_bench.report.drawing import canvas as _canvas
 
     draw = _canvas.draw
     monkeypatch.setattr(_canvas, "draw", lambda figure, mark: drawn.append(figure.key) or draw(figure, mark))
@@ -463,11 +465,11 @@ def test_styles_differ_in_grey_too() -> None:
 
 
 def test_the_examples_in_the_docstrings_run() -> None:
-    from afrad_bench import polyline
-    from afrad_bench.report import _bubbles
+    from afrad_bench.instruments import polyline
+    from afrad_bench.report.drawing import bubbles
 
     assert _round(1.19) == 1.0
-    for module in (figures, failing, _bubbles, polyline):
+    for module in (figures, failing, bubbles, polyline):
         assert doctest.testmod(module).failed == 0
 
 
@@ -476,7 +478,7 @@ def test_identities_follow_the_drawing_and_the_code(monkeypatch: pytest.MonkeyPa
     one, other = made(store, TWO).figures[:2]
     assert pictures.identity(one) == pictures.identity(replace(one))
     assert pictures.identity(one) != pictures.identity(other)
-    monkeypatch.setattr(pictures, "_CODE", ("_canvas.py",))
+    monkeypatch.setattr(pictures, "_CODE", ("canvas.py",))
     assert pictures.identity(one) != pictures.identity(replace(one, title="x"))
 
 

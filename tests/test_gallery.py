@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from afrad_bench.images import resized_mask
-from afrad_bench.images import test_images as images_at
+from afrad_bench.images.sets import resized_mask
+from afrad_bench.images.sets import test_images as images_at
 from afrad_bench.measures import gallery
 from afrad_bench.types import Cell, Dataset, Example, Prediction, Sample, Subject, TrainingRecord
 from conftest import DrawnPicture, SquareMask, drawn_dataset

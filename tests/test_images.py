@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from afrad_bench.images import ImageArray, resized_image, resized_mask, test_images, train_images
+from afrad_bench.images.sets import ImageArray, resized_image, resized_mask, test_images, train_images
 from afrad_bench.types import Dataset, Images, Sample
 from conftest import DrawnPicture, SquareMask, drawn_dataset
 

@@ -14,19 +14,20 @@ import torch
 from test_cli import Place
 from torch import nn
 
-from afrad_bench.backbones import Weights
+from afrad_bench.backbone.weights import Weights
 from afrad_bench.errors import UserError
-from afrad_bench.interleaved import _calls, machine
-from afrad_bench.interleaved.entrants import Asked, entrants
-from afrad_bench.interleaved.modes import Mode, parse_modes
-from afrad_bench.interleaved.rounds import Length, take_turns
-from afrad_bench.interleaved.samples import Session, Timed, find, rows, stored
-from afrad_bench.interleaved.statistics import images_per_second, paired_ratio
-from afrad_bench.interleaved.table import latency_report, records, to_csv
-from afrad_bench.measures._clock import WallClock
+from afrad_bench.instruments.clock import WallClock
+from afrad_bench.latency import calls as _calls
+from afrad_bench.latency import machine
+from afrad_bench.latency.entrants import Asked, entrants
+from afrad_bench.latency.modes import Mode, parse_modes
+from afrad_bench.latency.rounds import Length, take_turns
+from afrad_bench.latency.samples import Session, Timed, find, rows, stored
+from afrad_bench.latency.statistics import images_per_second, paired_ratio
+from afrad_bench.latency.table import latency_report, records, to_csv
 from afrad_bench.report import to_markdown
+from afrad_bench.running.workspace import Workspace
 from afrad_bench.store import Store
-from afrad_bench.workspace import Workspace
 
 PIXELS = torch.linspace(0, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
 

@@ -13,10 +13,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from afrad_bench.errors import UserError
-from afrad_bench.images import ImageArray
-from afrad_bench.measures import _clock, latency
-from afrad_bench.measures._clock import EventClock, WallClock, clock_for, device_clock_for, pinned_threads
-from afrad_bench.measures._timing import Limits, Timing, timed
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.instruments import clock as _clock
+from afrad_bench.instruments.clock import (
+    EventClock,
+    WallClock,
+    clock_for,
+    device_clock_for,
+    pinned_threads,
+)
+from afrad_bench.instruments.timing import Limits, Timing, timed
+from afrad_bench.measures import latency
 from afrad_bench.types import Cell, Dataset, Prediction, Subject, TrainingRecord
 
 TEST_PIXELS = np.linspace(0, 1, 2 * 3 * 8 * 8, dtype=np.float32).reshape(2, 3, 8, 8)

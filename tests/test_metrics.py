@@ -15,8 +15,15 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from sklearn import metrics as sk
 
-from afrad_bench import metrics
-from afrad_bench.metrics import PixelScores, Undefined, auroc, average_precision, f1_max, pixel_metrics
+from afrad_bench.instruments import metrics
+from afrad_bench.instruments.metrics import (
+    PixelScores,
+    Undefined,
+    auroc,
+    average_precision,
+    f1_max,
+    pixel_metrics,
+)
 
 EXACT = 1e-9
 STRUCTURE = {4: np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]]), 8: np.ones((3, 3))}

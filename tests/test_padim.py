@@ -11,10 +11,10 @@ import torch
 from scipy import ndimage
 
 from adapters import bench_at, check_it_finds_planted_gravel, ruled_images, ruled_weights
+from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
-from afrad_bench.features import FeatureCache
-from afrad_bench.images import ImageArray
-from afrad_bench.postprocessing import PixelMap
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench_baselines.padim import Config, build

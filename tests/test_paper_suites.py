@@ -15,11 +15,13 @@ import pytest
 from test_datasets import cifar_batches
 from typer.testing import CliRunner
 
-from afrad_bench import published, registry, suite
+from afrad_bench import published, registry
 from afrad_bench.cli import app
-from afrad_bench.datasets import _assemble, mvtec_ad, visa
-from afrad_bench.report.verdict import NOT_PUBLISHED
-from afrad_bench.selection import Selection
+from afrad_bench.datasets import mvtec_ad, visa
+from afrad_bench.datasets._reading import assemble as _assemble
+from afrad_bench.report.basis.verdict import NOT_PUBLISHED
+from afrad_bench.suite import suite
+from afrad_bench.suite.selection import Selection
 from conftest import mvtec_folder
 
 SUITES = Path(__file__).parent.parent / "suites"

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adapters import bench_at, check_it_finds_planted_gravel, ruled_images, ruled_weights
+from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
-from afrad_bench.features import FeatureCache
-from afrad_bench.frozen import feature_maps
-from afrad_bench.images import ImageArray
-from afrad_bench.patch_embedding import PatchEmbedding, rows
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.methods.frozen import feature_maps
+from afrad_bench.methods.patch_embedding import PatchEmbedding, rows
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench_baselines.patchcore import Config, build, coreset

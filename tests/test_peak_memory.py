@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from afrad_bench.errors import UserError
-from afrad_bench.peak_memory import PeakMemory
+from afrad_bench.machine.peak_memory import PeakMemory
 
 MEBI = 2**20
 

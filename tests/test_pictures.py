@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from afrad_bench import pictures
 from afrad_bench.errors import UserError
-from afrad_bench.pictures import FileFacts, FileIndex, FileMask, FilePicture
+from afrad_bench.images import pictures
+from afrad_bench.images.pictures import FileIndex, FileMask, FilePicture
+from afrad_bench.types import FileFacts
 
 GREY = np.array([[0, 1, 2], [128, 254, 255]], dtype=np.uint8)
 COLOUR = np.dstack([GREY, GREY[::-1], GREY[:, ::-1]])

@@ -17,13 +17,14 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import afrad_bench
-from afrad_bench import AFRAD, model_file
+from afrad_bench import AFRAD
+from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.cli import app
+from afrad_bench.deploy import model_file
+from afrad_bench.deploy.model_file import KEY, place_of
 from afrad_bench.errors import UserError
-from afrad_bench.features import FeatureCache
-from afrad_bench.images import ImageArray, test_images, train_images
-from afrad_bench.model_file import KEY, place_of
-from afrad_bench.models.afrad import Config, build
+from afrad_bench.images.sets import ImageArray, test_images, train_images
+from afrad_bench.methods.afrad import Config, build
 from afrad_bench.types import Bench, Seeds
 from conftest import DrawnPicture, drawn_dataset, mvtec_folder
 
@@ -111,7 +112,7 @@ def test_a_write_that_fails_leaves_the_old_file(model: AFRAD, kept: Path, monkey
     def full(*_: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("afrad_bench.model_file.os.fsync", full)
+    monkeypatch.setattr("afrad_bench.deploy.model_file.os.fsync", full)
     with pytest.raises(OSError, match="no space"):
         model.save(kept)
     assert kept.read_bytes() == before

@@ -11,8 +11,8 @@ import pytest
 from test_cli import SUITE, Place
 
 from afrad_bench.errors import UserError
-from afrad_bench.images import test_images as images_at
-from afrad_bench.kept_maps import Keeping, Kept
+from afrad_bench.images.sets import test_images as images_at
+from afrad_bench.running.kept_maps import Keeping, Kept
 from afrad_bench.types import Dataset, Prediction
 
 KEY = ["metric", "category", "seed", "label"]

@@ -35,18 +35,17 @@ from afrad_bench.report import (
     ReportInput,
     RowSpec,
     build,
-    grid,
-    markdown,
-    timing,
     to_csv,
     to_html,
     to_markdown,
     to_terminal,
     to_wide_csv,
-    verdict,
     write,
 )
+from afrad_bench.report.basis import grid, verdict
+from afrad_bench.report.formats import markdown
 from afrad_bench.report.model import Entry, Fact, Table
+from afrad_bench.report.sections import timing
 from afrad_bench.store import COLUMNS, Store
 from afrad_bench.types import MEAN, Metric
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pytest
 
 from afrad_bench.measures import complexity
-from afrad_bench.report.grid import Grid
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.basis.results import Results, Run, Value
+from afrad_bench.report.basis.tables import items
 from afrad_bench.report.model import MeasureSpec, PlannedCell, ReportInput, RowSpec
-from afrad_bench.report.parts import part_facts, part_tables
-from afrad_bench.report.results import Results, Run, Value
-from afrad_bench.report.tables import items
+from afrad_bench.report.sections.parts import part_facts, part_tables
 
 SPEC = MeasureSpec(complexity.METRICS)
 

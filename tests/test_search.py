@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 from test_cli import Place
 
-from afrad_bench import search, suite
-from afrad_bench.console import search_command
-from afrad_bench.datasets._division import part_of
+from afrad_bench import search
+from afrad_bench.cli.screen.progress import search_command
 from afrad_bench.errors import UserError
+from afrad_bench.running.search_split import part_of
 from afrad_bench.search import outcome, space, study
-from afrad_bench.suite_file import Parameter, Split
+from afrad_bench.suite import suite
+from afrad_bench.suite.file import Parameter, Split
 from conftest import drawn_dataset
 
 SUITE = """\

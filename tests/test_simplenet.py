@@ -14,12 +14,12 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from adapters import bench_at, interrupted, photographs, ruled_images, ruled_weights
-from afrad_bench import fitting
+from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
-from afrad_bench.features import FeatureCache
-from afrad_bench.frozen import feature_maps
-from afrad_bench.images import ImageArray
-from afrad_bench.metrics import auroc
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.instruments.metrics import auroc
+from afrad_bench.methods import fitting
+from afrad_bench.methods.frozen import feature_maps
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from afrad_bench import suite
 from afrad_bench.errors import UserError
-from afrad_bench.strict_yaml import read
+from afrad_bench.suite import suite
+from afrad_bench.suite.yaml import read
 
 GOOD = """\
 suite: example

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from afrad_bench import suite
-from afrad_bench.suite_file import DatasetEntry, MeasureEntry, MethodEntry, Profile, SuiteFile, Variant
+from afrad_bench.suite import suite
+from afrad_bench.suite.file import DatasetEntry, MeasureEntry, MethodEntry, Profile, SuiteFile, Variant
 
 PAGE = (Path(__file__).parent.parent / "docs" / "suites.md").read_text(encoding="utf-8")
 EXAMPLES = {re.search(r"suite: (\w+)", text)[1]: text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)}

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from afrad_bench import published, registry, suite
+from afrad_bench import published, registry
 from afrad_bench.errors import UserError
-from afrad_bench.selection import Selection
+from afrad_bench.suite import suite
+from afrad_bench.suite.selection import Selection
 from plugin import install
 
 SWEEP = """\

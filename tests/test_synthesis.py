@@ -13,11 +13,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from adapters import bench_at, ruled_images
-from afrad_bench import textures
 from afrad_bench.errors import UserError
-from afrad_bench.images import ImageArray
-from afrad_bench.synthesis import Pair, corrupt, draw_mask, pairs, perlin, rotated
-from afrad_bench.textures import TextureConfig
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.methods import textures
+from afrad_bench.methods.synthesis import Pair, corrupt, draw_mask, pairs, perlin, rotated
+from afrad_bench.methods.textures import TextureConfig
 
 NOISE = [
     [-0.2277653, 0.1093292, 0.1124916, 0.3521362],

@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights
-from afrad_bench import fitting
+from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
-from afrad_bench.features import FeatureCache
-from afrad_bench.images import ImageArray
-from afrad_bench.metrics import auroc
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.instruments.metrics import auroc
+from afrad_bench.methods import fitting
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
@@ -272,7 +272,7 @@ def test_parameters_are_the_published_ones(side: int, positions: int, decoder: i
 @pytest.mark.parametrize(("side", "macs"), [(224, 2.664e9), (256, 3.573e9)])
 def test_size_of_the_whole_network_is_the_published_one(side: int, macs: float) -> None:
     """The official code's without the stages of the backbone that it throws away, attention's products counted."""
-    from afrad_bench.measures._counting import trace
+    from afrad_bench.instruments.counting import trace
 
     backbone = {"name": "tf_efficientnet_b4.aa_in1k", "weights": "random"}
     method = build(Config.model_validate({"backbone": backbone}), bench_at(side))

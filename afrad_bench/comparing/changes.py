@@ -19,7 +19,7 @@ from afrad_bench.statistics import Estimate, Student, holm, over_seeds, over_see
 from afrad_bench.types import MEAN
 
 if TYPE_CHECKING:
-    from afrad_bench.comparing._images import ImageNoise
+    from afrad_bench.comparing.image_noise import ImageNoise
 
 DRAWS, LATENCY_DRAWS = 2000, 4000
 """Of images, of which only the variance counts, and of rounds, whose outermost draws count."""
@@ -138,7 +138,7 @@ def _extra(paired: Paired) -> Iterator[str]:
 
 def _of_pair(one: Pair, allow: Collection[str], count: int) -> Iterator[Change]:
     key = one.base.key
-    from afrad_bench.comparing._images import ImageNoise
+    from afrad_bench.comparing.image_noise import ImageNoise
 
     images = ImageNoise(one, count)
     for metric, category in dict.fromkeys((*one.base.values, *one.new.values)):
@@ -197,7 +197,7 @@ def _of_calls(one: Pair) -> Iterator[Change]:
 
 
 def _of_way(bare: Change, was: Sequence[Timed], now: Sequence[Timed]) -> Change:
-    from afrad_bench.resampling import median_ratio, ratio_of_medians
+    from afrad_bench.statistics.resampling import median_ratio, ratio_of_medians
 
     later = {calls.session: calls for calls in now}
     rounds = [

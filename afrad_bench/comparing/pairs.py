@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from afrad_bench.comparing.side import Key, Row, Side, fields
 from afrad_bench.errors import Problem, UserError, unknown
-from afrad_bench.plan import difference
+from afrad_bench.running.plan import difference
 
 SEEDS = "seeds"
 """Allows a side to lack seeds, or parts of them, that the other one has."""

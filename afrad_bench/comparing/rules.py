@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from afrad_bench import strict_yaml
-from afrad_bench.checked import validated
 from afrad_bench.comparing.side import LATENCY, metrics
 from afrad_bench.errors import Problem, UserError, nearest
+from afrad_bench.suite import yaml as strict_yaml
+from afrad_bench.suite.checked import validated
 from afrad_bench.types import MEAN
 
 

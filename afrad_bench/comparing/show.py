@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from afrad_bench.comparing.changes import Change, Comparison
 from afrad_bench.comparing.gate import Check, Decision
 from afrad_bench.comparing.side import metrics
-from afrad_bench.report.markdown import escape, table_blocks
+from afrad_bench.report.formats.markdown import escape, table_blocks
 from afrad_bench.report.model import Entry, Heading, Level, Line, Table
 from afrad_bench.types import MEAN
 

@@ -10,9 +10,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from afrad_bench import registry
-from afrad_bench.report import results
-from afrad_bench.report.results import Run, Taken
-from afrad_bench.types import MEAN, Metric, canonical
+from afrad_bench.hashing import canonical
+from afrad_bench.report.basis import results
+from afrad_bench.report.basis.results import Run, Taken
+from afrad_bench.types import MEAN, Metric
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,15 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from afrad_bench.datasets import _faults as kinds
-from afrad_bench.datasets._assemble import About, Placed, assemble, count_note, finish, limited
-from afrad_bench.datasets._cifar_batches import BATCHES, CLASSES, read_batches
-from afrad_bench.datasets._classes import Classes, arranged
-from afrad_bench.datasets._faults import Fault, existing
-from afrad_bench.datasets._layout import Finds, Found, Split, finds, labelled, subfolders
+from afrad_bench.datasets._reading import faults as kinds
+from afrad_bench.datasets._reading.assemble import About, Placed, assemble, count_note, finish, limited
+from afrad_bench.datasets._reading.cifar_batches import BATCHES, CLASSES, read_batches
+from afrad_bench.datasets._reading.classes import Classes, arranged
+from afrad_bench.datasets._reading.faults import Fault, existing
+from afrad_bench.datasets._reading.layout import Finds, Found, Split, finds, labelled, subfolders
 from afrad_bench.errors import fail, nearest
-from afrad_bench.pictures import FileIndex
-from afrad_bench.types import Dataset
+from afrad_bench.types import Dataset, ImageFiles
 
 VERSION = "1"
 ENVIRONMENT = "AFRAD_BENCH_CIFAR10"
@@ -34,7 +33,7 @@ class Config(Classes):
     """Options of CIFAR-10."""
 
 
-def load(config: Config, root: Path | None, files: FileIndex) -> Dataset:
+def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
     """The data set in this folder, verified. Raises one `UserError` that lists everything that is wrong with it."""
     folder = existing(root, "cifar10", ENVIRONMENT, HELP)
     for at in (folder, folder / "cifar-10-batches-py"):

@@ -11,16 +11,23 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from afrad_bench.datasets import _faults as kinds
-from afrad_bench.datasets._assemble import About, Verified, finish, verify
-from afrad_bench.datasets._elpv_cells import LICENCE, SOURCE, TYPES, Choice, cells, installed_folder
-from afrad_bench.datasets._faults import Fault, problems
-from afrad_bench.datasets._installed import package_folder
-from afrad_bench.datasets._options import Limits, in_order_of
-from afrad_bench.datasets._textures import PHOTOGRAPH, TEXTURES, test_crops, training_crops
+from afrad_bench.datasets._reading import faults as kinds
+from afrad_bench.datasets._reading.assemble import About, Verified, finish, verify
+from afrad_bench.datasets._reading.elpv_cells import (
+    LICENCE,
+    SOURCE,
+    TYPES,
+    Choice,
+    cells,
+    installed_folder,
+)
+from afrad_bench.datasets._reading.faults import Fault, problems
+from afrad_bench.datasets._reading.installed import package_folder
+from afrad_bench.datasets._reading.options import Limits, in_order_of
+from afrad_bench.datasets._reading.textures import PHOTOGRAPH, TEXTURES, test_crops, training_crops
 from afrad_bench.errors import Problem, UserError, fail
-from afrad_bench.pictures import FileIndex, FilePicture
-from afrad_bench.types import Dataset, Sample
+from afrad_bench.images.pictures import FilePicture
+from afrad_bench.types import Dataset, ImageFiles, Sample
 
 VERSION = "1"
 ENVIRONMENT: str | None = None
@@ -45,7 +52,7 @@ class Config(BaseModel):
     seed: int = Field(0, ge=0, description="Chooses the cells and crops, and draws the planted defects.")
 
 
-def load(config: Config, root: Path | None, files: FileIndex) -> Dataset:
+def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
     """The data set, verified. Raises one `UserError` that lists everything that is wrong with it."""
     if root is not None:
         raise fail("the data set 'demo' takes no folder: its images come with packages", str(root), "leave it out")
@@ -61,7 +68,7 @@ def load(config: Config, root: Path | None, files: FileIndex) -> Dataset:
     return finish(about, train, test, notes)
 
 
-def _cells(config: Config, folder: Path, wanted: tuple[str, ...], files: FileIndex) -> Verified:
+def _cells(config: Config, folder: Path, wanted: tuple[str, ...], files: ImageFiles) -> Verified:
     types = [name for name in TYPES if f"elpv_{name}" in wanted]
     if not types:
         return Verified((), (), ())
@@ -69,7 +76,7 @@ def _cells(config: Config, folder: Path, wanted: tuple[str, ...], files: FileInd
     return verify(cells(folder, CELLS, types, prefix="elpv_"), limits, "none", files)
 
 
-def _textures(config: Config, folder: Path, wanted: tuple[str, ...], files: FileIndex) -> Verified:
+def _textures(config: Config, folder: Path, wanted: tuple[str, ...], files: ImageFiles) -> Verified:
     chosen = [name for name in TEXTURES if f"texture_{name}" in wanted]
     if not chosen:
         return Verified((), (), ())
@@ -87,7 +94,7 @@ def _textures(config: Config, folder: Path, wanted: tuple[str, ...], files: File
     return Verified(tuple(train), tuple(test), notes)
 
 
-def _photographs(folder: Path, files: FileIndex) -> dict[str, FilePicture]:
+def _photographs(folder: Path, files: ImageFiles) -> dict[str, FilePicture]:
     """The textures by name. Raises `UserError` when one cannot be read or is not as large as it should be."""
     found = dict(zip(TEXTURES, files.facts([folder / f"{name}.png" for name in TEXTURES]), strict=True))
     faults = []

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from afrad_bench.datasets._assemble import About, finish, limited
-from afrad_bench.datasets._classes import Classes, arranged
-from afrad_bench.datasets._faults import existing
-from afrad_bench.datasets._installed import package_folder
-from afrad_bench.datasets._layout import Split
+from afrad_bench.datasets._reading.assemble import About, finish, limited
+from afrad_bench.datasets._reading.classes import Classes, arranged
+from afrad_bench.datasets._reading.faults import existing
+from afrad_bench.datasets._reading.installed import package_folder
+from afrad_bench.datasets._reading.layout import Split
 from afrad_bench.errors import Problem, UserError, fail
-from afrad_bench.pictures import FileIndex
-from afrad_bench.types import Dataset, digest
+from afrad_bench.hashing import digest
+from afrad_bench.types import Dataset, ImageFiles
 
 if TYPE_CHECKING:
     from afrad_bench.types import ByteArray
@@ -59,7 +59,7 @@ class DigitPicture:
         return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def load(config: Config, root: Path | None, files: FileIndex) -> Dataset:
+def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
     """The data set, with every line of the list verified. Raises `UserError` for a list that is damaged or missing."""
     pictures = _split(_read(_list(root)), config)
     stored = arranged(pictures, CLASSES, config.normal_classes)

@@ -10,13 +10,20 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from afrad_bench.datasets._assemble import About, assemble
-from afrad_bench.datasets._elpv_cells import LICENCE, SOURCE, TYPES, Choice, Threshold, cells, installed_folder
-from afrad_bench.datasets._faults import existing
-from afrad_bench.datasets._options import Selection, in_order_of
+from afrad_bench.datasets._reading.assemble import About, assemble
+from afrad_bench.datasets._reading.elpv_cells import (
+    LICENCE,
+    SOURCE,
+    TYPES,
+    Choice,
+    Threshold,
+    cells,
+    installed_folder,
+)
+from afrad_bench.datasets._reading.faults import existing
+from afrad_bench.datasets._reading.options import Selection, in_order_of
 from afrad_bench.errors import Problem, UserError
-from afrad_bench.pictures import FileIndex
-from afrad_bench.types import Dataset
+from afrad_bench.types import Dataset, ImageFiles
 
 VERSION = "1"
 ENVIRONMENT: str | None = None
@@ -41,7 +48,7 @@ class Config(Selection):
     split_seed: int = Field(0, ge=0, description="Divides the normal cells into training and test cells.")
 
 
-def load(config: Config, root: Path | None, files: FileIndex) -> Dataset:
+def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
     """The data set, verified. Raises one `UserError` that lists everything that is wrong with it."""
     folder = installed_folder() if root is None else existing(root, "elpv", ENVIRONMENT, HELP)
     if isinstance(folder, Problem):

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from afrad_bench.datasets._assemble import About, Masks, assemble
-from afrad_bench.datasets._faults import existing
-from afrad_bench.datasets._layout import mvtec_layout, subfolders, unused
-from afrad_bench.datasets._options import Selection
+from afrad_bench.datasets._reading.assemble import About, Masks, assemble
+from afrad_bench.datasets._reading.faults import existing
+from afrad_bench.datasets._reading.layout import mvtec_layout, subfolders, unused
+from afrad_bench.datasets._reading.options import Selection
 from afrad_bench.errors import UserError, fail, unknown
-from afrad_bench.pictures import FileIndex
-from afrad_bench.types import Dataset
+from afrad_bench.types import Dataset, ImageFiles
 
 VERSION = "1"
 ENVIRONMENT: str | None = None
@@ -32,7 +31,7 @@ class Config(Selection):
     masks: Masks = Field("auto", description="auto: masks for all defects of a category, or none; required; none.")
 
 
-def load(config: Config, root: Path | None, files: FileIndex) -> Dataset:
+def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
     """The data set in this folder, verified. Raises one `UserError` that lists everything that is wrong with it."""
     folder = existing(root, "folder", ENVIRONMENT, HELP)
     categories = _categories(folder)

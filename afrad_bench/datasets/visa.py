@@ -12,15 +12,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from afrad_bench.datasets._assemble import About, Masks, assemble, count_note
-from afrad_bench.datasets._categories import category_folders
-from afrad_bench.datasets._faults import existing
-from afrad_bench.datasets._layout import Finds, Found, mvtec_layout
-from afrad_bench.datasets._options import Selection, in_order_of
-from afrad_bench.datasets._visa_list import SPLIT_LIST, original_layout
+from afrad_bench.datasets._reading.assemble import About, Masks, assemble, count_note
+from afrad_bench.datasets._reading.categories import category_folders
+from afrad_bench.datasets._reading.faults import existing
+from afrad_bench.datasets._reading.layout import Finds, Found, mvtec_layout
+from afrad_bench.datasets._reading.options import Selection, in_order_of
+from afrad_bench.datasets._reading.visa_list import SPLIT_LIST, original_layout
 from afrad_bench.errors import fail
-from afrad_bench.pictures import FileIndex
-from afrad_bench.types import Dataset
+from afrad_bench.types import Dataset, ImageFiles
 
 VERSION = "1"
 ENVIRONMENT = "AFRAD_BENCH_VISA"
@@ -60,7 +59,7 @@ class Config(Selection):
     masks: Masks = Field("required", description="auto: masks for all defects of a category, or none; required; none.")
 
 
-def load(config: Config, root: Path | None, files: FileIndex) -> Dataset:
+def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
     """The data set in this folder, verified. Raises one `UserError` that lists everything that is wrong with it."""
     folder = existing(root, "visa", ENVIRONMENT, HELP)
     listed = (folder / SPLIT_LIST).is_file()

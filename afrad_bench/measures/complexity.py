@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from afrad_bench.types import HasModules, HasNetwork, HasParts, Measurement, Method, Metric, Subject, seed_for
+from afrad_bench.hashing import seed_for
+from afrad_bench.types import HasModules, HasNetwork, HasParts, Measurement, Method, Metric, Subject
 
 if TYPE_CHECKING:
     import torch
 
-    from afrad_bench.measures._counting import Execution, Trace
-    from afrad_bench.measures._parts import Parts
+    from afrad_bench.instruments.counting import Execution, Trace
+    from afrad_bench.instruments.parts import Parts
 
 VERSION = "2"
 TERMS: tuple[str, ...] = ()
@@ -109,7 +110,7 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
         for name in ("gmacs", "gflops", "gmacs_torch", "params_inference", "stored_values", "stored_size"):
             yield _row(name, None, NO_NETWORK)
         return
-    from afrad_bench.measures._counting import Untraceable, execute, trace, without_effect
+    from afrad_bench.instruments.counting import Untraceable, execute, trace, without_effect
 
     image = _image(subject)
     size = "x".join(map(str, image.shape))
@@ -131,13 +132,13 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
 
 
 def _parts(method: Method, network: torch.nn.Module) -> Parts:
-    from afrad_bench.measures._parts import Parts
+    from afrad_bench.instruments.parts import Parts
 
     return Parts(network, method.parts() if isinstance(method, HasParts) else {})
 
 
 def _held(method: Method, network: torch.nn.Module | None) -> Iterator[Measurement]:
-    from afrad_bench.measures._parameters import held
+    from afrad_bench.instruments.parameters import held
 
     if isinstance(method, HasModules):
         parts = method.modules()
@@ -190,7 +191,7 @@ def _disagreement(traced: Trace, execution: Execution, tolerance: float, idle: S
 
 
 def _used(network: torch.nn.Module, execution: Execution, idle: Sequence[str]) -> Iterator[Measurement]:
-    from afrad_bench.measures._parameters import MEBI, held, used
+    from afrad_bench.instruments.parameters import MEBI, held, used
 
     count = used(network, execution.read)
     notes = [f"read by no operator: {', '.join(count.unread)}"] if count.unread else []

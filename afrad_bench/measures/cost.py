@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from afrad_bench.peak_memory import MEASURED, PeakMemory, device_type
+from afrad_bench.machine.peak_memory import MEASURED, PeakMemory, device_type
 from afrad_bench.types import Measurement, Metric, Subject
 
 VERSION = "2"
@@ -77,7 +77,7 @@ def _predict_peak(subject: Subject) -> Measurement:
             None,
             f"not measured on {subject.device}: after a fit, memory kept for reuse hides what one prediction needs",
         )
-    from afrad_bench.measures._scoring import scoring
+    from afrad_bench.measures._subject.scoring import scoring
 
     call = scoring(subject).call
     call()  # what is made once, at the first call, is not the memory of a prediction

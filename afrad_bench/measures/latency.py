@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from afrad_bench.types import Measurement, Metric, Subject
 
 if TYPE_CHECKING:
-    from afrad_bench.measures._scoring import Scoring
-    from afrad_bench.measures._timing import Timing
+    from afrad_bench.instruments.timing import Timing
+    from afrad_bench.measures._subject.scoring import Scoring
 
 VERSION = "1"
 TERMS: tuple[str, ...] = ("device", "device_name", "threads")
@@ -78,9 +78,9 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
 
 def _times(subject: Subject, config: Config) -> tuple[Timing, tuple[Timing, str] | None, str]:
     """By the wall clock, and by the device's own; each with its terms. Nothing else happens meanwhile."""
-    from afrad_bench.measures._clock import clock_for, device_clock_for, pinned_threads
-    from afrad_bench.measures._scoring import scoring
-    from afrad_bench.measures._timing import Limits, Timing, timed
+    from afrad_bench.instruments.clock import clock_for, device_clock_for, pinned_threads
+    from afrad_bench.instruments.timing import Limits, Timing, timed
+    from afrad_bench.measures._subject.scoring import scoring
 
     clock, device_clock = clock_for(subject.device), device_clock_for(subject.device)
     limits = Limits(config.warmup, config.warmup_seconds, config.repeats, config.max_seconds)

@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 from afrad_bench.report.build import build
-from afrad_bench.report.delimited import to_csv, to_wide_csv
 from afrad_bench.report.failures import Failure, failure_report
-from afrad_bench.report.files import write
-from afrad_bench.report.html import to_html
-from afrad_bench.report.markdown import to_markdown
+from afrad_bench.report.formats.csv import to_csv, to_wide_csv
+from afrad_bench.report.formats.files import write
+from afrad_bench.report.formats.html import to_html
+from afrad_bench.report.formats.markdown import to_markdown
+from afrad_bench.report.formats.terminal import to_terminal
 from afrad_bench.report.model import MeasureSpec, PlannedCell, Report, ReportInput, RowSpec
 from afrad_bench.report.ranking import Ranking, ranking_report
-from afrad_bench.report.terminal import to_terminal
 
 __all__ = [
     "Failure",

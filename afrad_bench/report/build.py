@@ -6,21 +6,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from afrad_bench import published
-from afrad_bench.report import results
-from afrad_bench.report.cautions import cautions
-from afrad_bench.report.curves import curves
-from afrad_bench.report.effects import effects
-from afrad_bench.report.elsewhere import elsewhere
-from afrad_bench.report.evidence import Evidence, collect
-from afrad_bench.report.gallery import gallery
-from afrad_bench.report.grid import Grid
+from afrad_bench.report.basis import results
+from afrad_bench.report.basis.cautions import cautions
+from afrad_bench.report.basis.evidence import Evidence, collect
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.basis.tables import (
+    category_tables,
+    facts,
+    items,
+    missing_table,
+    summary_table,
+    uncovered,
+)
+from afrad_bench.report.basis.terms import terms
+from afrad_bench.report.basis.verdict import RULE
 from afrad_bench.report.model import Report, ReportInput, Section
-from afrad_bench.report.parts import part_facts, part_tables
-from afrad_bench.report.tables import category_tables, facts, items, missing_table, summary_table, uncovered
-from afrad_bench.report.terms import terms
-from afrad_bench.report.timing import timing_table
-from afrad_bench.report.tradeoff import tradeoffs
-from afrad_bench.report.verdict import RULE
+from afrad_bench.report.sections.curves import curves
+from afrad_bench.report.sections.effects import effects
+from afrad_bench.report.sections.elsewhere import elsewhere
+from afrad_bench.report.sections.gallery import gallery
+from afrad_bench.report.sections.parts import part_facts, part_tables
+from afrad_bench.report.sections.timing import timing_table
+from afrad_bench.report.sections.tradeoff import tradeoffs
 
 if TYPE_CHECKING:
     import pandas as pd

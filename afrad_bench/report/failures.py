@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from afrad_bench.report import evidence, results
+from afrad_bench.report.basis import evidence, results
+from afrad_bench.report.basis.cautions import cautions
+from afrad_bench.report.basis.evidence import Seen, collect
+from afrad_bench.report.basis.figures import key, label, of_data, packed, stamp
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.basis.terms import terms
 from afrad_bench.report.build import checked
-from afrad_bench.report.cautions import cautions
-from afrad_bench.report.drawing import Gallery
-from afrad_bench.report.evidence import Seen, collect
-from afrad_bench.report.figures import key, label, of_data, packed, stamp
-from afrad_bench.report.gallery import COLOURS, COLUMNS, SCALE, Shown
-from afrad_bench.report.grid import Grid
-from afrad_bench.report.model import Entry, Figure, Heading, Line, Report, ReportInput, Section, Table
-from afrad_bench.report.terms import terms
+from afrad_bench.report.drawing.shapes import Figure, Gallery
+from afrad_bench.report.model import Entry, Heading, Line, Report, ReportInput, Section, Table
+from afrad_bench.report.sections.gallery import COLOURS, COLUMNS, SCALE, Shown
 from afrad_bench.types import Example, Score
 
 if TYPE_CHECKING:

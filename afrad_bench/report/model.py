@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from afrad_bench.report.drawing import Drawing
+from afrad_bench.report.drawing.shapes import Figure
 from afrad_bench.types import Metric
 
 # -------------------------------------------------------------------------------------------------------- what comes in
@@ -193,22 +193,6 @@ class Table:
     """Detail that a page may hide until it is asked for."""
     compact: bool = False
     """So many columns that verdicts are shown as signs; the footnotes have the words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A picture: what to draw, how to read it, and what it shows in words for those who cannot see it."""
-
-    key: str
-    """Name of its files, unique in the report."""
-    title: str
-    description: str
-    caption: tuple[str, ...]
-    stamp: tuple[str, ...]
-    """Stands inside the picture, which may travel alone: suite, profile, data, seeds, and every alarm."""
-    drawing: Drawing
-    folded: bool = False
-    """Detail that a page may hide until it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,16 @@ from math import inf, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from afrad_bench.errors import UserError, fail, unknown
-from afrad_bench.report import results
+from afrad_bench.report.basis import results
+from afrad_bench.report.basis.cautions import cautions
+from afrad_bench.report.basis.comparison import Item, fact, incomparable
+from afrad_bench.report.basis.figures import named, stamp
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.basis.tables import items
+from afrad_bench.report.basis.terms import terms
 from afrad_bench.report.build import checked
-from afrad_bench.report.cautions import cautions
-from afrad_bench.report.comparison import Item, fact, incomparable
-from afrad_bench.report.drawing import CriticalDifference
-from afrad_bench.report.figures import named, stamp
-from afrad_bench.report.grid import Grid
-from afrad_bench.report.model import Entry, Figure, Heading, Line, Report, ReportInput, RowSpec, Section, Table
-from afrad_bench.report.tables import items
-from afrad_bench.report.terms import terms
+from afrad_bench.report.drawing.shapes import CriticalDifference, Figure
+from afrad_bench.report.model import Entry, Heading, Line, Report, ReportInput, RowSpec, Section, Table
 from afrad_bench.statistics import holm
 
 if TYPE_CHECKING:

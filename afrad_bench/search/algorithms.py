@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from afrad_bench.errors import Problem, unknown
 from afrad_bench.search.space import Axis
-from afrad_bench.suite_file import Algorithm
+from afrad_bench.suite.file import Algorithm
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

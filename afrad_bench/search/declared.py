@@ -8,12 +8,13 @@ from typing import Literal
 
 from afrad_bench import registry
 from afrad_bench.errors import Problem, UserError, fail, unknown
+from afrad_bench.hashing import canonical, digest
 from afrad_bench.search import space
 from afrad_bench.search.algorithms import PRUNERS, SAMPLERS, faults
-from afrad_bench.selection import Selection, SuiteRow
-from afrad_bench.suite import Suite
-from afrad_bench.suite_file import Search, Split
-from afrad_bench.types import MEAN, Metric, canonical, digest
+from afrad_bench.suite.file import Search, Split
+from afrad_bench.suite.selection import Selection, SuiteRow
+from afrad_bench.suite.suite import Suite
+from afrad_bench.types import MEAN, Metric
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afrad_bench.plan import Plan
-from afrad_bench.report import Report, results
-from afrad_bench.report.drawing import Attempt, Attempts
-from afrad_bench.report.figures import blocks, named
-from afrad_bench.report.model import Caution, Entry, Figure, Heading, Line, Section, Table
-from afrad_bench.reporting import report_of
+from afrad_bench.hashing import canonical
+from afrad_bench.report import Report
+from afrad_bench.report.basis import results
+from afrad_bench.report.basis.figures import blocks, named
+from afrad_bench.report.drawing.shapes import Attempt, Attempts, Figure
+from afrad_bench.report.from_plan import report_of
+from afrad_bench.report.model import Caution, Entry, Heading, Line, Section, Table
+from afrad_bench.running.plan import Plan
 from afrad_bench.search import space
 from afrad_bench.search.declared import Declared, Goal
 from afrad_bench.search.space import Values
 from afrad_bench.search.study import ERROR, counted, location
 from afrad_bench.search.trials import EXCESS
-from afrad_bench.selection import SPLIT
-from afrad_bench.selection.layers import Layer, merged, nested
 from afrad_bench.statistics import paired
 from afrad_bench.store import Store
-from afrad_bench.suite_file import Searched
-from afrad_bench.types import MEAN, canonical
+from afrad_bench.suite.file import Searched
+from afrad_bench.suite.selection import SPLIT
+from afrad_bench.suite.selection.layers import Layer, merged, nested
+from afrad_bench.types import MEAN
 
 if TYPE_CHECKING:
     from optuna import Study

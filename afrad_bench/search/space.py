@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from afrad_bench.checked import Where
 from afrad_bench.errors import Problem, unknown
-from afrad_bench.selection.layers import Layer, dotted_names, nested, resolved
-from afrad_bench.suite_file import Parameter
-from afrad_bench.types import canonical
+from afrad_bench.hashing import canonical
+from afrad_bench.suite.checked import Where
+from afrad_bench.suite.file import Parameter
+from afrad_bench.suite.selection.layers import Layer, dotted_names, nested, resolved
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

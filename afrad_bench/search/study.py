@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afrad_bench.errors import fail
+from afrad_bench.hashing import seed_for
 from afrad_bench.search import algorithms, space
 from afrad_bench.search.declared import Declared
-from afrad_bench.types import seed_for
 
 if TYPE_CHECKING:
     from optuna import Study

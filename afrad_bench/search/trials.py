@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 from afrad_bench import registry
 from afrad_bench.errors import UserError
-from afrad_bench.plan import Plan, PlannedCell, with_rows
-from afrad_bench.report import results
-from afrad_bench.run import run_suite
+from afrad_bench.hashing import canonical
+from afrad_bench.report.basis import results
+from afrad_bench.running.cell_run import RunOptions
+from afrad_bench.running.plan import Plan, PlannedCell, with_rows
+from afrad_bench.running.run import run_suite
+from afrad_bench.running.workspace import Workspace
 from afrad_bench.search.declared import Declared, Goal
 from afrad_bench.search.space import Values, suggested
 from afrad_bench.search.study import ERROR, WORKER, me, queued_again
-from afrad_bench.selection import SuiteRow
-from afrad_bench.selection.layers import Layer, merged, nested, resolved
 from afrad_bench.store import Store
-from afrad_bench.types import MEAN, Measurement, Subject, Watch, canonical, unwatched
-from afrad_bench.workspace import Workspace
+from afrad_bench.suite.selection import SuiteRow
+from afrad_bench.suite.selection.layers import Layer, merged, nested, resolved
+from afrad_bench.types import MEAN, Measurement, Subject, Watch, unwatched
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -76,16 +78,16 @@ class Objective:
 
         if not planned.open:
             return
-        store, work = Store(self.workspace.store), self.workspace
         watched = first and self.declared.search.pruner.name not in ("none", "wilcoxon")
-        judge = (lambda subject: self._goes_on(trial, subject)) if watched else None
-        for done in run_suite(plan, [planned], store, work.cache, work.cache_limit, watch=self.watch, judge=judge):
+        should_continue = (lambda subject: self._should_continue(trial, subject)) if watched else None
+        options = RunOptions(watch=self.watch, should_continue=should_continue)
+        for done in run_suite(plan, [planned], self.workspace, options):
             if done.status == "stopped":
                 raise TrialPruned(done.error)
             if done.status == "failed":
                 raise TrialFailed(f"{done.planned.cell.id}: {done.error}")
 
-    def _goes_on(self, trial: Trial, subject: Subject) -> bool:
+    def _should_continue(self, trial: Trial, subject: Subject) -> bool:
         """Score a method in the middle of its training on the images of the search, and ask the pruner."""
         epoch, goal = subject.record.epochs, self.declared.objectives[0]
         if epoch % self.declared.search.every:

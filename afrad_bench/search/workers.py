@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from afrad_bench.errors import UserError, fail
-from afrad_bench.plan import Plan, make
+from afrad_bench.running.plan import Plan, make
+from afrad_bench.running.workspace import Workspace
 from afrad_bench.search.declared import Declared
 from afrad_bench.search.study import counted, opened, recover, remaining
 from afrad_bench.search.trials import Objective, TrialFailed
 from afrad_bench.types import Watch, unwatched
-from afrad_bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from optuna import Study

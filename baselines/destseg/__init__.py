@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from afrad_bench.backbones import BackboneConfig
-from afrad_bench.textures import TextureConfig
+from afrad_bench.backbone.weights import BackboneConfig
+from afrad_bench.methods.textures import TextureConfig
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from afrad_bench.errors import fail
-from afrad_bench.official import load_into, read_state
+from afrad_bench.methods.official import load_into, read_state
 from afrad_bench_baselines.destseg.networks import Network
 
 PYRAMID = re.compile(r"(?:aspp_feature_extractors\.(\d)(?:\.1)?|aspp_fusion_layer)\.(conv|norm)\.(\w+)")

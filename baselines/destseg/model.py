@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, descend, draws_of, train_epochs
-from afrad_bench.frozen import feature_maps
-from afrad_bench.inference import predict
-from afrad_bench.official import note
-from afrad_bench.synthesis import Batch, Pair, corrupt, pairs, rotated
-from afrad_bench.textures import Textures, find
-from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical
+from afrad_bench.hashing import canonical
+from afrad_bench.methods.fitting import Checkpoint, batches, descend, draws_of, train_epochs
+from afrad_bench.methods.frozen import feature_maps
+from afrad_bench.methods.inference import predict
+from afrad_bench.methods.official import note
+from afrad_bench.methods.synthesis import Batch, Pair, corrupt, pairs, rotated
+from afrad_bench.methods.textures import Textures, find
+from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.destseg import Config
 from afrad_bench_baselines.destseg.checkpoint import load_official
 from afrad_bench_baselines.destseg.losses import cosine, segmentation

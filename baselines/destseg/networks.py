@@ -12,8 +12,8 @@ from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.errors import fail
-from afrad_bench.extractor import Extractor
 
 REDUCTIONS = (4, 8, 16)
 DEEPEST = 32

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from afrad_bench.textures import TextureConfig
+from afrad_bench.methods.textures import TextureConfig
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from afrad_bench.official import load_into, read_state
+from afrad_bench.methods.official import load_into, read_state
 from afrad_bench_baselines.draem.networks import Network
 
 ENCODER = re.compile(r"block(\d)\.(\d)\.(\w+)")

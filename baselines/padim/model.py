@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afrad_bench.errors import fail
-from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
-from afrad_bench.memory import free_bytes
-from afrad_bench.postprocessing import PixelMap
+from afrad_bench.machine.free_memory import free_bytes
+from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.padim import Config
 from afrad_bench_baselines.padim.gaussians import PatchGaussians, fit_gaussians, stored_values

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
-from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
-from afrad_bench.memory import free_bytes
-from afrad_bench.patch_embedding import PatchEmbedding, rows
-from afrad_bench.postprocessing import PixelMap
+from afrad_bench.machine.free_memory import free_bytes
+from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.methods.patch_embedding import PatchEmbedding, rows
+from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.patchcore import OFFICIAL_FRACTION, Config
 from afrad_bench_baselines.patchcore.bank import MemoryBank

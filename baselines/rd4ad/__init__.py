@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from afrad_bench.backbones import WideResNet50
+from afrad_bench.backbone.weights import WideResNet50
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from afrad_bench.errors import fail
-from afrad_bench.official import load_into, read
+from afrad_bench.methods.official import load_into, read
 from afrad_bench_baselines.rd4ad.student import Student
 
 FUSION = {

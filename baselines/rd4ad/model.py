@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, descend, draws_of, train_epochs
-from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
-from afrad_bench.official import note
-from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical
+from afrad_bench.hashing import canonical
+from afrad_bench.methods.fitting import Checkpoint, batches, descend, draws_of, train_epochs
+from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.methods.official import note
+from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.rd4ad import Config
 from afrad_bench_baselines.rd4ad.checkpoint import load_official
 from afrad_bench_baselines.rd4ad.scoring import Head, cosine_loss

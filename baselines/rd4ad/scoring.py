@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afrad_bench.postprocessing import PixelMap
+from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench_baselines.rd4ad import Score
 from afrad_bench_baselines.rd4ad.student import Student
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from afrad_bench.backbones import FinestFirst, WideResNet50
+from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from afrad_bench.errors import fail
-from afrad_bench.official import load_into, read
+from afrad_bench.methods.official import load_into, read
 from afrad_bench_baselines.simplenet.network import Networks
 
 LAYERS = {

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from afrad_bench.patch_embedding import PatchEmbedding, rows
-from afrad_bench.postprocessing import PixelMap
+from afrad_bench.methods.patch_embedding import PatchEmbedding, rows
+from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench_baselines.simplenet import Config
 
 PATCH = 3

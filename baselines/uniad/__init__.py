@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from afrad_bench.backbones import BackboneConfig, FinestFirst
+from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench

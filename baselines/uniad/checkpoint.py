@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.errors import fail
-from afrad_bench.extractor import Extractor
-from afrad_bench.official import load_into, read
+from afrad_bench.methods.official import load_into, read
 from afrad_bench_baselines.uniad.reconstruction import Reconstruction
 
 RENAMED = (

@@ -11,10 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afrad_bench.errors import fail
-from afrad_bench.fitting import Checkpoint, batches, descend, draws_of, jittered, rate_factor, train_epochs
-from afrad_bench.frozen import FrozenNetwork, feature_maps, predict
-from afrad_bench.official import note
-from afrad_bench.types import Bench, Images, Prediction, TrainingRecord, canonical, seed_for
+from afrad_bench.hashing import canonical, seed_for
+from afrad_bench.methods.fitting import (
+    Checkpoint,
+    batches,
+    descend,
+    draws_of,
+    jittered,
+    rate_factor,
+    train_epochs,
+)
+from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.methods.official import note
+from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.uniad import Config
 from afrad_bench_baselines.uniad.checkpoint import load_official
 from afrad_bench_baselines.uniad.reconstruction import Reconstruction

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afrad_bench.postprocessing import box_mean
+from afrad_bench.methods.postprocessing import box_mean
 from afrad_bench_baselines.uniad import Score
 from afrad_bench_baselines.uniad.reconstruction import Reconstruction
 

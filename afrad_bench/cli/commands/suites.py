@@ -1,0 +1,159 @@
+"""Suites: run them, look at what a run would do, and render their results."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from afrad_bench.cli import exits
+from afrad_bench.cli.options import REPORTS, JsonOption, MeasuringPlace, Place, ReportsOption, SuiteChoice
+from afrad_bench.cli.planning import plan_of, publish, report_folder, timed_plan_of
+from afrad_bench.errors import fail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from afrad_bench.running.cell_run import RunOptions
+    from afrad_bench.running.plan import Plan, PlannedCell
+    from afrad_bench.running.workspace import Workspace
+
+STARTED = time.perf_counter()
+"""When the program began, for the time that it takes before the first cell."""
+
+
+def run(
+    choice: SuiteChoice,
+    place: MeasuringPlace,
+    reports: ReportsOption = REPORTS,
+    force: Annotated[bool, typer.Option("--force", help="Measure again what is done already.")] = False,
+    keep_models: Annotated[
+        bool, typer.Option("--keep-models", help="Keep each fitted model as a file in STORE/models, for `export`.")
+    ] = False,
+    keep_maps: Annotated[
+        bool, typer.Option("--keep-maps", help="Keep each anomaly map in STORE/maps, for `metrics recompute`.")
+    ] = False,
+) -> None:
+    """Measure what is not measured yet, and show the report."""
+    from afrad_bench.cli.screen import console, models, planned
+    from afrad_bench.report.from_plan import report_of
+    from afrad_bench.running.cell_run import RunOptions
+    from afrad_bench.store import Store
+
+    workspace, selection, out = place.workspace(), choice.selection(), console.make()
+    plan, seconds = timed_plan_of(selection, workspace, out)
+    planned.show_head(out, plan, force)
+    startup = {"startup": time.perf_counter() - STARTED - seconds, "data": seconds}
+    options = RunOptions(force=force, keep_models=keep_models, keep_maps=keep_maps, startup=startup)
+    interrupted, failed = False, False
+    if todo := plan.cells if force else plan.open:
+        try:
+            failed = run_shown(plan, todo, workspace, options, out)
+        except KeyboardInterrupt:
+            interrupted = True
+        plan = plan_of(selection, workspace, out)
+    publish(report_of(plan, Store(place.store), choice.suite), report_folder(reports, selection), out)
+    if keep_models:
+        models.show_models(out, plan, place.store)
+    if interrupted:
+        out.print("[yellow]interrupted; what was measured is kept, the same command goes on from there[/]")
+        raise typer.Exit(exits.INTERRUPTED)
+    if failed:
+        out.print("[red]some cells failed[/]; the report lists them, `afrad-bench why CELL` tells more")
+        raise typer.Exit(exits.FAILED_CELLS)
+
+
+def run_shown(
+    plan: Plan, cells: Sequence[PlannedCell], workspace: Workspace, options: RunOptions, out: Console
+) -> bool:
+    """Run these cells with their progress on the screen; whether any of them failed."""
+    from dataclasses import replace
+
+    from afrad_bench.cli.screen.progress import RunProgress
+    from afrad_bench.running.run import run_suite
+
+    failed = False
+    with RunProgress(out, cells) as shown:
+        for done in run_suite(plan, cells, workspace, replace(options, watch=shown.watch)):
+            shown.finished(done)
+            failed = failed or done.status != "ok"
+    return failed
+
+
+def plan(choice: SuiteChoice, place: Place, as_json: JsonOption = False) -> None:
+    """Print the cells of a suite, what is done already, and what the rest would cost. Trains and measures nothing."""
+    from afrad_bench.cli.screen import console, planned
+
+    workspace, selection = place.workspace(), choice.selection()
+    found = plan_of(selection, workspace, console.make(stderr=as_json))
+    console.show_json(planned.plan_rows(found)) if as_json else planned.show_plan(console.make(), found)
+
+
+def check(choice: SuiteChoice, place: Place) -> None:
+    """Read a suite, resolve every name and value in it, verify the data and weights of one profile. Runs nothing."""
+    from afrad_bench.cli.screen import console
+
+    workspace, loaded, out = place.workspace(), choice.load(), console.make()
+    selection = loaded.select(choice.profile, choice.override or ())
+    if selection.search is not None:
+        from afrad_bench.search import declared
+
+        plan_of(declared(loaded, selection).selection, workspace, out)
+    found = plan_of(selection, workspace, out)
+    out.print(
+        f"[green]ok[/] {choice.suite}: every profile resolves; {selection.profile} has {len(found.cells)} cells "
+        f"({len(selection.rows)} rows, {len(selection.seeds)} seeds), its data and weights are here"
+    )
+
+
+def report(
+    choice: SuiteChoice,
+    place: Place,
+    reports: ReportsOption = REPORTS,
+    timing: Annotated[bool, typer.Option("--timing", help="Show where the time of each cell went.")] = False,
+) -> None:
+    """Render the results of a suite again: terminal, Markdown, CSV and HTML. Measures nothing."""
+    from afrad_bench.cli.screen import console
+    from afrad_bench.report.from_plan import report_of
+    from afrad_bench.store import Store
+
+    workspace, selection, out = place.workspace(), choice.selection(), console.make()
+    found = plan_of(selection, workspace, out)
+    publish(report_of(found, Store(place.store), choice.suite), report_folder(reports, selection), out, timing)
+
+
+def failures(
+    choice: SuiteChoice,
+    place: Place,
+    top: Annotated[int, typer.Option("--top", min=1, help="Images of each kind and category.")] = 3,
+    fpr: Annotated[
+        float | None,
+        typer.Option("--fpr", min=0, max=1, help="Share of false alarms to allow; default: threshold of the best F1."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for a page with the pictures that the store has.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the images that each method gets most wrong, missed defects and false alarms. Measures nothing."""
+    from afrad_bench.cli.screen import console
+    from afrad_bench.report import to_terminal
+    from afrad_bench.report.from_plan import failures_of
+    from afrad_bench.store import Store
+
+    workspace, selection, screen = place.workspace(), choice.selection(), console.make(stderr=as_json)
+    found = plan_of(selection, workspace, screen)
+    made, wrong = failures_of(found, Store(place.store), choice.suite, top, fpr, pictures=out is not None)
+    if not made.sections:
+        hint = f"`afrad-bench run {choice.suite}` measures them"
+        raise fail("the store has no image scores of this suite", str(place.store), hint)
+    if out is not None:
+        publish(made, out, screen)
+    elif not as_json:
+        to_terminal(made, screen)
+    if as_json:
+        console.show_json(wrong)

@@ -1,0 +1,156 @@
+"""What commands have in common, each declared once: single options as types, and bundles of options (see `bundles`)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from afrad_bench.errors import fail
+
+if TYPE_CHECKING:
+    from afrad_bench.running.workspace import Workspace
+    from afrad_bench.suite.selection import Selection
+    from afrad_bench.suite.suite import Suite
+
+STORE, REPORTS, LIMIT_GIB = Path("results"), Path("reports"), 20.0
+
+DataOption = Annotated[
+    list[str] | None, typer.Option("--data", metavar="NAME=PATH", help="Folder of a data set; repeatable.")
+]
+StoreOption = Annotated[Path, typer.Option("--store", envvar="AFRAD_BENCH_STORE", help="Folder of the Parquet store.")]
+ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder in which reports are written.")]
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", envvar="AFRAD_BENCH_CACHE", help="Cache folder; default: the user's.")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads; default: the physical cores.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+SideArgument = Annotated[
+    str,
+    typer.Argument(help="A store folder, FOLDER:SUITE, SUITE, rev:REVISION, FOLDER:SUITE:rev:REVISION or NAME.json."),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileChoice:
+    """A profile of a suite, and what the command line changes in it."""
+
+    profile: Annotated[str | None, typer.Option("--profile", "-p", help="Profile; default: the suite's default.")] = (
+        None
+    )
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Override: afrad.training.epochs=2, image_size=64, seeds=[0]."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteChoice(ProfileChoice):
+    """A suite, one of its profiles, and what the command line changes in it."""
+
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one in ./suites.")]
+
+    def load(self) -> Suite:
+        """The checked suite file."""
+        return load_suite(self.suite)
+
+    def selection(self) -> Selection:
+        """The chosen profile, resolved."""
+        return self.load().select(self.profile, self.override or ())
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command works: data, store, cache, device."""
+
+    data: DataOption = None
+    store: StoreOption = STORE
+    cache: CacheOption = None
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    threads: ThreadsOption = None
+
+    @property
+    def limit_gib(self) -> float:
+        """GiB that the feature cache may hold; only commands that fill it let one choose."""
+        return LIMIT_GIB
+
+    def workspace(self) -> Workspace:
+        """The same as a value that the rooms below understand."""
+        from afrad_bench.running.workspace import Workspace, parse_roots, roots_from
+
+        if self.store.exists() and not self.store.is_dir():
+            raise fail(f"{self.store} is no folder", "--store", "name a folder; it is made when it is needed")
+        return Workspace(
+            store=self.store,
+            cache=cache_folder(self.cache),
+            cache_limit=int(self.limit_gib * 2**30),
+            device=self.device,
+            threads=self.threads,
+            roots=parse_roots(self.data or []),
+            environment_roots=roots_from(os.environ),
+        )
+
+
+@dataclass(frozen=True)
+class MeasuringPlace(Place):
+    """Where a command works that computes features."""
+
+    cache_limit: Annotated[
+        float, typer.Option("--cache-limit", envvar="AFRAD_BENCH_CACHE_LIMIT", min=0, help="GiB of cached features.")
+    ] = LIMIT_GIB
+
+    @property
+    def limit_gib(self) -> float:
+        return self.cache_limit
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Two sides of a comparison, and which of their differences are allowed."""
+
+    base: SideArgument
+    new: SideArgument
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow", metavar="TERM", help="Compare although this term differs: device, seeds...; repeatable."
+        ),
+    ] = None
+    store: StoreOption = STORE
+
+
+def load_suite(name: str) -> Suite:
+    """The checked suite file of that path, or of that name in `suite_folders`."""
+    from afrad_bench.suite.suite import find, load
+
+    path = find(name, suite_folders())
+    if not path.is_file():
+        raise fail("no such suite file", str(path), "`afrad-bench list suites` shows what there is")
+    return load(path)
+
+
+def cache_folder(cache: Path | None) -> Path:
+    """The chosen cache folder, or the user's."""
+    from platformdirs import user_cache_path
+
+    folder = cache or user_cache_path("afrad-bench")
+    if folder.exists() and not folder.is_dir():
+        raise fail(f"{folder} is no folder", "--cache", "name a folder; it is made when it is needed")
+    return folder
+
+
+def suite_folders() -> list[Path]:
+    """./suites, then the suites that were installed with the package."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("afrad_bench_suites")
+    installed = [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+    return list(dict.fromkeys(path.resolve() for path in (Path("suites"), *installed) if path.is_dir()))

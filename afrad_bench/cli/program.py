@@ -1,0 +1,101 @@
+"""The program: every command under its name, and what becomes of errors.
+
+Exit codes: 0 good, 1 regression, 2 something the user can fix, 3 some cells failed or the gate cannot tell, 70 a defect
+of this program, 130 interrupted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import typer
+
+from afrad_bench import __version__
+from afrad_bench.cli import exits
+from afrad_bench.cli.bundles import bundled
+from afrad_bench.cli.commands import catalogue, comparing, latency, models, paper, searching, stored, suites
+from afrad_bench.errors import UserError, fail
+
+app = typer.Typer(
+    help="Benchmark and ablation harness for multi-class unsupervised anomaly detection.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "run": suites.run,
+    "plan": suites.plan,
+    "check": suites.check,
+    "report": suites.report,
+    "search": searching.search,
+    "failures": suites.failures,
+    "latency": latency.latency,
+    "rank": comparing.rank,
+    "compare": comparing.compare,
+    "gate": comparing.gate,
+    "why": stored.why,
+    "list": catalogue.list_,
+    "show": catalogue.show,
+    "export": models.export,
+    "audit": paper.audit,
+    "schema": catalogue.schema,
+    "doctor": catalogue.doctor,
+}
+GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
+    "cache": ("List or clear the cached backbone features.", {"list": stored.cache_list, "clear": stored.cache_clear}),
+    "metrics": ("Compute accuracy anew from stored maps.", {"recompute": stored.metrics_recompute}),
+    "store": ("Look after the store of results.", {"compact": stored.store_compact}),
+}
+
+for _name, _command in COMMANDS.items():
+    app.command(_name)(bundled(_command))
+for _name, (_help, _commands) in GROUPS.items():
+    _group = typer.Typer(help=_help, no_args_is_help=True)
+    app.add_typer(_group, name=_name)
+    for _inner, _command in _commands.items():
+        _group.command(_inner)(bundled(_command))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"afrad-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options that need no command."""
+
+
+def main() -> None:
+    """Entry point: errors that the user can fix become text and exit code 2; defects keep their traceback and exit
+    with 70, since 1, Python's own code of a crash, is that of a regression."""
+    try:
+        _main()
+    except Exception:  # noqa: BLE001 - shown as it is; only the code is ours
+        import traceback
+
+        traceback.print_exc()
+        sys.exit(exits.DEFECT)
+
+
+def _main() -> None:
+    try:
+        app()
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError):
+            if error.filename is None:
+                raise
+            shown = fail(error.strerror or str(error), str(error.filename))
+        else:
+            shown = error
+        from afrad_bench.cli.screen.console import show_error
+
+        show_error(shown)
+        sys.exit(exits.USER)

@@ -1,0 +1,1 @@
+"""What the terminal shows but the report itself: errors, plans, progress, listings, comparisons."""

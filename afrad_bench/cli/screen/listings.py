@@ -1,0 +1,94 @@
+"""Listings of methods and the like, the doctor, the cache, and why a cell counts as done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from afrad_bench.cli.screen.console import STATE_STYLE, plain
+
+if TYPE_CHECKING:
+    from afrad_bench.backbone.features import CacheEntry
+
+
+def show_listing(out: Console, what: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """Names in bold, a summary, and where each comes from."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(style="dim")
+    for row in rows:
+        table.add_row(row["name"], escape(row["summary"]), escape(row["source"]))
+    out.print(table if rows else f"no {what} found")
+    if what == "backbones":
+        out.print(Text("with weights on this machine; --all lists every timm model, --like filters", style="dim"))
+
+
+def show_method(out: Console, sheet: Mapping[str, Any]) -> None:
+    """A method's sheet."""
+    out.print(f"[bold]{sheet['name']}[/]  version {sheet['version']}  [dim]{escape(sheet['source'])}[/]")
+    out.print(escape(sheet["paper"]))
+    out.print()
+    out.print(escape(sheet["about"]))
+    out.print()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("field", "default", "values", "meaning"):
+        table.add_column(name, overflow="fold", ratio=3 if name == "meaning" else None)
+    for field in sheet["fields"]:
+        group = not field["type"]
+        default = "" if group else json.dumps(plain(field["default"]))
+        title = Text(field["name"], style="bold" if group else "")
+        table.add_row(title, escape(default), escape(field["type"]), escape(field["description"]))
+    out.print(table)
+
+
+def show_findings(out: Console, findings: Sequence[Mapping[str, str]]) -> None:
+    """The doctor's findings, with remedies below what is missing."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for style in ("dim", "bold", "", ""):
+        table.add_column(style=style or None, overflow="fold")
+    for one in findings:
+        detail = Text(one["detail"])
+        if one["remedy"]:
+            detail.append(f"\n{one['remedy']}", style="dim")
+        table.add_row(one["area"], one["name"], Text(one["state"], style=STATE_STYLE[one["state"]]), detail)
+    out.print(table)
+
+
+def show_cache(out: Console, folder: Path, entries: Sequence[CacheEntry]) -> None:
+    """Cached features: key, size, images, age, what they are of."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("key", "MiB", "images", "last used", "features"):
+        table.add_column(name, justify="right" if name in ("MiB", "images") else "left")
+    for one in entries:
+        used = datetime.fromtimestamp(one.last_used).isoformat(sep=" ", timespec="minutes")
+        table.add_row(one.key, f"{one.bytes / 2**20:.1f}", str(one.images), used, escape(one.what))
+    out.print(table if entries else "nothing is cached")
+    out.print(f"{sum(one.bytes for one in entries) / 2**20:.1f} MiB in {folder}", soft_wrap=True)
+
+
+def show_why(out: Console, explained: Mapping[str, Any]) -> None:
+    """Measure by measure, then the runs of the cell."""
+    head = f"{explained['label']}, {explained['dataset']}, seed {explained['seed']}, profile {explained['profile']}"
+    out.print(f"[bold]{explained['cell']}[/]  {escape(head)}")
+    for name, state in explained["measures"].items():
+        line = Text(f"  {name}: ")
+        line.append(state["state"], style=STATE_STYLE[state["state"]])
+        line.append(f", {state['why']}")
+        out.print(line)
+    for run in explained["runs"]:
+        line = Text(f"  run of {run['started_at'][:19]}Z: ")
+        line.append(run["status"], style=STATE_STYLE[run["status"]])
+        if run["error"]:
+            line.append(f", {run['error']}")
+        out.print(line)
+        if run["traceback"]:
+            out.print(Text(run["traceback"].rstrip(), style="dim"))

@@ -1,0 +1,121 @@
+"""Progress of runs and searches: a bar on a terminal, a line for each cell or trial that has ended."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from afrad_bench.cli.screen.console import STATE_STYLE
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+    from typing_extensions import Self
+
+    from afrad_bench.running.plan import PlannedCell
+    from afrad_bench.running.run import Done
+    from afrad_bench.search import Declared
+    from afrad_bench.suite.selection import Selection
+
+
+class RunProgress:
+    """Progress of a run: a bar on a terminal, a line per finished cell everywhere."""
+
+    def __init__(self, out: Console, cells: Sequence[PlannedCell]) -> None:
+        self._begin(out, len(cells), [f"{one.row.label}, seed {one.cell.seed}" for one in cells])
+
+    def _begin(self, out: Console, total: int, names: Sequence[str]) -> None:
+        self._out = out
+        self._total = total
+        self._names = names
+        self._finished = 0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=out,
+            transient=True,
+            disable=not out.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None, loss="")
+        self._what = ""
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def watch(self, done: int, total: int, what: str, loss: float | None = None) -> None:
+        """A `Watch`: one bar for the step in hand."""
+        if what != self._what:
+            self._what = what
+            self._bar.reset(self._task, total=total)
+        name = self._names[min(self._finished, len(self._names) - 1)]
+        description = f"[{self._finished + 1}/{self._total}] {escape(name)}: {what}"
+        shown = "" if loss is None else f"loss {loss:.4g}"
+        self._bar.update(self._task, completed=done, total=total, description=description, loss=shown)
+
+    def finished(self, done: Done) -> None:
+        """A line that stays."""
+        self._finished += 1
+        self._what = ""
+        planned = done.planned
+        part = f" {planned.cell.category}" if planned.cell.category else ""
+        text = Text(f"[{self._finished}/{self._total}] ")
+        text.append(done.status, style=STATE_STYLE[done.status])
+        text.append(f"  {planned.row.label}, {planned.cell.dataset}{part}, seed {planned.cell.seed}")
+        text.append(f"  {done.seconds:.1f} s  {planned.cell.id}", style="dim")
+        if done.error:
+            text.append(f"\n    {done.error}", style="red")
+        self._out.print(text, soft_wrap=True)
+
+
+class SearchProgress(RunProgress):
+    """Progress of a search: a bar for the trial in hand, a line for each that has ended."""
+
+    def __init__(self, out: Console, declared: Declared) -> None:
+        self._begin(out, declared.search.trials, ["search"])
+        self._goals = declared.objectives
+        selection, search = declared.selection, declared.search
+        goals = ", ".join(f"{goal.direction} {goal.name}" for goal in declared.objectives)
+        out.print(f"[bold]{escape(selection.title)}[/]")
+        out.print(f"profile [bold]{selection.profile}[/]: {escape(selection.description)}".rstrip(": "))
+        out.print(f"{search.trials} trials: {goals}; sampler {search.sampler.name}, pruner {search.pruner.name}")
+
+    def told(self, trial: FrozenTrial) -> None:
+        """A line that stays."""
+        self._finished += 1
+        self._what = ""
+        state = trial.state.name.lower()
+        styles = {"complete": "green", "pruned": "yellow"}
+        text = Text(f"trial {trial.number}  ").append(state, style=styles.get(state, "red"))
+        for goal, value in zip(self._goals, trial.values or (), strict=False):
+            text.append(f"  {goal.name} {value:.4f}", style="bold")
+        seconds = trial.duration.total_seconds() if trial.duration else 0.0
+        told = ", ".join(f"{name}={_number(value)}" for name, value in trial.params.items())
+        text.append(f"  {seconds:.1f} s  {told}", style="dim")
+        if error := trial.user_attrs.get("error"):
+            text.append(f"\n    {error}", style="red")
+        self._out.print(text, soft_wrap=True)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def search_command(suite: str, selection: Selection) -> str:
+    """The command line that goes on with a search."""
+    words = ["afrad-bench", "search", suite, "--profile", selection.profile]
+    for override in selection.overrides:
+        words += ["--set", override]
+    return shlex.join(words)

@@ -1,0 +1,235 @@
+"""From images found to a verified `Dataset`: limits, a look into every file, notes and the fingerprint.
+
+The fingerprint is a digest of the loader's version, the split, and each sample's id, label and content; neither the
+folder's place nor its times are part of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+from afrad_bench.datasets._reading import faults as kinds
+from afrad_bench.datasets._reading.faults import Fault, problems
+from afrad_bench.datasets._reading.layout import Finds, Found, Split, place
+from afrad_bench.datasets._reading.options import Limits
+from afrad_bench.errors import UserError, fail
+from afrad_bench.hashing import digest
+from afrad_bench.images.pictures import FileMask, FilePicture
+from afrad_bench.types import MEAN, Dataset, FileFacts, ImageFiles, Sample
+
+Masks = Literal["auto", "required", "none"]
+"""`auto`: a category has masks for all its anomalous images or for none; `required`: for all; `none`: not looked at."""
+
+
+PARTS: tuple[tuple[Split, bool], ...] = (("train", False), ("test", False), ("test", True))
+"""Split and label of the three parts of a category."""
+
+
+class Placed(Protocol):
+    """Anything with a place in a data set."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def split(self) -> Split: ...
+    @property
+    def gt_label(self) -> bool: ...
+
+
+P = TypeVar("P", bound=Placed)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a data set says of itself."""
+
+    name: str
+    version: str
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Samples whose files were all looked into, in their fixed order."""
+
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    notes: tuple[str, ...]
+
+
+def assemble(about: About, finds: Finds, limits: Limits, masks: Masks, files: ImageFiles) -> Dataset:
+    """The data set of files that were found. Raises one `UserError` that lists everything that is wrong with it."""
+    verified = verify(finds, limits, masks, files)
+    return finish(about, verified.train, verified.test, verified.notes)
+
+
+def verify(finds: Finds, limits: Limits, masks: Masks, files: ImageFiles) -> Verified:
+    """Samples of what was found, within the limits. Files that a limit leaves out are not looked into."""
+    chosen, notes = limited(finds.found, limits)
+    facts = _look(chosen, files)
+    faults = [
+        *_structure(finds),
+        *_unmasked(finds, masks),
+        *(fault for one in chosen for fault in _content(finds.root, one, facts)),
+    ]
+    if faults or finds.faults:
+        raise UserError(*problems(finds.root, [*finds.faults, *faults]))
+    samples = [(one.split, _sample(one, facts)) for one in chosen]
+    deep = sum(facts[one.image].mode.startswith("I") for one in chosen)
+    if deep:
+        notes += (f"{deep} images have 16 bits per pixel and are scaled to 8",)
+    return Verified(
+        tuple(sample for split, sample in samples if split == "train"),
+        tuple(sample for split, sample in samples if split == "test"),
+        finds.notes + notes,
+    )
+
+
+def finish(about: About, train: Sequence[Sample], test: Sequence[Sample], notes: Iterable[str]) -> Dataset:
+    """The data set of these samples, with its fingerprint and with notes on what cannot be measured on it.
+
+    Raises `UserError` when a split is empty."""
+    empty = [split for split, samples in (("training", train), ("test", test)) if not samples]
+    if empty:
+        raise fail(f"the data set {about.name!r} has no {' and no '.join(empty)} images")
+    return Dataset(
+        name=about.name,
+        version=about.version,
+        train=tuple(train),
+        test=tuple(test),
+        fingerprint=_fingerprint(about.version, train, test),
+        notes=(*notes, *_undefined(test), *_repeated(train, test)),
+        licence=about.licence,
+        source=about.source,
+    )
+
+
+def limited(found: Sequence[P], limits: Limits) -> tuple[list[P], tuple[str, ...]]:
+    """At most so many training images, normal and anomalous test images of each category, and a note that says so."""
+    groups: dict[tuple[str, str, bool], list[str]] = {}
+    for one in found:
+        groups.setdefault((one.split, one.category, one.gt_label), []).append(one.id)
+    kept: set[str] = set()
+    cuts: dict[str, list[str]] = {}
+    for (split, category, anomalous), ids in groups.items():
+        limit = limits.limit_train if split == "train" else limits.limit_test
+        kept.update(ids if limit is None else choose(ids, limit, limits.limit_seed))
+        if limit is not None and limit < len(ids):
+            what = "training" if split == "train" else "anomalous test" if anomalous else "normal test"
+            cuts.setdefault(f"{limit} {what}", []).append(f"{category} of {len(ids)}")
+    seeded = f"chosen with seed {limits.limit_seed}"
+    notes = tuple(f"only {what} images per category, {seeded}: {', '.join(of)}" for what, of in cuts.items())
+    return [one for one in found if one.id in kept], notes
+
+
+def choose(ids: Iterable[str], count: int, seed: int) -> set[str]:
+    """`count` of the ids, spread evenly over their folders; an id's rank is a digest of it and the seed."""
+    folders: dict[str, list[str]] = {}
+    for name in sorted(ids, key=lambda name: digest(str(seed), name)):
+        folders.setdefault(name.rpartition("/")[0], []).append(name)
+    in_turn = (name for turn in zip_longest(*folders.values()) for name in turn if name is not None)
+    return {name for name, _ in zip(in_turn, range(count), strict=False)}
+
+
+def count_note(found: Sequence[Placed], published: Mapping[str, tuple[int, int, int]]) -> tuple[str, ...]:
+    """A note on the categories whose (training, normal test, anomalous test) images are not as many as published."""
+    counts = Counter((one.category, one.split, one.gt_label) for one in found)
+    wrong = []
+    for category in dict.fromkeys(one.category for one in found):
+        here = tuple(counts[category, split, label] for split, label in PARTS)
+        if here != published[category]:
+            wrong.append(f"{category} {'/'.join(map(str, here))} instead of {'/'.join(map(str, published[category]))}")
+    if not wrong:
+        return ()
+    return (
+        f"image counts (train / test normal / test anomalous) differ from the published data set: {', '.join(wrong)}",
+    )
+
+
+def _look(found: Sequence[Found], files: ImageFiles) -> dict[Path, FileFacts]:
+    paths = [path for one in found for path in (one.image, one.mask) if path is not None]
+    return dict(zip(paths, files.facts(paths), strict=True))
+
+
+def _structure(finds: Finds) -> Iterator[Fault]:
+    """Categories that cannot be used whatever their files hold."""
+    counts = Counter((one.category, one.split) for one in finds.found)
+    for category in finds.categories:
+        if category == MEAN:
+            yield Fault(kinds.RESERVED, category)
+        if not counts[category, "train"]:
+            yield Fault(kinds.EMPTY_TRAIN, category)
+        if not counts[category, "test"]:
+            yield Fault(kinds.EMPTY_TEST, category)
+
+
+def _unmasked(finds: Finds, masks: Masks) -> Iterator[Fault]:
+    anomalous = [one for one in finds.found if one.gt_label]
+    masked = {one.category for one in anomalous if one.mask is not None}
+    for one in anomalous:
+        if one.mask is None and (masks == "required" or (masks == "auto" and one.category in masked)):
+            yield Fault(kinds.NO_MASK, place(one.image, finds.root))
+
+
+def _content(root: Path, one: Found, facts: Mapping[Path, FileFacts]) -> Iterator[Fault]:
+    """What is wrong with the files of one image."""
+    image, mask = facts[one.image], facts[one.mask] if one.mask else None
+    for file in (image, mask):
+        if file is not None and file.error is not None:
+            yield Fault(kinds.UNREADABLE, place(file.path, root), file.error)
+    if image.mode == "F":
+        yield Fault(kinds.FLOATING, place(one.image, root))
+    if mask is None or mask.error is not None:
+        return
+    if image.error is None and (mask.width, mask.height) != (image.width, image.height):
+        sizes = f"{mask.width}x{mask.height}, the image {image.width}x{image.height}"
+        yield Fault(kinds.OTHER_SIZE, place(mask.path, root), sizes)
+    if one.gt_label and mask.blank:
+        yield Fault(kinds.BLANK_MASK, place(mask.path, root))
+    if not one.gt_label and not mask.blank:
+        yield Fault(kinds.MARKED_GOOD, place(mask.path, root))
+
+
+def _sample(one: Found, facts: Mapping[Path, FileFacts]) -> Sample:
+    """The sample of a sound image. The mask of a normal image is blank and is dropped."""
+    mask = FileMask(one.mask, facts[one.mask].sha256) if one.mask and one.gt_label else None
+    return Sample(one.id, one.category, FilePicture(one.image, facts[one.image].sha256), one.gt_label, one.defect, mask)
+
+
+def _fingerprint(version: str, train: Iterable[Sample], test: Iterable[Sample]) -> str:
+    parts = [version]
+    for split, samples in (("train", train), ("test", test)):
+        parts.append(split)
+        for one in samples:
+            mask = one.mask.fingerprint() if one.mask else ""
+            parts += [one.id, str(one.gt_label), one.image.fingerprint(), mask]
+    return digest(*parts)
+
+
+def _undefined(test: Sequence[Sample]) -> Iterator[str]:
+    """What cannot be measured: pixel metrics without masks, anything without both normal and anomalous images."""
+    anomalous = dict.fromkeys(one.category for one in test if one.gt_label)
+    normal = dict.fromkeys(one.category for one in test if not one.gt_label)
+    unmasked = dict.fromkeys(one.category for one in test if one.gt_label and one.mask is None)
+    if unmasked:
+        yield f"image labels only, no masks: {', '.join(unmasked)}"
+    if one_sided := [name for name in anomalous if name not in normal]:
+        yield f"no normal test images, so image-level metrics are undefined: {', '.join(one_sided)}"
+    if one_sided := [name for name in normal if name not in anomalous]:
+        yield f"no anomalous test images, so all accuracy metrics are undefined: {', '.join(one_sided)}"
+
+
+def _repeated(train: Iterable[Sample], test: Iterable[Sample]) -> Iterator[str]:
+    """A leak between the splits: the same content in both."""
+    seen = {one.image.fingerprint() for one in train}
+    leaks = [one.id for one in test if one.image.fingerprint() in seen]
+    if leaks:
+        more = f" and {len(leaks) - 3} more" if len(leaks) > 3 else ""
+        yield f"test images that are training images too ({len(leaks)}): {', '.join(leaks[:3])}{more}"

@@ -1,0 +1,78 @@
+"""VisA's split list: `split_csv/1cls.csv`, with the columns object, split, label, image, mask."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from afrad_bench.datasets._reading import faults as kinds
+from afrad_bench.datasets._reading.faults import Fault
+from afrad_bench.datasets._reading.layout import Finds, Found, Split, finds
+from afrad_bench.errors import fail, nearest
+
+SPLIT_LIST = "split_csv/1cls.csv"
+COLUMNS = ("object", "split", "label", "image", "mask")
+
+
+def original_layout(root: Path, categories: Sequence[str], known: Sequence[str], masks: bool) -> Finds:
+    """The images that the list names, in the order of the categories: normal test images before the anomalous ones."""
+    lines = list(_lines(root / SPLIT_LIST))
+    contents = list(_read(root, lines, known, masks))
+    faults = [one for one in contents if isinstance(one, Fault)]
+    found = [one for one in contents if isinstance(one, Found) and one.category in categories]
+    found.sort(key=lambda one: (categories.index(one.category), one.split == "test", one.gt_label, one.image.name))
+    return finds(root, tuple(categories), [*found, *faults])
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line numbers and rows by column name. Raises `UserError` when it is not the list that it should be."""
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise fail(
+                f"lacks the columns {', '.join(missing)}", f"{path}:1", f"found: {', '.join(reader.fieldnames or ())}"
+            )
+        for row in reader:
+            yield reader.line_num, {name: (row[name] or "").strip() for name in COLUMNS}
+
+
+def _read(
+    root: Path, lines: Sequence[tuple[int, Mapping[str, str]]], known: Sequence[str], masks: bool
+) -> Iterator[Found | Fault]:
+    seen: dict[str, int] = {}
+    for number, row in lines:
+        where = f"{SPLIT_LIST}:{number}"
+        wrong = _wrong(row, known)
+        if wrong:
+            yield Fault(kinds.BAD_LINE, where, wrong)
+            continue
+        image, mask = PurePosixPath(row["image"]), PurePosixPath(row["mask"])
+        defect = "good" if row["label"] == "normal" else "anomaly"
+        name = f"{row['object']}/{row['split']}/{defect}/{image.stem}"
+        if name in seen:
+            yield Fault(kinds.BAD_LINE, where, f"names {image.name} again, after line {seen[name]}")
+            continue
+        seen[name] = number
+        if masks and row["mask"] and mask.stem.removesuffix("_mask") != image.stem:
+            yield Fault(kinds.MISPAIRED, where, f"{mask.name} with {image.name}")
+        split: Split = "train" if row["split"] == "train" else "test"
+        at = root / mask if masks and row["mask"] else None
+        yield Found(name, row["object"], split, defect, root / image, at)
+
+
+def _wrong(row: Mapping[str, str], known: Sequence[str]) -> str:
+    """What is wrong with a row by itself, or nothing."""
+    if row["object"] not in known:
+        match = nearest(row["object"], known)
+        return f"unknown object {row['object']!r}" + (f" (did you mean {match!r}?)" if match else "")
+    if row["split"] not in ("train", "test"):
+        return f"split is {row['split']!r}, neither train nor test"
+    if row["label"] not in ("normal", "anomaly"):
+        return f"label is {row['label']!r}, neither normal nor anomaly"
+    if row["split"] == "train" and row["label"] == "anomaly":
+        return "an anomalous training image: this is a list of a supervised split"
+    if not row["image"]:
+        return "no image"
+    return ""

@@ -1,0 +1,267 @@
+"""A fitted method in one file: its tensors, the backbone's included, and a card that says what it is.
+
+The file is safetensors: no code in it, nothing to unpickle. Its header holds the card as JSON. Nothing else is needed
+to score images on another machine: no data, no weights files, no network. A file is complete or absent (written beside
+and renamed), and equal fits make equal files. Reading one verifies a digest of its tensors, and that the method made
+from it scores a test image as it did when the file was written."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from afrad_bench import registry
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.backbone.weights import BackboneConfig, Weights
+from afrad_bench.errors import UserError, fail
+from afrad_bench.hashing import canonical, digest, seed_for
+from afrad_bench.images.sets import PREPROCESSING, ImageArray
+from afrad_bench.machine.environment import resolve_device
+from afrad_bench.suite.checked import validated
+from afrad_bench.types import Bench, Cell, HasState, Method, Seeds, TrainingRecord
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = 1
+"""Of the card and of what the tensors are; a file of a higher one is refused."""
+SUFFIX = ".safetensors"
+KEY = "afrad_bench"
+TOLERANCE = 1e-3
+"""Relative difference of the test image's score at which a file is refused: other rounding on other hardware stays far
+below, another architecture behind an equal name does not."""
+
+
+class TrainedOn(BaseModel):
+    """What the method was fitted on, and how long."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str = Field(description="Name of the data set; empty for images that were handed over.")
+    fingerprint: str = Field(description="Digest of the training data.")
+    images: int = Field(description="Training images.")
+    seed: int = Field(description="Seed of the fit.")
+    epochs: int = Field(description="Passes over the training images; 0 for a fit in closed form.")
+    final_loss: float | None = Field(description="Mean training loss of the last epoch.")
+
+
+class Card(BaseModel):
+    """What a model file says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = Field(FORMAT, description="Version of this layout.")
+    method: str = Field(description="Registered name of the method.")
+    method_version: str = Field(description="VERSION of the method's module.")
+    config: dict[str, Any] = Field(description="The whole validated configuration, defaults included.")
+    image_size: int = Field(description="Side of the square input in pixels.")
+    preprocessing: str = Field(PREPROCESSING, description="How images are brought to that size.")
+    weights: str = Field(description="Where the frozen backbone's weights came from; empty without a backbone.")
+    weights_hash: str = Field(description='SHA-256 of the weights\' file, or "random".')
+    trained_on: TrainedOn = Field(description="Data and length of the fit.")
+    packages: dict[str, str] = Field(description="Versions of afrad-bench, timm and torch that wrote the file.")
+    tensors: str = Field("", description="Digest over names, types, shapes and bytes of all tensors.")
+    test_score: float = Field(0.0, description="pred_score of the test image.")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A method made from a file."""
+
+    method: Method
+    card: Card
+    bench: Bench
+
+
+def card_of(method: str, config: BaseModel, image_size: int, weights: Weights | None, trained_on: TrainedOn) -> Card:
+    """The card of a fitted method; what depends on the tensors is filled in by `write`."""
+    return Card(
+        method=method,
+        method_version=registry.find("method", method).load().VERSION,
+        config=config.model_dump(mode="json"),
+        image_size=image_size,
+        weights=weights.label if weights else "",
+        weights_hash=weights.sha256 if weights else "",
+        trained_on=trained_on,
+        packages=_packages(),
+    )
+
+
+def trained_on(dataset: str, fingerprint: str, images: int, seed: int, record: TrainingRecord) -> TrainedOn:
+    """What a fit was, from its record."""
+    return TrainedOn(
+        dataset=dataset,
+        fingerprint=fingerprint,
+        images=images,
+        seed=seed,
+        epochs=record.epochs,
+        final_loss=record.loss[-1] if record.loss else None,
+    )
+
+
+def place_of(store: Path, cell: Cell) -> Path:
+    """Where `run --keep-models` keeps the model of a cell."""
+    return store / "models" / f"{cell.method}-{cell.id}{SUFFIX}"
+
+
+def is_current(path: Path, terms: Mapping[str, str]) -> bool:
+    """Whether there is a model file that was fitted on these terms of a result: data, weights, versions."""
+    try:
+        card = read_card(path)
+    except UserError:
+        return False
+    found = {
+        "method_version": card.method_version,
+        "data_fingerprint": card.trained_on.fingerprint,
+        "preprocessing": card.preprocessing,
+        "weights_hash": card.weights_hash,
+    }
+    return all(terms[name] == value for name, value in found.items())
+
+
+def write(path: Path, method: Method, card: Card) -> Path:
+    """Write a fitted method; what stood at `path` before is replaced whole or not at all.
+
+    Raises `UserError` for a method that offers no state."""
+    from safetensors.torch import save_file
+
+    if not isinstance(method, HasState):
+        raise fail(f"{card.method} offers no state that could be kept in a file", str(path))
+    tensors = {name: value.detach().cpu().contiguous() for name, value in method.state().items()}
+    found = {"tensors": _digest(tensors), "test_score": _test_score(method, card.image_size)}
+    complete = card.model_copy(update=found)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        save_file(tensors, scratch, {KEY: canonical(complete.model_dump(mode="json"))})
+        with scratch.open("rb+") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return path
+
+
+def read_card(path: Path) -> Card:
+    """The card alone; the tensors are not read. A `UserError` for a file that is absent, foreign, damaged or newer."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise fail("no such model file", str(path), "`afrad-bench run SUITE --keep-models` writes some")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise _damaged(path, f"not a complete safetensors file: {error}") from error
+    if KEY not in metadata:
+        raise fail(
+            "a safetensors file, but no model of afrad-bench",
+            str(path),
+            "weights of a backbone alone are named in a configuration: backbone.weights=file:PATH",
+        )
+    try:
+        facts = json.loads(metadata[KEY])
+    except ValueError as error:
+        raise _damaged(path, f"its card is no JSON: {error}") from error
+    if isinstance(facts, dict) and isinstance(facts.get("format"), int) and facts["format"] > FORMAT:
+        raise fail(
+            f"written in format {facts['format']} by a newer afrad-bench; this one reads up to {FORMAT}",
+            str(path),
+            "pip install --upgrade afrad-bench",
+        )
+    card = validated(Card, facts, lambda _: str(path))
+    if isinstance(card, list):
+        raise UserError(*card)
+    assert isinstance(card, Card)
+    return card
+
+
+def load(path: Path, device: str = "auto") -> Restored:
+    """The fitted method of a file, on `device`, verified (see the module). What is wrong with it is a `UserError`."""
+    card = read_card(path)
+    tensors = _tensors(path, card)
+    module = registry.find("method", card.method, str(path)).load()
+    config = validated(module.Config, card.config, lambda _: str(path), card.method)
+    if isinstance(config, list):
+        raise UserError(*config)
+    bench = Bench(resolve_device(device), card.image_size, Seeds(0, 0), _Bare(card))
+    method: Method = module.build(config, bench)
+    if not isinstance(method, HasState):
+        raise fail(f"the method {card.method} cannot be made from a file in this version", str(path))
+    try:
+        method.restore(tensors)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise fail(
+            f"its tensors do not fit {card.method} as it is made here: {str(error).splitlines()[0]}",
+            str(path),
+            _versions(card),
+        ) from error
+    score = _test_score(method, card.image_size)
+    if not abs(score - card.test_score) <= TOLERANCE * abs(card.test_score):
+        raise fail(
+            f"the model gives its test image {score:.6g} here, but gave {card.test_score:.6g} when it was written",
+            str(path),
+            _versions(card),
+        )
+    return Restored(method, card, bench)
+
+
+class _Bare(FeatureCache):
+    """Keeps nothing, and makes backbones without weights: the state brings them."""
+
+    def __init__(self, card: Card) -> None:
+        super().__init__(None)
+        self._found = Weights(card.weights, None, card.weights_hash)
+
+    def weights(self, config: BackboneConfig) -> Weights:
+        return self._found
+
+
+def _tensors(path: Path, card: Card) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    if _digest(tensors) != card.tensors:
+        raise _damaged(path, "its tensors are not those that were written")
+    return tensors
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    return fail(what, str(path), "copy the file again, or make it anew")
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    import torch
+
+    parts: list[str | bytes] = []
+    for name in sorted(tensors):
+        values = tensors[name]
+        raw = values.reshape(-1).view(torch.uint8).numpy().tobytes()
+        parts += [name, str(values.dtype), repr(tuple(values.shape)), raw]
+    return digest(*parts)
+
+
+def _test_score(method: Method, side: int) -> float:
+    """The score of a test image: noise from a fixed seed, so that every channel of every layer responds."""
+    import numpy as np
+
+    pixels = np.random.default_rng(seed_for("test image")).random((1, 3, side, side), dtype=np.float32)
+    return float(method.predict(ImageArray(pixels)).pred_score[0])
+
+
+def _packages() -> dict[str, str]:
+    return {name: version(name) for name in ("afrad-bench", "timm", "torch")}
+
+
+def _versions(card: Card) -> str:
+    here = _packages()
+    told = ", ".join(f"{name} {card.packages.get(name, 'unknown')} (here {here[name]})" for name in here)
+    return f"written with {told}; method version {card.method_version}"

@@ -1,0 +1,102 @@
+"""Images as a program has them: paths, folders, PIL images, arrays. Read here into what the harness works on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from afrad_bench.errors import Problem, UserError, fail
+from afrad_bench.hashing import digest
+from afrad_bench.images.pictures import SUFFIXES, FilePicture, rgb
+from afrad_bench.images.sets import PREPROCESSING, ImageArray, ImageSet
+from afrad_bench.types import Picture, Sample
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
+    from afrad_bench.types import ByteArray
+
+    Image: TypeAlias = "str | Path | PIL.Image.Image | np.ndarray[Any, Any]"
+
+KINDS = "a path, a folder, a PIL image, a uint8 array (H, W, 3) or (N, H, W, 3) in RGB, or a sequence of these"
+
+
+@dataclass(frozen=True, eq=False)
+class HeldPicture:
+    """An image that is in memory."""
+
+    pixels: ByteArray
+    """(H, W, 3) uint8 RGB."""
+    name: str
+
+    def fingerprint(self) -> str:
+        """Of its pixels."""
+        return digest("pixels", repr(self.pixels.shape), self.pixels.tobytes())
+
+    def read(self) -> ByteArray:
+        """The pixels."""
+        return self.pixels
+
+
+def pictures(images: Image | Sequence[Image]) -> list[Picture]:
+    """One picture per image, folders (searched through, sorted by path) unfolded. Problems come as one `UserError`."""
+    found: list[Picture] = []
+    problems: list[Problem] = []
+    each: Sequence[Any] = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+    for i, image in enumerate(each):
+        try:
+            found += _pictures(image, f"image {i}")
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*problems)
+    if not found:
+        raise fail("no image was given", hint=f"give {KINDS}")
+    return found
+
+
+def training_set(images: Image | Sequence[Image], side: int) -> ImageSet:
+    """Normal images to fit on, resized as the harness does; its fingerprint is one of their content."""
+    found = pictures(images)
+    samples = tuple(Sample(f"{i}:{each.name}", "", each, False) for i, each in enumerate(found))
+    content = digest(*(each.fingerprint() for each in found))
+    return ImageSet(samples, side, digest(content, "train", PREPROCESSING, str(side)))
+
+
+def batches(images: Image | Sequence[Image], side: int, size: int) -> Iterator[ImageArray]:
+    """The images in order, `size` at a time, resized as the harness does: nothing of them is cached."""
+    found = pictures(images)
+    samples = tuple(Sample(f"{i}:{each.name}", "", each, False) for i, each in enumerate(found))
+    for batch in ImageSet(samples, side, "").batches(size):
+        yield ImageArray(batch.array())
+
+
+def _pictures(image: Any, name: str) -> list[Picture]:
+    import numpy as np
+    from PIL import Image
+
+    if isinstance(image, str | Path):
+        return _files(Path(image).expanduser())
+    if isinstance(image, Image.Image):
+        return [HeldPicture(rgb(image), name)]
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3:
+            raise fail(f"cannot take an array of {image.dtype} {image.shape} for an image", name, f"give {KINDS}")
+        return [HeldPicture(np.ascontiguousarray(each), name) for each in (image if image.ndim == 4 else [image])]
+    raise fail(f"cannot take a {type(image).__module__}.{type(image).__name__} for an image", name, f"give {KINDS}")
+
+
+def _files(path: Path) -> list[Picture]:
+    if path.is_dir():
+        paths = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
+        if not paths:
+            raise fail("no image in this folder", str(path), f"known suffixes: {', '.join(sorted(SUFFIXES))}")
+    elif path.is_file():
+        paths = [path]
+    else:
+        raise fail("no such image file or folder", str(path))
+    return [FilePicture(one, hashlib.sha256(one.read_bytes()).hexdigest()) for one in paths]

@@ -1,0 +1,171 @@
+"""Sets of images at one size: decoded from samples when asked for, or held in memory.
+
+Preprocessing, version 1: PIL's bilinear resize (antialiased) straight to a square, no crop, RGB in [0, 1]; masks by
+nearest neighbour, which keeps the area of small defects unbiased. The normalisation belongs to the backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from afrad_bench.hashing import digest
+from afrad_bench.types import Dataset, Sample
+
+if TYPE_CHECKING:
+    from afrad_bench.types import BoolArray, FloatArray
+
+PREPROCESSING = "pil-bilinear-direct/1"
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of samples, resized to `side` x `side`. Batches and subsets share the root they came from."""
+
+    samples: tuple[Sample, ...]
+    side: int
+    fingerprint: str
+    whole: ImageSet | None = None
+    positions: tuple[int, ...] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return (self.side, self.side)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(sample.id for sample in self.samples)
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        return tuple(sample.category for sample in self.samples)
+
+    @property
+    def root(self) -> ImageSet:
+        return self.whole or self
+
+    @property
+    def indices(self) -> Sequence[int]:
+        return range(len(self.samples)) if self.positions is None else self.positions
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def subset(self, indices: Sequence[int]) -> ImageSet:
+        mine = self.indices
+        return replace(
+            self,
+            samples=tuple(self.samples[i] for i in indices),
+            whole=self.root,
+            positions=tuple(mine[i] for i in indices),
+        )
+
+    def batches(self, size: int) -> Iterator[ImageSet]:
+        for start in range(0, len(self), size):
+            yield self.subset(range(start, min(start + size, len(self))))
+
+    def array(self) -> FloatArray:
+        import numpy as np
+
+        out = np.empty((len(self), 3, self.side, self.side), dtype=np.float32)
+
+        def fill(i: int) -> None:
+            out[i] = resized_image(self.samples[i], self.side)
+
+        with ThreadPoolExecutor() as pool:
+            for _ in pool.map(fill, range(len(self))):
+                pass
+        return out
+
+
+def train_images(dataset: Dataset, side: int) -> ImageSet:
+    """The normal training images of a data set at `side` x `side` pixels."""
+    return ImageSet(dataset.train, side, digest(dataset.fingerprint, "train", PREPROCESSING, str(side)))
+
+
+def test_images(dataset: Dataset, side: int) -> ImageSet:
+    """The test images of a data set at `side` x `side` pixels, in the order of its test split."""
+    return ImageSet(dataset.test, side, digest(dataset.fingerprint, "test", PREPROCESSING, str(side)))
+
+
+test_images.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+
+
+def resized_image(sample: Sample, side: int) -> FloatArray:
+    """(3, side, side) float32 in [0, 1]."""
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(sample.image.read())
+    if image.size != (side, side):
+        image = image.resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255.0
+
+
+MaskRule = Literal["nearest", "bilinear", "any"]
+
+
+def resized_mask(sample: Sample, side: int, rule: MaskRule = "nearest") -> BoolArray:
+    """(side, side) bool; all False for a normal image without a mask.
+
+    `rule` for a mask of another size: "nearest" neighbour; "bilinear" (antialiased), marked above 0.5; "any", marked
+    where the new pixel covers any marked one."""
+    import numpy as np
+    from PIL import Image
+
+    if sample.mask is None:
+        if sample.gt_label:
+            raise ValueError(f"{sample.id}: an anomalous image without a mask has no truth per pixel")
+        return np.zeros((side, side), dtype=bool)
+    mask = Image.fromarray(sample.mask.read().astype(np.uint8))
+    if mask.size != (side, side) and rule == "nearest":
+        mask = mask.resize((side, side), Image.Resampling.NEAREST)
+    elif mask.size != (side, side):
+        way = Image.Resampling.BILINEAR if rule == "bilinear" else Image.Resampling.BOX
+        mask = mask.convert("F").resize((side, side), way)
+    return np.asarray(mask) > (0.5 if rule == "bilinear" else 0)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArray:
+    """Images that exist in memory only: for `latency`, for use outside the harness, and for tests."""
+
+    pixels: FloatArray
+    """(N, 3, H, W) float32 in [0, 1]."""
+
+    fingerprint: None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return (int(self.pixels.shape[2]), int(self.pixels.shape[3]))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(f"image/{i}" for i in range(len(self)))
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return ("",) * len(self)
+
+    @property
+    def root(self) -> ImageArray:
+        return self
+
+    @property
+    def indices(self) -> Sequence[int]:
+        return range(len(self))
+
+    def __len__(self) -> int:
+        return int(self.pixels.shape[0])
+
+    def subset(self, indices: Sequence[int]) -> ImageArray:
+        return ImageArray(self.pixels[list(indices)])
+
+    def batches(self, size: int) -> Iterator[ImageArray]:
+        for start in range(0, len(self), size):
+            yield ImageArray(self.pixels[start : start + size])
+
+    def array(self) -> FloatArray:
+        return self.pixels

@@ -1,0 +1,1 @@
+"""What a measure measures with: arrays or modules go in, numbers come out. Nothing here knows suites or stores."""

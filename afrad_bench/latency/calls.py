@@ -1,0 +1,162 @@
+"""A fitted method in one mode, as a call that scores one batch of images, checked against eager."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.latency.modes import Mode
+from afrad_bench.types import HasNetwork, Method
+
+Scores = tuple[Tensor, Tensor]
+"""Anomaly map (B, H, W) and image score (B,)."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is timed, and what is known of it before the first timed call."""
+
+    call: Callable[[], object]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def prepared(method: Method, pixels: Tensor, device: str, mode: Mode) -> Prepared:
+    """Score `pixels`, (B, 3, H, W) float32 on the CPU, by the method's network on the device, or by `predict` if it has
+    none. Compiles and captures; raises whatever that raises, and `ValueError` for a mode that the method does not have
+    or an output that is not finite."""
+    if not isinstance(method, HasNetwork):
+        return _by_predict(method, pixels, mode)
+    network = method.network()
+    facts: dict[str, Any] = {
+        "inside": "image tensor on the device -> pixel map and image score, on the device",
+        "precision": _precision(device, mode),
+        "buffers_mib": sum(each.numel() * each.element_size() for each in network.buffers()) / 2**20,
+    }
+    images = pixels.to(device)
+    expected = _scores(_inferring(network)(images))
+    if not mode.changes:
+        return Prepared(lambda: _inferring(network)(images), facts)
+    if "channels_last" in mode:
+        network = copy.deepcopy(network).to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+    run = _inferring(_compiled(network) if "compile" in mode else network, _autocast(device, mode))
+    began = time.perf_counter()
+    with _compiling(facts) if "compile" in mode else nullcontext():
+        run(images)
+    if "compile" in mode:
+        facts["compile_seconds"] = time.perf_counter() - began
+    if "cuda_graphs" in mode:
+        run = _graphed(run, images, device)
+    facts |= _differences(_scores(run(images)), expected)
+    return Prepared(lambda: run(images), facts)
+
+
+def _by_predict(method: Method, pixels: Tensor, mode: Mode) -> Prepared:
+    if mode.changes:
+        raise ValueError(f"the method offers no network(), which the mode {mode.name} needs")
+    images = ImageArray(pixels.numpy())
+    inside = "image in memory -> pixel map and image score, in memory"
+    return Prepared(lambda: method.predict(images), {"inside": inside, "precision": "of the method"})
+
+
+def _inferring(network: Callable[[Tensor], Any], autocast: Any = None) -> Callable[[Tensor], Any]:
+    def run(images: Tensor) -> Any:
+        with torch.inference_mode(), autocast or nullcontext():
+            return network(images)
+
+    return run
+
+
+def _autocast(device: str, mode: Mode) -> Any:
+    """The cache of cast weights would leave memory behind that a captured graph goes on using; without it they are cast
+    anew."""
+    if "amp" not in mode:
+        return None
+    return torch.autocast(_type(device), dtype=_half(device), cache_enabled="cuda_graphs" not in mode)
+
+
+def _precision(device: str, mode: Mode) -> str:
+    return f"autocast to {str(_half(device)).removeprefix('torch.')}" if "amp" in mode else "float32"
+
+
+def _half(device: str) -> torch.dtype:
+    return torch.bfloat16 if _type(device) == "cpu" else torch.float16
+
+
+def _type(device: str) -> str:
+    return torch.device(device).type
+
+
+def _compiled(network: nn.Module) -> Callable[[Tensor], Any]:
+    """Inductor by a function of its own, so that a program that was compiled for another line is never taken again."""
+    from torch._dynamo import lookup_backend
+
+    inductor = lookup_backend("inductor")
+    return torch.compile(network, backend=lambda graph, inputs: inductor(graph, inputs), dynamic=False)
+
+
+@contextmanager
+def _compiling(facts: dict[str, Any]) -> Iterator[None]:
+    """Lift the limit of programs per function, for methods share code and each line has its own. Note the graphs that
+    torch.compile made inside; none is a `ValueError`, for eager would pass for compiled."""
+    from torch._dynamo import config
+    from torch._dynamo.utils import counters
+
+    names = ("recompile_limit", "accumulated_recompile_limit", "cache_size_limit", "accumulated_cache_size_limit")
+    before = counters["stats"]["unique_graphs"]
+    with config.patch({name: 10_000 for name in names if hasattr(config, name)}):
+        yield
+    made = counters["stats"]["unique_graphs"] - before
+    if not made:
+        raise ValueError("torch.compile compiled nothing of the network")
+    facts["compiled_graphs"] = int(made)
+
+
+def _graphed(run: Callable[[Tensor], Any], images: Tensor, device: str) -> Callable[[Tensor], Any]:
+    """Capture `run` on a copy of the images; the new function copies images there and replays."""
+    held = images.clone()
+    aside = torch.cuda.Stream(device)
+    aside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(aside):  # what is made once must not be captured
+        for _ in range(3):
+            run(held)
+    torch.cuda.current_stream(device).wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = run(held)
+
+    def replay(fresh: Tensor) -> Any:
+        held.copy_(fresh)
+        graph.replay()
+        return output
+
+    return replay
+
+
+def _scores(output: Any) -> Scores:
+    """Copies in float32 on the CPU."""
+    anomaly_map, score = (each.detach().float().cpu().clone() for each in output)
+    for name, values in (("map", anomaly_map), ("score", score)):
+        if not torch.isfinite(values).all():
+            raise ValueError(f"the {name} is not finite (NaN or infinite)")
+    return anomaly_map, score
+
+
+def _differences(found: Scores, expected: Scores) -> dict[str, float]:
+    """The largest ones from eager, of the map also relative to the range of eager's map."""
+    (anomaly_map, score), (eager_map, eager_score) = found, expected
+    largest = float((anomaly_map - eager_map).abs().max())
+    spread = float(eager_map.max() - eager_map.min())
+    return {
+        "map_difference": largest,
+        "map_difference_relative": largest / spread if spread else float(bool(largest)),
+        "score_difference": float((score - eager_score).abs().max()),
+    }

@@ -1,0 +1,157 @@
+"""One session: fit every method, prepare it in every mode and batch, take turns, and note what the machine says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.instruments.clock import clock_for, pinned_threads
+from afrad_bench.latency.entrants import Entrant
+from afrad_bench.latency.machine import Readings, gauges_for, settings
+from afrad_bench.latency.modes import Mode
+from afrad_bench.latency.rounds import Length, Turns, take_turns
+from afrad_bench.latency.samples import Session, Timed
+from afrad_bench.machine.environment import Environment
+from afrad_bench.running.build import build
+from afrad_bench.store import new_run_id
+from afrad_bench.types import Method
+
+READINGS = 10
+"""Times at which the machine is asked during the rounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is timed, as one of the turns."""
+
+    label: str
+    mode: str
+    batch: int
+
+
+def measure(
+    entrants: Sequence[Entrant],
+    modes: Sequence[Mode],
+    batches: Sequence[int],
+    environment: Environment,
+    features: FeatureCache,
+    length: Length,
+    about: dict[str, Any],
+    tell: Callable[[str], object],
+) -> Session:
+    """Time every entrant in every mode and batch size, in turns. `about` joins the terms of the session.
+    `tell` is told what happens next; never while rounds are timed, which nothing may disturb.
+
+    A method that cannot be fitted, prepared or called fails alone: its line holds the reason."""
+    import torch
+
+    started, device = datetime.now(timezone.utc), environment.device
+    torch.set_num_threads(environment.threads)
+    keys = [Key(one.label, mode.name, batch) for batch in batches for mode in modes for one in entrants]
+    calls: dict[Key, Callable[[], object]] = {}
+    facts: dict[Key, dict[str, Any]] = {}
+    errors: dict[Key, str] = {}
+    clock, machine = clock_for(device), Readings(gauges_for(device))
+    for one in entrants:
+        tell(f"fit and prepare {one.label}")
+        try:
+            method, images, known = _fitted(one, device, features)
+        except Exception as error:  # noqa: BLE001 - a method may fail in any way; the others go on, its lines say how
+            errors |= {key: _told(error) for key in keys if key.label == one.label}
+            continue
+        for mode in modes:
+            for batch in batches:
+                key = Key(one.label, mode.name, batch)
+                try:
+                    with pinned_threads(environment.threads):
+                        calls[key], found = _prepared(method, images, device, mode, batch)
+                except Exception as error:  # noqa: BLE001 - as above
+                    errors[key] = _told(error)
+                    continue
+                facts[key] = {**known, **found, "clock": clock.name}
+    ordered = {key: calls[key] for key in keys if key in calls}
+    every = max(1, length.rounds // READINGS)
+
+    def before(done: int) -> None:
+        if done % every == 0:
+            machine.read()
+
+    tell(f"warm up, then {length.rounds} rounds of {len(ordered)} calls")
+    with pinned_threads(environment.threads):
+        turns: Turns[Key] = take_turns(ordered, clock, length, before)
+    machine.read()
+    errors |= {key: _told(error) for key, error in turns.failed.items()}
+    terms = {
+        **about,
+        "clock": clock.name,
+        "settings": settings(device),
+        "readings": machine.told(),
+        "rounds": length.rounds,
+        "code_version": environment.code_version,
+        "git_revision": environment.git_revision,
+        "packages": environment.packages,
+        "platform": environment.platform,
+    }
+    by_label = {one.label: one for one in entrants}
+    timed = tuple(_timed(key, by_label[key.label], turns, facts.get(key, {}), errors.get(key, "")) for key in keys)
+    return Session(
+        new_run_id(),
+        started,
+        device,
+        environment.device_name,
+        environment.threads,
+        entrants[0].cell.image_size,
+        terms,
+        timed,
+    )
+
+
+def _timed(key: Key, one: Entrant, turns: Turns[Key], facts: dict[str, Any], error: str) -> Timed:
+    cell = one.cell
+    columns = {
+        "cell_id": cell.id,
+        "dataset": cell.dataset,
+        "setting": cell.setting,
+        "seed": cell.seed,
+        "profile": cell.profile,
+        "suite": one.suite,
+        "params": cell.params,
+    }
+    known = {
+        **facts,
+        "fitted_on": one.fitted_on,
+        "published": one.published,
+        "backbone": (cell.config.get("backbone") or {}).get("name"),
+        "weights": one.weights.label if one.weights else None,
+        "random_weights": one.weights is not None and one.weights.path is None,
+        "warmup_calls": turns.warmups.get(key),
+    }
+    times = () if error else tuple(turns.times[key])
+    return Timed(one.label, cell.method, key.mode, key.batch, times, known, error, columns)
+
+
+def _fitted(one: Entrant, device: str, features: FeatureCache) -> tuple[Method, Any, dict[str, Any]]:
+    train, test = one.images()
+    method = build(one.cell, device, features)
+    record = method.fit(train)
+    return method, test, {"notes": list(record.notes)}
+
+
+def _prepared(method: Method, images: Any, device: str, mode: Mode, batch: int) -> tuple[Any, dict[str, Any]]:
+    """A batch of more images than there are begins again with the first."""
+    import torch
+
+    from afrad_bench.latency.calls import prepared
+
+    pixels = images.subset([i % len(images) for i in range(batch)]).array()
+    ready = prepared(method, torch.from_numpy(pixels), device, mode)
+    return ready.call, ready.facts
+
+
+def _told(fault: Exception) -> str:
+    """The first line of an error, with its type."""
+    lines = str(fault).strip().splitlines()
+    return f"{type(fault).__name__}: {lines[0] if lines else ''}".rstrip(": ")

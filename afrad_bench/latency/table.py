@@ -1,0 +1,279 @@
+"""Sessions as people and machines read them: a report with one table, records for JSON, and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from afrad_bench import published
+from afrad_bench.latency.samples import Session, Timed
+from afrad_bench.latency.statistics import Ratio, images_per_second, paired_ratio
+from afrad_bench.report.model import Caution, Entry, Heading, Line, Report, Section, Table, Term
+
+PAPER = "table4"
+STEADY = (
+    "Unreliable: fewer than ten rounds, the medians of the first and last third of the rounds differ by more than "
+    "10 %, or the 95th percentile exceeds 1.2 times the median."
+)
+MEANING = (
+    "Every line was called once a round, in turns, after a warm-up of its own. Ratio: median over the rounds of the "
+    "ratio to the first line of the same batch and session, with a 95 % interval by bootstrap over the rounds. "
+    f"Images/s: batch divided by the median. {STEADY}"
+)
+
+
+def records(sessions: Sequence[Session]) -> list[dict[str, Any]]:
+    """One mapping per session: its terms, and a mapping per line with figures, doubts and what failed."""
+    return [
+        {
+            "session": one.id,
+            "started_at": one.started_at.isoformat(),
+            "device": one.device,
+            "device_name": one.device_name,
+            "threads": one.threads,
+            "image_size": one.image_size,
+            **one.terms,
+            "lines": list(_lines(one)),
+        }
+        for one in sessions
+    ]
+
+
+def _lines(session: Session) -> Iterator[dict[str, Any]]:
+    from afrad_bench.instruments.timing import Timing
+
+    paper = {figure.row: figure.value for figure in published.figures(PAPER)}
+    first = next((paper[row] for one in session.timed if (row := one.facts.get("published"))), None)
+    quoted: set[str] = set()
+    for one in session.timed:
+        known = {"label": one.label, "method": one.method, "mode": one.mode, "batch": one.batch}
+        row = one.facts.get("published")
+        if row and one.batch == 1 and row not in quoted and first:
+            quoted.add(row)
+            known |= {"published_ms": paper[row], "published_ratio": paper[row] / first}
+        if one.error:
+            yield {**known, "error": one.error, "facts": one.facts}
+            continue
+        timing = Timing(one.times_ms, 0)
+        median = timing.percentile(50)
+        ratio = _ratio(one, session)
+        yield {
+            **known,
+            "rounds": len(one.times_ms),
+            "median_ms": median,
+            "p5_ms": timing.percentile(5),
+            "p95_ms": timing.percentile(95),
+            "images_per_second": images_per_second(one.batch, median),
+            "ratio": ratio and ratio.value,
+            "ratio_low": ratio and ratio.low,
+            "ratio_high": ratio and ratio.high,
+            "unreliable": list(timing.doubts),
+            "facts": one.facts,
+        }
+
+
+def _ratio(one: Timed, session: Session) -> Ratio | None:
+    """To the first line of its batch; None if that failed."""
+    reference = next(each for each in session.timed if each.batch == one.batch)
+    return paired_ratio(one.times_ms, reference.times_ms) if reference.times_ms else None
+
+
+CSV_COLUMNS = (
+    "session",
+    "label",
+    "method",
+    "mode",
+    "batch",
+    "rounds",
+    "median_ms",
+    "p5_ms",
+    "p95_ms",
+    "images_per_second",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "published_ms",
+    "published_ratio",
+    "unreliable",
+    "error",
+)
+
+
+def to_csv(sessions: Sequence[Session]) -> str:
+    """One line per method, mode and batch; empty where there is no number."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow((*CSV_COLUMNS, "facts"))
+    for session in records(sessions):
+        for line in session["lines"]:
+            values = {**line, "session": session["session"], "unreliable": "; ".join(line.get("unreliable", ()))}
+            facts = "; ".join(_details(line["facts"]))
+            out.writerow((*("" if values.get(name) is None else values.get(name) for name in CSV_COLUMNS), facts))
+    return text.getvalue()
+
+
+def latency_report(sessions: Sequence[Session]) -> Report:
+    """Sessions of one device, thread count and image size (see `samples.find`) as a report."""
+    known = records(sessions)
+    notes: list[str] = []
+    several = len(sessions) > 1
+    lines = [
+        _line(line, notes, session["session"][:8] if several else "") for session in known for line in session["lines"]
+    ]
+    lines += [_absent(row, known[0]) for row in dict.fromkeys(row for each in known for row in each["absent"])]
+    quoted = any("published_ms" in line for session in known for line in session["lines"])
+    headings = [
+        Heading("Method", numeric=False),
+        Heading("Mode", hint="What is changed of eager float32"),
+        Heading("Batch"),
+        Heading("median", arrow="↓", unit="ms"),
+        Heading("p5–p95", unit="ms"),
+        Heading("images/s", arrow="↑"),
+        Heading("ratio", arrow="↓", hint="To the first line of the same batch"),
+        Heading("95 %"),
+        Heading("rounds"),
+        Heading("off eager", unit="% of range", hint="Largest difference of the map from eager, of the map's range"),
+        *([Heading("paper", unit="ms"), Heading("paper, ratio")] if quoted else []),
+    ]
+    cut = len(headings)
+    table = Table(
+        "Latency", tuple(headings), tuple(Line(each.entries[:cut]) for each in lines), tuple(dict.fromkeys(notes))
+    )
+    details = Table(
+        "What was timed",
+        (
+            Heading("Method", numeric=False),
+            Heading("Mode", numeric=False),
+            Heading("Batch"),
+            Heading("", numeric=False),
+        ),
+        tuple(
+            Line(
+                tuple(map(Entry, (line["label"], line["mode"], str(line["batch"]), "; ".join(_details(line["facts"])))))
+            )
+            for session in known
+            for line in session["lines"]
+        ),
+        folded=True,
+    )
+    intro = (MEANING, *([_about_paper()] if quoted else []))
+    suites = dict.fromkeys(suite for each in known for suite in each["suites"])
+    return Report(
+        suite=", ".join(suites) or "none",
+        title="Latency in turns",
+        profile=", ".join(dict.fromkeys(profile for each in known for profile in each["profiles"])),
+        reproduces=published.CAPTIONS[PAPER] if quoted else "",
+        command="\n".join(shlex.join(each["command"]) for each in known),
+        terms=tuple(_terms(known)),
+        warnings=tuple(_cautions(known)),
+        sections=(Section("latency", "Latency", (table, details), intro),),
+        facts=(),
+    )
+
+
+def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
+    def ref(text: str) -> tuple[int, ...]:
+        if text not in notes:
+            notes.append(text)
+        return (notes.index(text) + 1,)
+
+    label = f"{line['label']} ({session})" if session else line["label"]
+    flag = "random weights" if line["facts"].get("random_weights") else ""
+    entries = [Entry(label, flag=flag), Entry(line["mode"]), Entry(str(line["batch"]))]
+    if "error" in line:
+        entries += [Entry("failed", "failed", refs=ref(line["error"])), *[Entry("–", "missing")] * 6]
+    else:
+        doubts = line["unreliable"]
+        refs = ref(f"unreliable: {', '.join(doubts)}") if doubts else ()
+        off = line["facts"].get("map_difference_relative")
+        entries += [
+            Entry(_ms(line["median_ms"]), "value", refs=refs, flag="unreliable" if doubts else ""),
+            Entry(f"{_ms(line['p5_ms'])}–{_ms(line['p95_ms'])}"),
+            Entry(f"{line['images_per_second']:.4g}"),
+            Entry("–" if line["ratio"] is None else f"{line['ratio']:.3f}"),
+            Entry("–" if line["ratio"] is None else f"{line['ratio_low']:.3f}–{line['ratio_high']:.3f}"),
+            Entry(str(line["rounds"])),
+            Entry("–" if off is None else f"{100 * off:.2g}"),
+        ]
+    quoted = "published_ms" in line
+    entries += [
+        Entry(f"{line['published_ms']:g}" if quoted else "–"),
+        Entry(f"{line['published_ratio']:.2f}" if quoted else "–"),
+    ]
+    return Line(tuple(entries))
+
+
+def _absent(row: str, session: dict[str, Any]) -> Line:
+    """A row of the paper without a method here."""
+    paper = {figure.row: figure.value for figure in published.figures(PAPER)}
+    first = next((paper[name] for line in session["lines"] if (name := line["facts"].get("published"))), None)
+    ratio = f"{paper[row] / first:.2f}" if first else "–"
+    dashes = [Entry("–", "missing")] * 9
+    return Line((Entry(f"{published.printed(row)} (no adapter)"), *dashes, Entry(f"{paper[row]:g}"), Entry(ratio)))
+
+
+def _ms(value: float) -> str:
+    """Four digits, never in powers of ten."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _details(facts: dict[str, Any]) -> Iterator[str]:
+    """What is known of a line, in words."""
+    yield f"fitted on {facts['fitted_on']}"
+    yield from facts.get("notes", ())
+    if facts["backbone"]:
+        yield f"backbone {facts['backbone']}, weights {facts['weights']}"
+    if "inside" in facts:
+        yield f"{facts['clock']}; {facts['inside']}; {facts['precision']}; {facts['warmup_calls']} warm-up calls"
+    if "buffers_mib" in facts:
+        yield f"buffers (memory banks, statistics) {facts['buffers_mib']:.1f} MiB"
+    if "compile_seconds" in facts:
+        yield f"compiled in {facts['compile_seconds']:.1f} s to {facts['compiled_graphs']} graphs, not timed"
+    if "map_difference" in facts:
+        yield (
+            f"largest difference from eager: map {facts['map_difference']:.3g}, score {facts['score_difference']:.3g}"
+        )
+
+
+def _about_paper() -> str:
+    protocol = published.PROTOCOL
+    return (
+        f"Paper: Table 4, batch {protocol.batch}, {protocol.image_size} × {protocol.image_size} px; it names no "
+        f"device, precision or mode (the section on training names an {protocol.device_name}). Its times are not "
+        "comparable with another device's; its ratios are to its figure for the first method here that has one."
+    )
+
+
+def _terms(known: Sequence[dict[str, Any]]) -> Iterator[Term]:
+    first = known[0]
+    yield Term("Session", ", ".join(each["session"] for each in known))
+    yield Term("Image size", f"{first['image_size']} × {first['image_size']} px")
+    yield Term("Measured", ", ".join(each["started_at"][:16].replace("T", " ") + " UTC" for each in known))
+    yield Term("Device", f"{first['device']} ({first['device_name']}), {first['clock']}", group="where")
+    yield Term("Threads", str(first["threads"]), group="where")
+    for part in ("settings", "readings"):
+        for name in dict.fromkeys(name for each in known for name in each[part]):
+            values = dict.fromkeys(each[part].get(name, "not recorded") for each in known)
+            yield Term(name, "; ".join(values), group="where")
+    yield Term(
+        "Code", ", ".join(dict.fromkeys(e["git_revision"][:12] or e["code_version"] for e in known)), group="where"
+    )
+
+
+def _cautions(known: Sequence[dict[str, Any]]) -> Iterator[Caution]:
+    lines = [line for each in known for line in each["lines"]]
+    if failed := [f"{line['label']} {line['mode']} batch {line['batch']}" for line in lines if "error" in line]:
+        yield Caution(f"Failed: {', '.join(failed)}.", "alarm")
+    if doubted := [f"{line['label']} {line['mode']} batch {line['batch']}" for line in lines if line.get("unreliable")]:
+        yield Caution(f"Unreliable, measure again on an idle machine: {', '.join(doubted)}.", "alarm")
+    if drawn := dict.fromkeys(line["label"] for line in lines if line["facts"].get("random_weights")):
+        yield Caution(
+            f"Random weights: {', '.join(drawn)}. They change no time, but what is computed means nothing.", "alarm"
+        )
+    if cut := [
+        each for each in known if any(line.get("rounds", each["rounds"]) < each["rounds"] for line in each["lines"])
+    ]:
+        yield Caution(f"Cut short by --max-seconds: {', '.join(each['session'][:8] for each in cut)}.")

@@ -1,0 +1,37 @@
+"""The stretch of work that is timed and whose memory is taken: one image to its pixel map and score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.types import HasNetwork, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """One call scores one image."""
+
+    call: Callable[[], object]
+    inside: str
+    """From where to where it goes, for the notes."""
+
+
+def scoring(subject: Subject) -> Scoring:
+    """Score the first test image, decoded beforehand: by the method's network, on the device; without one by
+    `predict`, which takes the image from memory and brings its answer back there."""
+    images = ImageArray(subject.test.subset([0]).array())
+    method = subject.method
+    if not isinstance(method, HasNetwork):
+        return Scoring(lambda: method.predict(images), "image in memory -> pixel map and image score, in memory")
+    network = method.network()
+    image = torch.from_numpy(images.pixels).to(subject.device)
+
+    def call() -> object:
+        with torch.inference_mode():
+            return network(image)
+
+    return Scoring(call, "image tensor on the device -> pixel map and image score, on the device")

@@ -1,0 +1,210 @@
+"""The configuration of AFRAD: every choice of the paper, and every choice that it leaves open, as a field."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from afrad_bench.backbone.weights import BackboneConfig
+
+Decoder = Literal["stage_adaptive", "focused_local", "compensation"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Features(_Part):
+    """What is reconstructed: F_ori."""
+
+    reductions: tuple[int, ...] = Field(
+        (4, 8, 16, 32),
+        min_length=1,
+        description="Backbone stages by reduction. 4,8,16,32, clearly better by measurement (docs/afrad_defaults.md); "
+        "2,4,8,16 as UniAD, whose set-up the paper follows (272 channels on EfficientNet-B4), is the other reading.",
+    )
+    grid: Literal[4, 8, 16, 32] = Field(
+        8,
+        description="Resolution of F_ori as a reduction of the image: 16 (token map, UniAD's), 8 or 4 (finer). 8 "
+        "places defects better, at four times the cost of training (docs/afrad_defaults.md).",
+    )
+    resize: Literal["bilinear", "aligned", "area"] = Field(
+        "bilinear",
+        description="How each stage reaches the grid: bilinear (paper), bilinear with aligned corners (UniAD), or "
+        "averaging where the grid is coarser.",
+    )
+    scale: Literal["raw", "standardised"] = Field(
+        "standardised",
+        description="Features as they come, or each channel standardised with the training set's mean and deviation, "
+        "so that the loud shallow channels do not rule the loss and the score.",
+    )
+
+
+class Pyramid(_Part):
+    """M-FPN, eq. 1-2."""
+
+    topology: Literal["cascade", "parallel"] = Field(
+        "cascade", description="cascade: S_1 = F_ori, S_(i+1) = S'_i; parallel: every patch embedding on F_ori."
+    )
+    widths: tuple[int, ...] = Field((64, 64, 64, 64), description="Channels d_i of each stage.")
+    kernels: tuple[int, ...] = Field((7, 3, 3, 3), description="Kernel of each patch embedding PE_i (odd).")
+    strides: tuple[int, ...] = Field((1, 2, 2, 2), description="Stride of each patch embedding PE_i.")
+    embedding: Literal["full", "separable"] = Field(
+        "separable",
+        description="PE_i as a depth-wise convolution followed by a 1x1 convolution, or as one full convolution, "
+        "four times as slow and no more accurate (docs/afrad_defaults.md).",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Pyramid:
+        if not len(self.widths) == len(self.kernels) == len(self.strides) >= 1:
+            raise ValueError(
+                f"widths, kernels and strides must name the same stages, but have {len(self.widths)}, "
+                f"{len(self.kernels)} and {len(self.strides)} entries"
+            )
+        if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
+            raise ValueError(f"kernels must be odd, but got {list(self.kernels)}")
+        if any(value < 1 for value in (*self.widths, *self.strides)):
+            raise ValueError("widths and strides must be positive")
+        return self
+
+
+class Refinement(_Part):
+    """The feature refinement module Φ, section 3.1."""
+
+    enabled: bool = Field(True, description="False replaces every application of Φ by one linear layer (Table 7).")
+    depth: int = Field(1, ge=1, description="How often eq. 2 is applied in each stage of the M-FPN.")
+    expansion: float = Field(2.0, gt=0, description="Hidden width of the MLP over its input width.")
+    token_mixing: bool = Field(False, description="Also mix the tokens of a stage by an MLP over positions.")
+
+
+class StageAdaptive(_Part):
+    """Stage-adaptive decoder, eq. 3-6."""
+
+    stages: tuple[int, ...] = Field((1, 2, 3, 4), min_length=1, description="M-FPN stages that it decodes (Table 6).")
+    repeats: tuple[int, ...] = Field(
+        (1, 2, 3, 4),
+        description="How often Φ is applied at stage 1, 2, 3, 4: cheap at high resolution, more at low (section 3.3).",
+    )
+
+
+class FocusedLocal(_Part):
+    """Focused local decoder, eq. 7-10."""
+
+    stages: tuple[int, ...] = Field((1, 2), min_length=1, description="M-FPN stages that it decodes (Table 6).")
+    kernels: tuple[int, ...] = Field((5, 7), min_length=1, description="Kernels p of the depth-wise convolutions.")
+    activation: bool = Field(
+        True, description="Batch norm and GELU around the depth-wise convolution (as SegNeXt), or bare convolutions."
+    )
+
+
+class Compensation(_Part):
+    """Compensation decoder, section 3.5."""
+
+    stages: tuple[int, ...] = Field((1, 2), min_length=1, description="M-FPN stages that it decodes (Table 6).")
+
+
+Weigh = Literal["channels", "root", "stages"]
+
+
+class Score(_Part):
+    """From the reconstruction error to a score per pixel and per image, section 3.7."""
+
+    weigh: Weigh = Field(
+        "stages",
+        description="The sum of eq. 14 in the pixel map: every channel of F_ori counts the same (channels), or every "
+        "backbone stage does (stages), as in the loss per scale, so that the many channels of the deepest stage do not "
+        "rule the map; root lies between: a stage counts as the square root of its channels.",
+    )
+    weigh_image: Weigh = Field(
+        "root",
+        description="The same sum behind the image score. Counting channels alike favours the deepest stage, which has "
+        "most of them: better on some data, worse on others; root is near the best on all (docs/afrad_defaults.md).",
+    )
+    relative: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Exponent q of a token's size in its error: each stage's squared error is divided by (0.1 + m)^q, "
+        "m the mean square of the stage's features there, which is eq. 14 on features scaled token by token; 0: as "
+        "printed. Tokens that stand out are harder to restore, in normal images too, and the jitter is louder there.",
+    )
+    pool: int = Field(
+        16, ge=1, description="Side of the average pooling (stride 1) before the maximum (UniAD's); 1: none."
+    )
+    on: Literal["upsampled", "map"] = Field(
+        "upsampled", description="Pool the map at the image's size (UniAD), or the error map on the grid."
+    )
+    reduce: Literal["max", "mean"] = Field("max", description="Maximum (paper), or mean (UniAD on CIFAR-10).")
+
+
+class Training(_Part):
+    """Section 4.2; what it is silent about is UniAD's."""
+
+    epochs: int = Field(1000, ge=0, description="1000 for MVTec-AD and VisA, 200 for CIFAR-10 in the paper.")
+    batch_size: int = Field(8, ge=1, description="Images per step (UniAD's).")
+    lr: float = Field(1e-4, gt=0, description="Learning rate of AdamW (paper).")
+    weight_decay: float = Field(1e-4, ge=0, description="Of AdamW (UniAD's).")
+    schedule: Literal["step", "cosine", "constant"] = Field(
+        "step", description="step: a tenth of the rate for the last fifth of the epochs (UniAD's); cosine; constant."
+    )
+    clip: float | None = Field(0.1, gt=0, description="Largest norm of the gradient (UniAD's); null: no clipping.")
+    jitter: float = Field(
+        20.0,
+        ge=0,
+        description="Scale α of UniAD's feature jitter in training (20 there): noise of deviation α·|f|/C; 0: none. "
+        "Without it the network learns to copy its input, anomalies too. 40 is better on some data, worse on others "
+        "(docs/afrad_defaults.md).",
+    )
+    loss: Literal["per_scale", "joint"] = Field(
+        "per_scale", description="Sum over the backbone stages of the MSE of each (paper 4.2), or one MSE over all."
+    )
+
+
+class Config(_Part):
+    """AFRAD with the paper's defaults where it states them."""
+
+    backbone: BackboneConfig = Field(BackboneConfig(), description="Frozen backbone and where its weights come from.")
+    features: Features = Field(Features(), description="What is reconstructed (section 3).")
+    mfpn: Pyramid = Field(Pyramid(), description="M-FPN (eq. 1-2).")
+    frm: Refinement = Field(Refinement(), description="Feature refinement module (section 3.1, Table 7).")
+    decoders: tuple[Decoder, ...] = Field(
+        ("stage_adaptive", "focused_local", "compensation"),
+        min_length=1,
+        description="The decoders that are present (Table 5).",
+    )
+    sad: StageAdaptive = Field(StageAdaptive(), description="Stage-adaptive decoder (eq. 3-6).")
+    fld: FocusedLocal = Field(FocusedLocal(), description="Focused local decoder (eq. 7-10).")
+    cd: Compensation = Field(Compensation(), description="Compensation decoder (section 3.5).")
+    width: int = Field(64, ge=1, description="Channels of each decoder's output.")
+    ngib: bool = Field(True, description="Integrate the decoders by the NGIB (eq. 11-13), or by `fusion` (Table 5).")
+    ngib_skip: bool = Field(
+        True,
+        description="The MLP of eq. 12 with a skip, as Φ in eq. 2: the paper calls it similar to the stage-adaptive "
+        "decoder's (section 3.6). false: bare, as eq. 12 prints it; trains more slowly and tells defective images "
+        "less well, though it places defects better on some data (docs/afrad_defaults.md).",
+    )
+    fusion: Literal["sum", "concat"] = Field(
+        "sum", description="Without NGIB: sum or concatenation of the decoders' outputs, then one linear layer."
+    )
+    score: Score = Field(Score(), description="From the error map to a score per image (section 3.7).")
+    training: Training = Field(Training(), description="Optimisation (section 4.2).")
+    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
+
+    @model_validator(mode="after")
+    def _stages_exist(self) -> Config:
+        stages = len(self.mfpn.widths)
+        for name, part in (("sad", self.sad), ("fld", self.fld), ("cd", self.cd)):
+            strange = [stage for stage in part.stages if not 1 <= stage <= stages]
+            if strange or len(set(part.stages)) != len(part.stages):
+                raise ValueError(f"{name}.stages must be distinct stages of 1..{stages}, but got {list(part.stages)}")
+        if len(self.sad.repeats) != stages or any(repeat < 0 for repeat in self.sad.repeats):
+            raise ValueError(
+                f"sad.repeats must give a count >= 0 for each of the {stages} stages, but got {list(self.sad.repeats)}"
+            )
+        if any(kernel % 2 == 0 or kernel < 1 for kernel in self.fld.kernels):
+            raise ValueError(f"fld.kernels must be odd, but got {list(self.fld.kernels)}")
+        if len(set(self.decoders)) != len(self.decoders):
+            raise ValueError(f"decoders must be distinct, but got {list(self.decoders)}")
+        return self

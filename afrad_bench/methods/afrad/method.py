@@ -1,0 +1,101 @@
+"""AFRAD as a method: fitted on cached features, predicting from them, and as one network for measuring and export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from afrad_bench.errors import fail
+from afrad_bench.methods.afrad.config import Config
+from afrad_bench.methods.afrad.network import Scorer
+from afrad_bench.methods.afrad.training import train
+from afrad_bench.methods.frozen import FrozenNetwork, predict
+from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
+
+SHORT = {"stage_adaptive": "SAD", "focused_local": "FLD", "compensation": "CD"}
+"""The decoders as the paper calls them."""
+
+
+class Afrad:
+    """See the package's docstring. Input side must be a multiple of the grid and of the largest backbone reduction."""
+
+    def __init__(self, config: Config, bench: Bench) -> None:
+        self.config = config
+        self.bench = bench
+        grid = config.features.grid
+        step = max(grid, *config.features.reductions)
+        if bench.image_size % step:
+            raise fail(
+                f"AFRAD needs an image size that is a multiple of {step}, but got {bench.image_size}",
+                hint=f"the nearest sizes are {bench.image_size // step * step or step} "
+                f"and {(bench.image_size // step + 1) * step}",
+            )
+        self.extractor = bench.features.extractor(
+            config.backbone, config.features.reductions, bench.image_size, bench.device, grid, config.features.resize
+        )
+        (self.channels,) = self.extractor.channels
+        side = bench.image_size // grid
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(bench.seeds.init)
+            scorer = Scorer(self.extractor.map_channels, (side, side), (bench.image_size, bench.image_size), config)
+        self.scorer = scorer.to(bench.device).to(memory_format=torch.channels_last).eval()
+
+    def fit(self, train_images: Images) -> TrainingRecord:
+        """Train the reconstruction on the features of normal images."""
+        (features,) = self.bench.features.read(self.extractor, train_images)
+        if self.config.features.scale == "standardised":
+            self._standardise_by(features)
+
+        def fetch(indices: Tensor) -> Tensor:
+            rows = torch.from_numpy(features[indices.numpy()])
+            return rows.to(self.bench.device).contiguous(memory_format=torch.channels_last)
+
+        return train(
+            self.scorer, fetch, len(train_images), self.extractor.map_channels, self.config.training, self.bench
+        )
+
+    def predict(self, images: Images) -> Prediction:
+        """Eq. 14 for a batch, from its cached features."""
+        return predict(self.bench, self.extractor, self.scorer, images, self.config.eval_batch)
+
+    def network(self) -> nn.Module:
+        """Backbone, reconstruction and scoring as one module in eval mode."""
+        return FrozenNetwork(self.extractor, self.scorer)
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Backbone, M-FPN, decoders and integration; standardising and scoring are the rest."""
+        net = self.scorer.reconstruction
+        decoders = {SHORT[name]: decoder for name, decoder in net.decoders.items()}
+        return {
+            "backbone": self.extractor,
+            "M-FPN": net.mfpn,
+            **decoders,
+            "NGIB" if self.config.ngib else "fusion": net.integrate,
+        }
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Everything that `network()` holds: backbone, reconstruction and the statistics of the features."""
+        return self.network().state_dict()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `state` gave."""
+        self.network().load_state_dict(state)
+
+    def _standardise_by(self, features: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+        """Mean and deviation of each channel over the training images and positions, in float64, a batch at a time."""
+        total = np.zeros(self.channels)
+        square = np.zeros(self.channels)
+        for start in range(0, len(features), 64):
+            rows = features[start : start + 64].astype(np.float64)
+            total += rows.sum(axis=(0, 2, 3))
+            square += (rows**2).sum(axis=(0, 2, 3))
+        count = features.shape[0] * features.shape[2] * features.shape[3]
+        mean = total / count
+        deviation = np.sqrt(np.maximum(square / count - mean**2, 0.0))
+        deviation[deviation < 1e-6] = 1.0  # a channel that never changes says nothing; it keeps its scale
+        standardise = self.scorer.standardise
+        standardise.mean.copy_(torch.from_numpy(mean).view(1, -1, 1, 1))
+        standardise.deviation.copy_(torch.from_numpy(deviation).view(1, -1, 1, 1))

@@ -1,0 +1,158 @@
+"""What every method that trains does in the same way: draws that follow from (seed, epoch), and a state to resume from.
+
+An epoch whose order and noise are drawn from its number is the same whether the fit ran through or was taken up again,
+so a state at the end of an epoch is all that resuming needs."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from afrad_bench.hashing import seed_for
+from afrad_bench.types import Bench, Stopped, TrainingRecord
+
+CHECKPOINT_SECONDS = 10.0
+"""A checkpoint is written at the end of an epoch when the last one is older than this."""
+
+
+class Stateful(Protocol):
+    """A module, an optimizer, a schedule."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+def batches(bench: Bench, count: int, size: int, epoch: int) -> tuple[Tensor, ...]:
+    """The indices of `count` images in the order of this epoch, `size` at a time; the last batch may be smaller."""
+    order = torch.Generator().manual_seed(seed_for(bench.seeds.order, "epoch", epoch))
+    return torch.randperm(count, generator=order).split(size)
+
+
+@contextmanager
+def draws_of(bench: Bench, *names: object) -> Iterator[None]:
+    """What torch draws inside from its default generators (dropout, noise, initial values) follows from `bench.seeds`
+    and these names; the generators are left as they were."""
+    device = torch.device(bench.device)
+    own = [] if device.type == "cpu" else [device.index or 0]
+    with torch.random.fork_rng(own, device_type="cuda" if device.type == "cpu" else device.type):
+        torch.manual_seed(seed_for(bench.seeds.init, *names))
+        yield
+
+
+def must_be_finite(loss: float, epoch: int) -> None:
+    """Raise `FloatingPointError` for the loss of an epoch (from 0) that is none."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the training loss became {loss} in epoch {epoch + 1}")
+
+
+def jittered(features: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+    """UniAD's feature jitter: each token f gets normal noise of deviation scale·|f|/C. (B, C, h, w) -> same shape."""
+    noise = torch.randn(features.shape, generator=generator, dtype=features.dtype).to(features.device)
+    deviation = features.norm(dim=1, keepdim=True) * (scale / features.shape[1])
+    return features + noise * deviation
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None) -> float:
+    """One step of the optimizer on this loss, with the norm of all gradients cut at `clip`; the loss's value."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def rate_factor(kind: str, epoch: int, epochs: int) -> float:
+    """Learning rate of `epoch` (from 0) over the initial one."""
+    if kind == "step":
+        return 0.1 if epoch >= 0.8 * epochs else 1.0
+    if kind == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+    return 1.0
+
+
+class Checkpoint:
+    """The state of one fit in a file: everything in `parts`, and the mean loss of each epoch so far."""
+
+    def __init__(self, path: Path | None, identity: str, parts: Mapping[str, Stateful]) -> None:
+        """`identity` says in a canonical way which fit this is; a file of another one is left behind. No path: keep
+        nothing."""
+        self._path = path
+        self._identity = identity
+        self._parts = parts
+        self._saved = time.monotonic()
+
+    def resume(self) -> list[float]:
+        """Load the state if there is one of this very fit; returns the loss of the epochs that it holds.
+
+        A file that cannot be read, or belongs to another fit, means that training starts anew."""
+        if self._path is None or not self._path.is_file():
+            return []
+        try:
+            state = torch.load(self._path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+            return []
+        if not isinstance(state, dict) or state.get("identity") != self._identity:
+            return []
+        for name, part in self._parts.items():
+            part.load_state_dict(state["parts"][name])
+        return [float(value) for value in state["loss"]]
+
+    def epoch_done(self, history: list[float]) -> None:
+        """Write the state, if the last one is old enough to be worth it. Readers see all of it or none."""
+        if self._path is None or time.monotonic() - self._saved < CHECKPOINT_SECONDS:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.tmp")
+        parts = {name: part.state_dict() for name, part in self._parts.items()}
+        with scratch.open("wb") as file:
+            torch.save({"identity": self._identity, "parts": parts, "loss": history}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(self._path)
+        self._saved = time.monotonic()
+
+
+def train_epochs(
+    bench: Bench,
+    checkpoint: Checkpoint,
+    epochs: int,
+    count: int,
+    net: nn.Module,
+    one_epoch: Callable[[int], float],
+    notes: tuple[str, ...] = (),
+) -> TrainingRecord:
+    """Train `net` from where the checkpoint left off; `one_epoch` does epoch 0, 1, ... and returns its mean loss.
+
+    After each epoch the loss must be finite, progress is shown, the state is kept, and whoever wants to know looks at
+    the method so far. `count`: training images of an epoch. `net` is in training mode in `one_epoch` and in eval mode
+    everywhere else. Raises `FloatingPointError` for a loss that is no number, and `Stopped` when training on was found
+    not worth it."""
+    history = checkpoint.resume()
+    resumed_at = len(history)
+
+    def so_far() -> TrainingRecord:
+        return TrainingRecord(len(history), len(history) * count, tuple(history), resumed_at, notes)
+
+    for epoch in range(resumed_at, epochs):
+        net.train()
+        history.append(one_epoch(epoch))
+        net.eval()
+        must_be_finite(history[-1], epoch)
+        bench.watch(epoch + 1, epochs, "training", history[-1])
+        checkpoint.epoch_done(history)
+        if bench.should_continue is not None and epoch + 1 < epochs and not bench.should_continue(so_far()):
+            raise Stopped(so_far())
+    net.eval()
+    return so_far()

@@ -1,0 +1,164 @@
+"""Foreign textures for synthetic anomalies: where they come from, and one of them at a time.
+
+Sources, as written in a suite:
+
+    dtd           the Describable Textures Dataset, which the papers use; its folder is in AFRAD_BENCH_DTD
+    folder:PATH   any folder of images, searched with its subfolders
+    photographs   photographs in scikit-image's package (extra `demo`), cut into random squares
+    training      the training images themselves: in the unified setting mostly of another category
+
+All but the first are stand-ins, which the notes of the result name. Nothing here downloads anything."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from afrad_bench.errors import fail, unknown
+from afrad_bench.hashing import digest
+from afrad_bench.images.pictures import SUFFIXES, FilePicture
+from afrad_bench.types import Images
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from afrad_bench.types import ByteArray
+
+ENVIRONMENT = "AFRAD_BENCH_DTD"
+SOURCES = ("dtd", "photographs", "training")
+STAND_INS = "or say in the open that others stand in for it: source: photographs (or training)"
+PHOTOGRAPHS = (
+    "astronaut.png",
+    "camera.png",
+    "cell.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "page.png",
+    "retina.jpg",
+    "rocket.jpg",
+    "text.png",
+)
+"""Without brick, grass and gravel, of which the data set `demo` is made."""
+
+
+class TextureConfig(BaseModel):
+    """Where textures come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field("dtd", description="dtd, folder:PATH, photographs or training")
+
+    @field_validator("source")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in SOURCES and not (value.startswith("folder:") and len(value) > len("folder:")):
+            raise ValueError(str(unknown("source of textures", value, [*SOURCES, "folder:PATH"])))
+        return value
+
+
+class Textures(Protocol):
+    """A source that was found on this machine."""
+
+    @property
+    def note(self) -> str:
+        """What it is, for the notes of the result."""
+
+    def draw(self, rng: np.random.Generator, side: int) -> ByteArray:
+        """A texture (side, side, 3) uint8 RGB."""
+
+
+def find(config: TextureConfig, train: Images) -> Textures:
+    """The source on this machine, or a `UserError` that says what is missing and how to supply it."""
+    if config.source == "training":
+        return FromTraining(train)
+    if config.source == "photographs":
+        return _photographs()
+    if config.source == "dtd":
+        named = os.environ.get(ENVIRONMENT)
+        if not named:
+            raise fail(
+                "the textures of DTD, from which synthetic anomalies are made, are not on this machine",
+                hint=f"set {ENVIRONMENT} to the unpacked folder (https://www.robots.ox.ac.uk/~vgg/data/dtd/), or name "
+                f"any folder of images: textures: {{source: folder:PATH}}\n{STAND_INS}",
+            )
+        return _folder(Path(named), "DTD")
+    return _folder(Path(config.source.removeprefix("folder:")), "instead of DTD:")
+
+
+def _folder(folder: Path, what: str) -> FromFiles:
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise fail(f"no such folder of textures: {folder}", hint=STAND_INS)
+    paths = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES))
+    if not paths:
+        raise fail("holds no images to take textures from", str(folder), STAND_INS)
+    content = digest(*(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}" for path in paths))
+    note = f"textures: {what} {len(paths)} images of the folder {folder.name}, names and sizes {content[:12]}"
+    return FromFiles(paths, note, cut=False)
+
+
+def _photographs() -> FromFiles:
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise fail(
+            "the photographs that stand in for textures are not installed",
+            hint="pip install scikit-image\nor everything that the demo needs: pip install 'afrad-bench[demo]'",
+        )
+    paths = tuple(Path(spec.origin).parent / "data" / name for name in PHOTOGRAPHS)
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise fail(f"this version of scikit-image lacks the photographs {', '.join(missing)}")
+    return FromFiles(paths, f"textures: instead of DTD squares of {len(paths)} photographs of scikit-image", cut=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FromFiles:
+    """Image files, whole, or random squares `cut` from them: at least as large as what is asked for, if they can be."""
+
+    paths: tuple[Path, ...]
+    note: str
+    cut: bool
+
+    def draw(self, rng: np.random.Generator, side: int) -> ByteArray:
+        import numpy as np
+        from PIL import Image
+
+        image = Image.fromarray(_decoded(self.paths[rng.integers(len(self.paths))]))
+        box = None
+        if self.cut:
+            edge = int(rng.integers(min(side, *image.size), min(image.size) + 1))
+            left, top = (int(rng.integers(extent - edge + 1)) for extent in image.size)
+            box = (left, top, left + edge, top + edge)
+        return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box))
+
+
+@dataclass(frozen=True, slots=True)
+class FromTraining:
+    """Training images."""
+
+    train: Images
+    note: str = "textures: instead of DTD other training images"
+
+    def draw(self, rng: np.random.Generator, side: int) -> ByteArray:
+        import numpy as np
+        from PIL import Image
+
+        pixels = self.train.subset([int(rng.integers(len(self.train)))]).array()[0].transpose(1, 2, 0)
+        image = Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+        return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+
+
+@lru_cache(maxsize=2 * len(PHOTOGRAPHS))
+def _decoded(path: Path) -> ByteArray:
+    return FilePicture(path, sha256="").read()

@@ -1,1 +1,0 @@
-"""The models that the project itself is about: AFRAD."""

@@ -1,0 +1,126 @@
+"""What a reader must be warned of before reading a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from afrad_bench import published
+from afrad_bench.report.basis.grid import Counted, Grid, first_line
+from afrad_bench.report.basis.terms import (
+    MUST_AGREE,
+    by_term,
+    by_value,
+    count,
+    listed,
+    mixed_versions,
+    package_values,
+    short,
+    some,
+)
+from afrad_bench.report.model import Caution
+
+
+def cautions(grid: Grid) -> tuple[Caution, ...]:
+    """Alarms first: random weights, terms that differ, overrides, what failed; then what the data and methods say."""
+    uses = grid.counted
+    alarms = [*_random(uses), *mixed(grid), *_overrides(uses), *_newer_failures(uses), *_gaps(grid)]
+    return (*(Caution(text, "alarm") for text in alarms), *(Caution(text) for text in _notes(grid, uses)))
+
+
+def mixed(grid: Grid) -> tuple[str, ...]:
+    """Each term in which rows differ that must not, with who has which value."""
+    uses = grid.counted
+    found = []
+    for term, plural in MUST_AGREE.items():
+        values = by_term(uses, term)
+        if len(values) > 1:
+            found.append(f"Mixed {plural}: {listed(values)}.")
+    for dataset in grid.datasets:
+        here = [use for use in uses if use.cell.dataset == dataset]
+        for part in dict.fromkeys(use.cell.part for use in here):
+            same = [use for use in here if use.cell.part == part]
+            values = by_value(same, lambda run: short(run.term("data_fingerprint")))
+            if len(values) > 1:
+                of = dataset if part is None else f"{dataset}, {part}"
+                found.append(f"Mixed data under one name ({of}), fingerprints {listed(values)}.")
+    for package, values in package_values(uses).items():
+        if len(values) > 1:
+            found.append(f"Mixed versions of {package}: {listed(values)}.")
+    for measure, values in mixed_versions(uses).items():
+        found.append(f"Mixed versions of the measure {measure}: {listed(values)}.")
+    return tuple(found)
+
+
+def _random(uses: Iterable[Counted]) -> Iterable[str]:
+    labels = list(dict.fromkeys(use.row.label for use in uses if use.run.is_random))
+    if labels:
+        yield f"Random weights: {', '.join(labels)}. Accuracy without pretrained weights says nothing about a method."
+
+
+def _overrides(uses: Sequence[Counted]) -> Iterable[str]:
+    values: dict[str, dict[str, None]] = {}
+    for use in uses:
+        for text in _texts(use.run.row["overrides"]):
+            values.setdefault(text, {})[use.row.label] = None
+    if values:
+        everywhere = {use.row.label for use in uses}
+        told = [
+            text + ("" if set(labels) == everywhere else f" ({some(list(labels))})") for text, labels in values.items()
+        ]
+        yield f"Not the suite's own settings: {'; '.join(told)}."
+
+
+def _newer_failures(uses: Iterable[Counted]) -> Iterable[str]:
+    for use in uses:
+        if use.later_error:
+            yield (
+                f"{_place(use)}: a later run of {use.measure} failed ({first_line(use.later_error)}); "
+                "the older numbers are shown."
+            )
+
+
+def _gaps(grid: Grid) -> Iterable[str]:
+    by_cell: dict[str, set[str]] = {}
+    for use in grid.uses:
+        stale = use.taken.state == "ok" and grid.stale(use.cell, use.measure)
+        by_cell.setdefault(use.cell.id, set()).add("stale" if stale else use.taken.state)
+    failed = sum("failed" in states for states in by_cell.values())
+    missing = sum("missing" in states and "failed" not in states for states in by_cell.values())
+    outdated = sum("stale" in states for states in by_cell.values())
+    told = [
+        f"{number} {what}"
+        for number, what in ((failed, "failed"), (missing, "not run or incomplete"), (outdated, "stale"))
+        if number
+    ]
+    if told:
+        yield f"Of {count(len(by_cell), 'cell')}: {', '.join(told)}. They are listed below."
+
+
+def _notes(grid: Grid, uses: Sequence[Counted]) -> Iterable[str]:
+    """What data sets and methods ask to be said, once each, with the rows to which it applies."""
+    said: dict[str, dict[str, None]] = {}
+    for use in uses:
+        for text in _texts(use.run.row["notes"]):
+            said.setdefault(text, {})[use.row.label] = None
+    everywhere = {use.row.label for use in uses}
+    for text, labels in said.items():
+        yield text if set(labels) == everywhere else f"{text} ({some(list(labels))})"
+    if len({cell.seed for row in grid.spec.rows for cell in row.cells}) == 1:
+        yield "1 seed: a difference between two rows may be noise, and no spread can be given."
+    if any(use.run.term("git_dirty") for use in uses):
+        yield "The code had uncommitted changes: its revision does not tell exactly what was measured."
+    if grid.spec.reproduces is not None:
+        yield f"Figures marked as the paper's are those it prints ({published.CAPTIONS[grid.spec.reproduces]})."
+
+
+def _texts(value: Any) -> list[str]:
+    """Texts of a JSON column: a list of them, or names with values."""
+    if isinstance(value, Mapping):
+        return [f"{name}={each}" for name, each in value.items()]
+    return [str(each) for each in value or ()]
+
+
+def _place(use: Counted) -> str:
+    part = "" if use.cell.part is None else f", {use.cell.part}"
+    return f"{use.row.label}, {use.cell.dataset}{part}, seed {use.cell.seed}"

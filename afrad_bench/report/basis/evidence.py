@@ -1,0 +1,119 @@
+"""What the store keeps beside numbers: image scores, curves and pictures, of the runs that count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.model import PlannedCell, RowSpec
+from afrad_bench.types import Curve, Example, Score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T", Score, Curve, Example)
+
+
+@dataclass(frozen=True)
+class Seen(Generic[T]):
+    """What one row of the suite has of one kind for one data set and seed, category by category."""
+
+    row: RowSpec
+    style: int
+    """Place of the row in the suite, which decides how it is drawn."""
+    dataset: str
+    seed: int
+    by_category: Mapping[str, Sequence[T]]
+
+    def __iter__(self) -> Iterator[T]:
+        return (one for found in self.by_category.values() for one in found)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What there is of each kind, row by row and seed by seed."""
+
+    scores: tuple[Seen[Score], ...] = ()
+    curves: tuple[Seen[Curve], ...] = ()
+    examples: tuple[Seen[Example], ...] = ()
+
+
+def collect(
+    grid: Grid, scores: pd.DataFrame | None, curves: pd.DataFrame | None, examples: pd.DataFrame | None
+) -> Evidence:
+    """Evidence from frames of the store (`Store.read`); None stands for an empty one."""
+    return Evidence(
+        scores=tuple(_seen(grid, scores, Score)),
+        curves=tuple(_seen(grid, curves, Curve)),
+        examples=tuple(_seen(grid, examples, Example)),
+    )
+
+
+def first_seeds(seen: Iterable[Seen[T]], dataset: str) -> tuple[Seen[T], ...]:
+    """Of each row the first seed that has anything for the data set: what is shown where one seed must do."""
+    found: dict[str, Seen[T]] = {}
+    for one in seen:
+        if one.dataset == dataset:
+            found.setdefault(one.row.label, one)
+    return tuple(found.values())
+
+
+def of_seeds(seen: Iterable[Seen[T]]) -> str:
+    """ "seed 0", or which row was shown with which seed."""
+    seeds: dict[int, list[str]] = {}
+    for one in seen:
+        seeds.setdefault(one.seed, []).append(one.row.label)
+    if len(seeds) == 1:
+        return f"seed {next(iter(seeds))}"
+    return "; ".join(f"seed {seed}: {', '.join(labels)}" for seed, labels in seeds.items())
+
+
+def categories(seen: Iterable[Seen[T]]) -> tuple[str, ...]:
+    """The categories of all of these, in the order in which they come."""
+    return tuple(dict.fromkeys(category for one in seen for category in one.by_category))
+
+
+def _seen(grid: Grid, frame: pd.DataFrame | None, kind: type[T]) -> Iterator[Seen[T]]:
+    tables = {} if frame is None else dict(iter(frame.groupby(["cell_id", "run_id"], sort=False)))
+    for style, row in enumerate(grid.spec.rows):
+        places: dict[tuple[str, int], list[PlannedCell]] = {}
+        for cell in row.cells:
+            places.setdefault((cell.dataset, cell.seed), []).append(cell)
+        for (dataset, seed), cells in places.items():
+            found: dict[str, list[T]] = {}
+            for cell in cells:
+                rows = _newest(grid, cell, tables)
+                for one in () if rows is None else _made(kind, rows):
+                    found.setdefault(_place(cell, one.category), []).append(one)
+            if found:
+                yield Seen(row, style, dataset, seed, found)
+
+
+def _newest(grid: Grid, cell: PlannedCell, tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame | None:
+    """Rows of the newest run whose numbers count for some measure, and which left such rows."""
+    runs = {use.run.run_id: use.run for use in grid.counted if use.cell.id == cell.id}
+    with_rows = [run for run in runs.values() if (cell.id, run.run_id) in tables]
+    if not with_rows:
+        return None
+    newest = max(with_rows, key=lambda run: (run.row["started_at"], run.run_id))
+    return tables[cell.id, newest.run_id]
+
+
+def _place(cell: PlannedCell, category: str) -> str:
+    """The category, within its part where a part is not the category itself."""
+    return category if cell.part in (None, category) else f"{cell.part} {category}"
+
+
+def _made(kind: type[T], rows: pd.DataFrame) -> Iterator[T]:
+    names = list(kind.__dataclass_fields__)
+    for values in rows[names].itertuples(index=False, name=None):
+        yield kind(**{name: _plain(value) for name, value in zip(names, values, strict=True)})
+
+
+def _plain(value: Any) -> Any:
+    """Points as a tuple, and NaN, which pandas puts in place of nothing, as None."""
+    if hasattr(value, "tolist"):
+        return tuple(value.tolist())
+    return None if isinstance(value, float) and value != value else value

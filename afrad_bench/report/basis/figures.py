@@ -1,0 +1,96 @@
+"""What every figure of a report says of itself: under which terms, and with which cautions, it was made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+from afrad_bench.report.basis.cautions import cautions
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.basis.terms import by_term, by_value, listed, plain
+from afrad_bench.report.model import RowSpec
+
+T = TypeVar("T")
+
+_LONGEST = 220  # characters of an alarm inside a picture; the page has all of it
+
+
+def stamp(grid: Grid, dataset: str, seeds: str) -> tuple[str, ...]:
+    """The lines inside a picture, which may be seen without its report: what was measured how, then every alarm."""
+    uses = [use for use in grid.counted if use.cell.dataset == dataset]
+    terms = [
+        f"suite {grid.spec.suite}",
+        f"profile {grid.spec.profile}",
+        f"data {dataset}",
+        seeds,
+        _told("image size", by_value(uses, lambda run: f"{plain(run.term('image_size'))} px")),
+        _told("backbone", by_term(uses, "backbone")),
+        _told("epochs trained", by_term(uses, "epochs")),
+    ]
+    alarms = [f"⚠ {_short(each.text)}" for each in cautions(grid) if each.level == "alarm"]
+    return (" · ".join(filter(None, terms)), *alarms)
+
+
+def label(grid: Grid, row: RowSpec) -> str:
+    """A row's name in a picture, with the alarm that must never be away from it."""
+    return f"{row.label} ⚠ random weights" if row.label in grid.random else row.label
+
+
+def key(grid: Grid, name: str, dataset: str, block: int = 1) -> str:
+    """Name of a figure's files: that of the data only where there are several, that of the block from the second on."""
+    of = re.sub(r"[^a-z0-9]+", "_", dataset.lower()).strip("_") if len(grid.datasets) > 1 else ""
+    return "_".join(filter(None, (name, of, "" if block == 1 else str(block))))
+
+
+def of_data(grid: Grid, title: str, dataset: str) -> str:
+    """A title that names the data where there are several."""
+    return f"{title}, {dataset}" if len(grid.datasets) > 1 else title
+
+
+def blocks(count: int, most: int) -> list[slice]:
+    """Slices of about equal length that cover `count` things, each of at most `most`.
+
+    >>> [(part.start, part.stop) for part in blocks(15, 8)]
+    [(0, 8), (8, 15)]
+    """
+    if count == 0:
+        return []
+    parts = -(-count // most)
+    edges = [-(-count * i // parts) for i in range(parts + 1)]
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def packed(groups: Sequence[Sequence[T]], most: int) -> list[list[T]]:
+    """Things in blocks of at most `most`, of about equal size, that keep each group together; a larger group is cut.
+
+    >>> packed([["a1", "a2"], ["b1", "b2"], ["c1"]], 3)
+    [['a1', 'a2'], ['b1', 'b2', 'c1']]
+    """
+    made: list[list[T]] = []
+    total = sum(map(len, groups))
+    enough = -(-total // max(-(-total // most), 1))
+    for group in groups:
+        for start in range(0, len(group), most):
+            part = list(group[start : start + most])
+            if made and len(made[-1]) < enough and len(made[-1]) + len(part) <= most:
+                made[-1] += part
+            else:
+                made.append(part)
+    return made
+
+
+def _told(what: str, values: dict[str, list[str]]) -> str:
+    if not values:
+        return ""
+    return f"{what} {next(iter(values)) if len(values) == 1 else listed(values)}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1].rstrip()}…"
+
+
+def named(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -1,0 +1,141 @@
+"""The tables of a report, made from a grid: results, efficiency, what is missing, categories, timing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from afrad_bench import published
+from afrad_bench.report.basis.comparison import Footnotes, Item, compare, fact
+from afrad_bench.report.basis.grid import Grid, Use, first_line
+from afrad_bench.report.model import Entry, Fact, Heading, Level, Line, RowSpec, Table
+from afrad_bench.types import MEAN
+
+SEEDS = Heading("Seeds", hint="Seeds over which mean and standard deviation are taken")
+
+
+def items(grid: Grid, *, cost: bool, headline: bool | None = None) -> tuple[Item, ...]:
+    """Metrics × data sets, in the order of the columns; the headline ones, the others, or (None) all."""
+    return tuple(
+        Item(dataset, measure, spec, name, metric, None if cost else MEAN)
+        for dataset in grid.datasets
+        for measure, spec, name, metric in grid.metrics(cost=cost)
+        if (headline is None or metric.headline is headline) and not metric.by_part
+    )
+
+
+def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: bool = False) -> Table:
+    """One line per row of the suite, one column per metric and data set. In a folded table nothing is ranked."""
+    notes = Footnotes()
+    rows = [row for row in grid.spec.rows if row.cells or any(item.published(grid, row) for item in columns)]
+    made = [compare(grid, rows, item, notes, ranked=not folded) for item in columns]
+    headings = [Heading("Method", numeric=False), SEEDS]
+    for item, column in zip(columns, made, strict=True):
+        group = item.dataset if len(grid.datasets) > 1 else ""
+        headings.append(replace(_heading(item, group), refs=column.refs))
+    lines = []
+    for i, row in enumerate(rows):
+        seeds = {column.facts[i].summary.seeds for column in made} - {0}
+        name = Entry(row.label, flag=_flag(grid, row))
+        lines.append(Line((name, Entry(_range(seeds)), *(column.entries[i] for column in made))))
+    return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts), folded)
+
+
+def category_tables(grid: Grid) -> tuple[Table, ...]:
+    """For each metric and data set the categories as lines and the rows of the suite as columns, as papers print it."""
+    found = []
+    for item in items(grid, cost=False):
+        categories = grid.categories(item.dataset, item.measure, item.name)
+        if categories:
+            found.append(_category_table(grid, item, categories))
+    return tuple(found)
+
+
+def _category_table(grid: Grid, item: Item, categories: Sequence[str]) -> Table:
+    notes = Footnotes()
+    rows = [row for row in grid.spec.rows if any(cell.dataset == item.dataset for cell in row.cells)]
+    quoted = [replace(item, category=category) for category in categories]
+    rows += [row for row in grid.spec.rows if not row.cells and any(each.published(grid, row) for each in quoted)]
+    lines = []
+    for category in (*categories, MEAN):
+        made = compare(grid, rows, replace(item, category=category), notes)
+        lines.append(Line((Entry(category, refs=made.refs), *made.entries), strong=category == MEAN))
+    caption = f"{_heading(item).told}, {item.dataset}"
+    headings = (Heading("Category", numeric=False), *(Heading(row.label, flag=_flag(grid, row)) for row in rows))
+    return Table(caption, headings, tuple(lines), tuple(notes.texts), not item.metric.headline, True)
+
+
+def facts(grid: Grid) -> tuple[Fact, ...]:
+    """Everything, row by row: for each metric its mean, then its categories."""
+    measured = {metric for use in grid.uses for metric in use.taken.values}
+    found = []
+    for row in grid.spec.rows:
+        for cost in (False, True):
+            for item in items(grid, cost=cost):
+                if item.metric.on_request and item.name not in measured:
+                    continue
+                found.append(fact(grid, row, item)[0])
+                for category in () if cost else grid.categories(item.dataset, item.measure, item.name):
+                    found.append(fact(grid, row, replace(item, category=category))[0])
+    return tuple(found)
+
+
+def missing_table(grid: Grid) -> Table | None:
+    """Cells that failed, were not run or are stale, by reason; equal ones of several seeds share a line."""
+    found: dict[tuple[str, str, str, str, str], list[Use]] = {}
+    for use in grid.uses:
+        place = (use.row.label, use.cell.dataset)
+        if use.taken.state == "failed":
+            found.setdefault((*place, use.measure, "✗ failed", first_line(use.taken.error)), []).append(use)
+        elif use.taken.state == "missing":
+            found.setdefault((*place, use.measure, "– not run", ""), []).append(use)
+        elif why := grid.stale(use.cell, use.measure):
+            found.setdefault((*place, use.measure, "stale", why), []).append(use)
+    for why, absent in (("no adapter yet", True), ("the suite has no cells for it", False)):
+        rows = [row for row in grid.spec.rows if not row.cells]
+        if labels := [row.label for row in rows if (row.published_row in grid.spec.absent) is absent]:
+            found[", ".join(labels), "", "", "not measured", why] = []
+    if not found:
+        return None
+    merged: dict[tuple[str, ...], list[str]] = {}
+    for (label, dataset, measure, state, why), uses in found.items():
+        seeds = ", ".join(dict.fromkeys(str(use.cell.seed) for use in uses))
+        parts = ", ".join(dict.fromkeys(use.cell.part for use in uses if use.cell.part is not None))
+        merged.setdefault((label, dataset, parts, seeds, state, why), []).append(measure)
+    lines = []
+    for (label, dataset, parts, seeds, state, why), measures in merged.items():
+        everything = len(measures) == len(grid.spec.measures) > 1
+        texts = (label, dataset, parts, seeds, "all" if everything else ", ".join(measures), state, why)
+        alarm: Level = "alarm" if state == "✗ failed" else "plain"
+        lines.append(Line((*map(Entry, texts[:5]), *(Entry(text, level=alarm) for text in texts[5:]))))
+    names = ("Method", "Data", "Part", "Seeds", "Measures", "State", "Why")
+    return Table("Failed, missing and stale cells", tuple(Heading(n, numeric=False) for n in names), tuple(lines))
+
+
+# ----------------------------------------------------------------------------------------------------------- entries
+
+
+def _heading(item: Item, group: str = "") -> Heading:
+    arrow = "↑" if item.metric.higher_is_better else "↓"
+    told = re.search(rf"(?<!\w){re.escape(item.unit)}(?!\w)", item.metric.title)  # "fit (s)" names its unit already
+    return Heading(item.metric.title, group, arrow, "" if told else item.unit, item.metric.description)
+
+
+def _flag(grid: Grid, row: RowSpec) -> str:
+    return "random weights" if row.label in grid.random else ""
+
+
+def _range(counts: set[int]) -> str:
+    if not counts:
+        return "–"
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def uncovered(spec_rows: Sequence[RowSpec], table: str | None) -> tuple[RowSpec, ...]:
+    """Rows of the paper's table that the suite has none for: shown as missing, never dropped."""
+    if table is None:
+        return ()
+    covered = {row.published_row for row in spec_rows}
+    return tuple(RowSpec(published.printed(key), key, (), key) for key in published.rows(table) if key not in covered)

@@ -1,0 +1,215 @@
+"""The terms of the comparison: under which conditions the numbers were measured. They stand above every number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from afrad_bench.report.basis.grid import Counted, Grid
+from afrad_bench.report.basis.results import Run
+from afrad_bench.report.model import Level, Term
+
+MUST_AGREE: Mapping[str, str] = {
+    "image_size": "image sizes",
+    "setting": "settings",
+    "selection": "rules for the epoch that is scored",
+    "device": "devices",
+    "device_name": "kinds of device",
+    "threads": "numbers of threads",
+    "precision": "precisions",
+    "code_version": "versions of the code",
+    "git_revision": "revisions of the code",
+    "python": "Python versions",
+}
+"""Terms in which the rows of one report may not differ without an alarm. Backbone, weights and epochs belong to the
+methods; they may differ, and are shown row by row where they do."""
+
+_SHOWN_ELSEWHERE = ("selection",)
+
+
+def terms(grid: Grid) -> tuple[Term, ...]:
+    """Profile, data, what was trained and how, where it was measured, with which software, when."""
+    spec, uses = grid.spec, grid.counted
+    profile = Term("Profile", spec.profile)
+    if not uses:
+        return (profile, Term("Results", "none: nothing has been measured yet", "alarm"))
+    what = [profile, *_data(grid, uses)]
+    what += [
+        _term("Setting", uses, "setting"),
+        _term("Image size", uses, "image_size", lambda run: _pixels(run.term("image_size"))),
+        _term("Backbone", uses, "backbone"),
+        _weights(uses),
+        _term("Epochs trained", uses, "epochs"),
+        _term("Epoch scored", uses, "selection"),
+        _seeds(grid),
+    ]
+    where = [
+        _term("Device", uses, "device", _device),
+        _term("Threads", uses, "threads"),
+        _term("Precision", uses, "precision"),
+        _term("Code", uses, "git_revision", _code),
+        _packages(uses),
+        Term("Measures", _measure_versions(uses), _alarm(mixed_versions(uses))),
+        Term("Measured", _dates(uses)),
+    ]
+    return (*what, *(Term(t.name, t.value, t.level, "where") for t in (*where, *_further(uses))))
+
+
+def short(digest: Any) -> str:
+    """The first digits of a long digest; anything else as it is."""
+    text = plain(digest)
+    return text[:12] if len(text) >= 32 else text
+
+
+def by_value(uses: Iterable[Counted], value: Callable[[Run], str]) -> dict[str, list[str]]:
+    """Value -> labels of the rows that have it, both in the order in which they come."""
+    found: dict[str, dict[str, None]] = {}
+    for use in uses:
+        found.setdefault(value(use.run), {})[use.row.label] = None
+    return {each: list(labels) for each, labels in found.items()}
+
+
+def by_term(uses: Iterable[Counted], term: str) -> dict[str, list[str]]:
+    """Value of a term -> labels of the rows that have it."""
+    return by_value(uses, lambda run: plain(run.term(term)))
+
+
+def listed(values: Mapping[str, Sequence[str]]) -> str:
+    """Who has which value: the exceptions by name, then what all others have."""
+    most = max(values, key=lambda value: len(values[value]))
+    few = {value: labels for value, labels in values.items() if value != most}
+    exclusive = not set(values[most]) & {label for labels in few.values() for label in labels}
+    if exclusive and len(values[most]) > 2:
+        return "; ".join((*(f"{value} ({some(labels)})" for value, labels in few.items()), f"{most} (all others)"))
+    return "; ".join(f"{value} ({some(labels)})" for value, labels in values.items())
+
+
+def some(labels: Sequence[str]) -> str:
+    """Labels of rows, the first three of a long list."""
+    return ", ".join(labels) if len(labels) <= 4 else f"{', '.join(labels[:3])} and {len(labels) - 3} more"
+
+
+def plain(value: Any) -> str:
+    """A term as text; what was not recorded is never guessed."""
+    return "not recorded" if value is None else str(value)
+
+
+def _pixels(size: Any) -> str:
+    return "not recorded" if size is None else f"{size} × {size} px"
+
+
+def _alarm(bad: object) -> Level:
+    return "alarm" if bad else "plain"
+
+
+def _term(name: str, uses: Sequence[Counted], term: str, value: Callable[[Run], str] | None = None) -> Term:
+    values = by_term(uses, term) if value is None else by_value(uses, value)
+    text = next(iter(values)) if len(values) == 1 else listed(values)
+    return Term(name, text, _alarm(term in MUST_AGREE and len(values) > 1))
+
+
+def _data(grid: Grid, uses: Sequence[Counted]) -> Iterable[Term]:
+    for dataset in grid.datasets:
+        here = [use for use in uses if use.cell.dataset == dataset]
+        if not here:
+            yield Term("Data", f"{dataset}: not measured yet", "note")
+            continue
+        parts = dict.fromkeys(use.cell.part for use in here)
+        name = by_value(here, lambda run: f"{run.term('dataset')}, version {plain(run.term('dataset_version'))}")
+        prints = by_value(here, lambda run: short(run.term("data_fingerprint")))
+        told = f"fingerprint {', '.join(prints)}" if len(prints) == 1 else f"{len(prints)} fingerprints"
+        covers = "" if parts.keys() == {None} else f" ({len(parts)} parts, each its own model)"
+        bad = len(name) > 1 or (len(prints) > len(parts))
+        yield Term("Data", f"{'; '.join(name)} · {told}{covers}", _alarm(bad))
+
+
+def _weights(uses: Sequence[Counted]) -> Term:
+    def told(run: Run) -> str:
+        if run.is_random:
+            return "random"
+        label = run.term("weights")
+        if label is None:
+            return "none"
+        return f"{label} · {short(run.term('weights_hash'))}"
+
+    values = by_value(uses, told)
+    text = next(iter(values)) if len(values) == 1 else listed(values)
+    return Term("Weights", text, _alarm("random" in values))
+
+
+def _seeds(grid: Grid) -> Term:
+    seeds = sorted({cell.seed for row in grid.spec.rows for cell in row.cells})
+    return Term("Seeds", f"{', '.join(map(str, seeds))} ({count(len(seeds), 'seed')})")
+
+
+def _device(run: Run) -> str:
+    device, name = run.term("device"), run.term("device_name")
+    return plain(device) if not name or name == device else f"{plain(device)} · {name}"
+
+
+def _code(run: Run) -> str:
+    revision = run.term("git_revision")
+    told = f"afrad-bench {plain(run.term('code_version'))}"
+    if revision is None:
+        return told
+    return f"{told} · {revision[:12]}{' with uncommitted changes' if run.term('git_dirty') else ''}"
+
+
+def package_values(uses: Iterable[Counted]) -> dict[str, dict[str, list[str]]]:
+    """Package -> version -> labels of the rows that were measured with it."""
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for use in uses:
+        for package, version in (use.run.row["packages"] or {}).items():
+            found.setdefault(package, {}).setdefault(str(version), {})[use.row.label] = None
+    return {name: {v: list(labels) for v, labels in values.items()} for name, values in sorted(found.items())}
+
+
+def _packages(uses: Sequence[Counted]) -> Term:
+    python = by_value(uses, lambda run: plain(run.term("python")))
+    named = {"Python": python, **package_values(uses)}
+    text = ", ".join(f"{name} {' / '.join(values)}" for name, values in named.items())
+    return Term("Packages", text, _alarm(any(len(values) > 1 for values in named.values())))
+
+
+def _versions(uses: Iterable[Counted]) -> dict[str, dict[str, list[str]]]:
+    found: dict[str, dict[str, list[str]]] = {}
+    for use in uses:
+        version = plain(use.run.measures[use.measure].get("version"))
+        labels = found.setdefault(use.measure, {}).setdefault(version, [])
+        if use.row.label not in labels:
+            labels.append(use.row.label)
+    return found
+
+
+def mixed_versions(uses: Iterable[Counted]) -> dict[str, dict[str, list[str]]]:
+    """Measures of which several versions are in the report -> version -> labels of the rows."""
+    return {measure: values for measure, values in _versions(uses).items() if len(values) > 1}
+
+
+def _measure_versions(uses: Iterable[Counted]) -> str:
+    return ", ".join(f"{measure} {' / '.join(values)}" for measure, values in _versions(uses).items())
+
+
+def _dates(uses: Iterable[Counted]) -> str:
+    times: list[datetime] = []
+    for use in uses:
+        times += [time for time in (use.run.term("started_at"), use.run.term("ended_at")) if time is not None]
+    if not times:
+        return "not recorded"
+    first, last = (time.astimezone(timezone.utc) for time in (min(times), max(times)))
+    end = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
+    return f"{first:%Y-%m-%d %H:%M} to {end} UTC"
+
+
+def _further(uses: Sequence[Counted]) -> Iterable[Term]:
+    """Terms that a run recorded under names of its own."""
+    names = dict.fromkeys(name for use in uses for name in (use.run.row["terms"] or {}))
+    for name in names:
+        if name not in _SHOWN_ELSEWHERE and all(name not in use.run.row for use in uses):
+            yield _term(name.replace("_", " ").capitalize(), uses, name)
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 seed", "2 seeds"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

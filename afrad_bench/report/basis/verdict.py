@@ -1,0 +1,156 @@
+"""A published figure beside a measured one: reproduced, not reproduced, or not comparable and why.
+
+Comparable means measured on the paper's terms (`afrad_bench.published.PROTOCOL`): its data with all categories and
+images, its image size and setting, no random weights and the usual AUPRO; for AFRAD itself also its backbone and
+epochs, which the paper does not state for the others. A time needs the paper's GPU. Reproduced means that the gap is
+within the tolerance, or within our standard deviation over seeds if that is larger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from afrad_bench import published
+from afrad_bench.published import PROTOCOL, Figure
+from afrad_bench.report.basis.results import Run
+from afrad_bench.report.model import Quote, RowSpec, Summary, Verdict
+from afrad_bench.types import MEAN
+
+TOLERANCE_POINTS = 0.5
+"""Of a percentage, in points: printed rounding, other metric code, other libraries."""
+TOLERANCE_RELATIVE = 0.1
+"""Of any other figure, as a fraction of the published one."""
+
+NOT_PUBLISHED = "differ from the published data set"
+"""What a data set's note says when the number of its images is not the published one."""
+
+RULE = (
+    f"Verdicts: reproduced means within {TOLERANCE_POINTS} points ({TOLERANCE_RELATIVE:.0%} of a time) or, if larger, "
+    "within our standard deviation over seeds."
+)
+
+
+def beside(table: str | None, row: RowSpec, dataset: str, metric: str, category: str | None) -> tuple[Figure, ...]:
+    """The paper's figures to be shown beside a measured one; `category` None for what belongs to no category.
+
+    They are those for the same data, or, when the paper has none for it, those for its own data."""
+    if table is None or row.published_row is None:
+        return ()
+    found = tuple(
+        figure
+        for figure in published.figures(table)
+        if (figure.row, figure.metric, figure.category) == (row.published_row, metric, category)
+    )
+    same = tuple(figure for figure in found if figure.dataset in (None, dataset))
+    return same or found
+
+
+def judge(
+    figures: Sequence[Figure], row: RowSpec, summary: Summary, runs: Sequence[Run], categories: Sequence[str]
+) -> tuple[Quote, ...]:
+    """A quote with its verdict for each figure. `categories` are those that the measured mean is taken over."""
+    several = len({figure.dataset for figure in figures}) > 1
+    return tuple(_judge(figure, row, summary, runs, categories, several) for figure in figures)
+
+
+def _judge(
+    figure: Figure, row: RowSpec, summary: Summary, runs: Sequence[Run], categories: Sequence[str], named: bool
+) -> Quote:
+    text, dataset = f"{figure.value:.1f}", (figure.dataset or "") if named else ""
+    if summary.mean is None:
+        return Quote(text, figure.value, "not measured", dataset=dataset)
+    why = differences(figure, row, runs, categories)
+    if why:
+        return Quote(text, figure.value, "not comparable", "not comparable: " + "; ".join(why), dataset)
+    percent = figure.unit == "%"
+    tolerance = TOLERANCE_POINTS if percent else TOLERANCE_RELATIVE * figure.value
+    gap = summary.mean - figure.value
+    allowed = max(tolerance, summary.std or 0.0)
+    verdict: Verdict = "reproduced" if abs(gap) <= allowed + 1e-9 else "not reproduced"
+    return Quote(text, figure.value, verdict, dataset=dataset, gap=f"{gap:+.1f}".replace("-", "−"))
+
+
+def differences(figure: Figure, row: RowSpec, runs: Iterable[Run], categories: Sequence[str]) -> tuple[str, ...]:
+    """Every term in which the runs differ from the paper's; empty if they are comparable."""
+    runs = tuple(runs)
+    afrad = row.method == "afrad"
+    if figure.dataset is None:
+        return (
+            *_differ(runs, "image size", "image_size", PROTOCOL.image_size, " px"),
+            *(_differ(runs, "backbone", "backbone", PROTOCOL.backbone) if afrad else ()),
+            *_other_device(runs),
+        )
+    data = _differ(runs, "data", "dataset", figure.dataset)
+    if not data and figure.category == MEAN:
+        data = _other_categories(figure.dataset, categories)
+    return (
+        *data,
+        *(() if data else _other_images(runs)),
+        *_differ(runs, "image size", "image_size", PROTOCOL.image_size, " px"),
+        *_differ(runs, "setting", "setting", PROTOCOL.setting),
+        *(_differ(runs, "backbone", "backbone", PROTOCOL.backbone) if afrad else ()),
+        *(_differ(runs, "epochs", "epochs", PROTOCOL.epochs[figure.dataset]) if afrad else ()),
+        *(("random weights ≠ pretrained",) if any(run.is_random for run in runs) else ()),
+        *_other_definition(runs, figure.metric),
+    )
+
+
+def _differ(runs: Sequence[Run], what: str, term: str, expected: object, unit: str = "") -> tuple[str, ...]:
+    same = _base if term == "backbone" else (lambda value: value)
+    strange = [value for value in dict.fromkeys(run.term(term) for run in runs) if same(value) != expected]
+    told = ", ".join("not recorded" if value is None else f"{value}{unit}" for value in strange)
+    return (f"{what} {told} ≠ {expected}{unit}",) if strange else ()
+
+
+def _other_device(runs: Sequence[Run]) -> tuple[str, ...]:
+    names = dict.fromkeys(str(run.term("device_name") or run.term("device") or "not recorded") for run in runs)
+    strange = [name for name in names if PROTOCOL.device_name not in name]
+    return (f"device {', '.join(strange)} ≠ {PROTOCOL.device_name}",) if strange else ()
+
+
+def _other_images(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Whether images were left out on purpose, or the loader found others than were published."""
+    limits = dict.fromkeys(
+        f"{name} {value}"
+        for run in runs
+        for name, value in (run.row["dataset_params"] or {}).items()
+        if name in ("limit_train", "limit_test") and value is not None
+    )
+    if limits:
+        return (f"fewer images ({', '.join(limits)}) ≠ all",)
+    strange = any(NOT_PUBLISHED in note for run in runs for note in run.row["notes"] or ())
+    return ("other images than were published, by their counts",) if strange else ()
+
+
+def _other_definition(runs: Iterable[Run], metric: str) -> tuple[str, ...]:
+    """AUPRO up to another false positive rate than 0.3, or with other regions, is another metric; and so is any metric
+    of images or pixels by another convention than the usual."""
+    usual: dict[str, object] = {"image_score": "method"} if metric.startswith("image_") else {}
+    if metric.startswith("pixel_"):
+        usual |= {"resolution": "input", "mask_rule": "nearest"}
+    if metric == "pixel_aupro":
+        usual |= {"fpr_limit": 0.3, "connectivity": 8}
+    strange: dict[str, None] = {}
+    for run in runs:
+        options = json.loads((run.measures.get("accuracy", {}).get("terms") or {}).get("options", "{}"))
+        for name, value in usual.items():
+            if options.get(name, value) != value:
+                strange[f"{name} {options[name]} ≠ {value}"] = None
+    return tuple(strange)
+
+
+def _other_categories(dataset: str, measured: Sequence[str]) -> tuple[str, ...]:
+    wanted = published.categories(dataset)
+    if set(measured) == set(wanted):
+        return ()
+    known = sum(category in wanted for category in measured)
+    return (f"mean over {len(measured)} categories, {known} of them among the paper's {len(wanted)}",)
+
+
+def _base(backbone: object) -> str | None:
+    """timm's name without the pretrained tag and without the mark of a TensorFlow port of the same network.
+
+    >>> _base("tf_efficientnet_b4.ns_jft_in1k")
+    'efficientnet_b4'
+    """
+    return None if backbone is None else str(backbone).partition(".")[0].removeprefix("tf_")

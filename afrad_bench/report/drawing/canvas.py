@@ -1,0 +1,107 @@
+"""A figure of a report as SVG and PNG, by matplotlib. Equal figures make equal bytes: no dates, no random ids."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure as Canvas
+from matplotlib.image import AxesImage
+
+from afrad_bench.report.drawing import (
+    attempts,
+    bubbles,
+    critical_difference,
+    panels,
+    tiles,
+)
+from afrad_bench.report.drawing.shapes import (
+    Attempts,
+    Bubbles,
+    CriticalDifference,
+    Curves,
+    Drawing,
+    Gallery,
+    Histograms,
+)
+from afrad_bench.report.drawing.style import ALARM, RC, SMALL, SOFT
+
+if TYPE_CHECKING:
+    from afrad_bench.report.drawing.shapes import Figure
+
+_LINE = 0.145  # inches from one line of the stamp to the next
+
+
+def draw(figure: Figure, identity: str) -> tuple[str, bytes]:
+    """The texts of both files. `identity` is kept in each."""
+    with matplotlib.rc_context({**RC, "svg.hashsalt": figure.key}):
+        canvas = _canvas(figure)
+        return _svg(canvas, figure, identity), _png(canvas, figure, identity)
+
+
+def _canvas(figure: Figure) -> Canvas:
+    """The drawing, and below it the lines that say what it is of."""
+    drawing = figure.drawing
+    if isinstance(drawing, Attempts):  # Optuna makes its own
+        canvas = attempts.canvas(drawing)
+        width, height = canvas.get_size_inches()
+    else:
+        size, fill = _how(drawing)
+        canvas = Canvas()
+        width, height = size(drawing)
+    room = int(width * 72 / (SMALL * 0.54))
+    texts = [(part, line.startswith("⚠")) for line in figure.stamp for part in textwrap.wrap(line, room)]
+    below = _LINE * (len(texts) + 1)
+    canvas.set_size_inches(width, height + below)
+    for number, (text, alarm) in enumerate(texts, 1):
+        y = (below - _LINE * (number + 0.25)) / (height + below)
+        canvas.text(0.08 / width, y, text, fontsize=SMALL, color=ALARM if alarm else SOFT, va="bottom", in_layout=False)
+    if isinstance(drawing, Attempts):
+        panels.above(canvas, below)
+    else:
+        fill(canvas, drawing, below)
+    return canvas
+
+
+def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callable[[Canvas, Any, float], None]]:
+    """How large a drawing is in inches, and what draws it above a strip that is to stay free."""
+    if isinstance(drawing, Gallery):
+        return tiles.size, tiles.fill
+    if isinstance(drawing, Bubbles):
+        return bubbles.size, bubbles.fill
+    if isinstance(drawing, Curves):
+        return panels.curves_size, panels.fill_curves
+    if isinstance(drawing, CriticalDifference):
+        return critical_difference.size, critical_difference.fill
+    assert isinstance(drawing, Histograms)
+    return panels.histograms_size, panels.fill_histograms
+
+
+def _svg(canvas: Canvas, figure: Figure, identity: str) -> str:
+    for image in canvas.findobj(AxesImage):
+        image.set_interpolation("none")
+    about: dict[str, Any] = {
+        "Title": figure.title,
+        "Description": figure.description,
+        "Identifier": identity,
+        "Creator": "afrad-bench",
+        "Date": None,
+    }
+    out = io.StringIO()
+    canvas.savefig(out, format="svg", metadata=about)
+    # Equal pictures in one file get equal ids, which none may have; and pixels shall not be seen as squares.
+    text = re.sub(r' id="image[0-9a-f]+"| style="image-rendering:[^"]*"', "", out.getvalue())
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _png(canvas: Canvas, figure: Figure, identity: str) -> bytes:
+    for image in canvas.findobj(AxesImage):
+        image.set_interpolation("antialiased")
+    about = {"Title": figure.title, "Description": figure.description, "Comment": identity, "Software": None}
+    out = io.BytesIO()
+    canvas.savefig(out, format="png", metadata=about)
+    return out.getvalue()

@@ -1,0 +1,129 @@
+"""A report as GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from afrad_bench.report.drawing.shapes import Figure
+from afrad_bench.report.model import Entry, Quote, Report, Section, Table
+
+
+def to_markdown(report: Report) -> str:
+    """The whole report; what a page would fold stands in `<details>`."""
+    about = [f"Suite `{_code(report.suite)}`", f"profile `{_code(report.profile)}`"]
+    if report.reproduces:
+        about.append(escape(report.reproduces))
+    blocks = [f"# {escape(report.title)}", " · ".join(about)]
+    blocks += [
+        "## Terms of the comparison",
+        "\n".join(
+            ["| | |", "|:--|:--|"]
+            + [
+                f"| {escape(t.name)} | {f'**⚠ {escape(t.value)}**' if t.level == 'alarm' else escape(t.value)} |"
+                for t in report.terms
+            ]
+        ),
+    ]
+    alarms = [f"> **⚠ {escape(w.text)}**" for w in report.warnings if w.level == "alarm"]
+    notes = [f"> {escape(w.text)}" for w in report.warnings if w.level != "alarm"]
+    if alarms or notes:
+        blocks.append("\n>\n".join((*alarms, *notes)))
+    for section in report.sections:
+        blocks += _section(section, report.folder)
+    blocks += ["## Measure it again", f"```\n{report.command}\n```"]
+    return "\n\n".join(blocks) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown and HTML show as it is, on one line.
+
+    >>> escape("a|b <i> *x* tf_b4 _y_")
+    'a\\\\|b &lt;i&gt; \\\\*x\\\\* tf_b4 \\\\_y\\\\_'
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\`*|\[\]])", r"\\\1", text)
+    text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
+    return " ".join(text.split())
+
+
+def _code(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())
+
+
+def _section(section: Section, folder: str) -> list[str]:
+    blocks = [f"## {escape(section.title)}"]
+    if section.intro:
+        blocks.append(" ".join(map(escape, section.intro)))
+    for table in section.tables:
+        body = table_blocks(table)
+        named = len(section.tables) > 1 and table.caption != section.title
+        if table.folded:
+            blocks += [f"<details><summary>{escape(table.caption)}</summary>", *body, "</details>"]
+        else:
+            blocks += [*([f"### {escape(table.caption)}"] if named else []), *body]
+    for figure in section.figures:
+        shown = _figure(figure, folder)
+        if figure.folded:
+            blocks += [f"<details><summary>{escape(figure.title)}</summary>", *shown, "</details>"]
+        else:
+            blocks += [f"### {escape(figure.title)}", *shown]
+    return blocks
+
+
+def _figure(figure: Figure, folder: str) -> list[str]:
+    """The picture, which lies beside the report, and how to read it."""
+    return [f"![{escape(figure.description)}]({folder}/{figure.key}.png)", " ".join(map(escape, figure.caption))]
+
+
+def table_blocks(table: Table) -> list[str]:
+    """A table, and its footnotes if it has any."""
+    heads = [
+        escape(f"{h.group}: {h.told}" if h.group else h.told) + _refs(h.refs) + _flag(h.flag) for h in table.headings
+    ]
+    rule = ["--:" if heading.numeric else ":--" for heading in table.headings]
+    lines = [_line(heads), _line(rule)]
+    for line in table.lines:
+        texts = [_entry(entry, table.compact) for entry in line.entries]
+        if line.strong:
+            texts[0] = f"*{texts[0]}*"
+        lines.append(_line(texts))
+    notes = [f"<sup>{number}</sup> {escape(text)}" for number, text in enumerate(table.footnotes, 1)]
+    return ["\n".join(lines), *(["<br>\n".join(notes)] if notes else [])]
+
+
+def _line(texts: Iterable[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _entry(entry: Entry, compact: bool) -> str:
+    text = escape(entry.text) + _flag(entry.flag)
+    if entry.spread:
+        text += f" ± {entry.spread}"
+    if entry.rank == "best":
+        text = f"**{text}**"
+    elif entry.rank == "second":
+        text = f"<u>{text}</u>"
+    elif entry.level == "alarm":
+        text = f"**{text}**"
+    return "<br>".join((text + _refs(entry.refs), *(_quote(quote, compact) for quote in entry.quotes)))
+
+
+def _flag(text: str) -> str:
+    return f" **⚠ {escape(text)}**" if text else ""
+
+
+def _quote(quote: Quote, compact: bool) -> str:
+    signs = {"reproduced": " ✓", "not reproduced": f" ✗ {quote.gap}"}
+    words = {
+        "reproduced": ", reproduced",
+        "not reproduced": f", **not reproduced**: {quote.gap}",
+        "not comparable": ", not comparable",
+    }
+    verdict = (signs if compact else words).get(quote.verdict, "")
+    return f"({escape(quote.told)}{verdict}{_refs(quote.refs)})"
+
+
+def _refs(refs: Iterable[int]) -> str:
+    text = ",".join(map(str, sorted(refs)))
+    return f"<sup>{text}</sup>" if text else ""

@@ -1,0 +1,180 @@
+"""What each row changes: its difference to the row that the suite compares to, with an interval, ranked by size.
+
+A difference is taken within a seed, which decides the data's order and (for equal methods) the first weights of both
+rows, then averaged; its interval is that of a paired t test. Within a column, many rows are held against one, so that
+significance is told after Holm's correction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from afrad_bench.report.basis.comparison import Footnotes, Item, fact, incomparable
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.basis.tables import items
+from afrad_bench.report.model import Entry, Heading, Line, RowSpec, Section, State, Table
+from afrad_bench.statistics import CONFIDENCE, Difference, holm, paired
+
+TITLE = "What each row changes"
+CERTAIN, LIKELY = "●", "○"
+COSTS = ("gmacs", "params_total")
+"""Metrics of cost that stand beside the differences."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """The differences of one metric, by label of the row."""
+
+    item: Item
+    differences: Mapping[str, Difference]
+    adjusted: Mapping[str, float]
+
+    def mark(self, label: str) -> str:
+        found = self.differences[label]
+        if found.p is None:
+            return ""
+        if self.adjusted[label] < 1 - CONFIDENCE:
+            return CERTAIN
+        return LIKELY if found.p < 1 - CONFIDENCE else ""
+
+    def told(self, label: str) -> str:
+        """ "−1.2 [−2.0, −0.4] ●"."""
+        found, decimals = self.differences[label], self.item.metric.decimals
+        if found.mean is None:
+            return "n/a"
+        text = _signed(found.mean, decimals)
+        if found.low is not None and found.high is not None:
+            text += f" [{_signed(found.low, decimals)}, {_signed(found.high, decimals)}]"
+        return f"{text} {self.mark(label)}".rstrip()
+
+
+def effects(grid: Grid) -> Section | None:
+    """The section, if the suite compares its rows to one of them and another row has cells."""
+    reference = next((row for row in grid.spec.rows if row.label == grid.spec.compare_to), None)
+    rows = [row for row in grid.spec.rows if row.cells and row is not reference]
+    if reference is None or not rows:
+        return None
+    tables: list[Table] = []
+    first = ""
+    for dataset in grid.datasets:
+        wanted = [item for item in items(grid, cost=False, headline=True) if item.dataset == dataset]
+        columns = [column for item in wanted if (column := _column(grid, item, rows, reference))]
+        if columns:
+            first = first or columns[0].item.metric.title
+            tables += _tables(grid, dataset, columns, rows, reference)
+    if not tables:
+        return None
+    intro = (
+        f"Each row minus {reference.label!r}, seed by seed on the same data; in brackets the "
+        f"{CONFIDENCE:.0%} confidence interval of the mean (paired t over seeds).",
+        f"{CERTAIN}: the difference is significant at {1 - CONFIDENCE:.0%} after Holm's correction for all rows that "
+        f"are compared; {LIKELY}: its interval excludes 0, but it is not significant after the correction.",
+        f"Ranked by the size of the difference in {first}. Intervals tell of other seeds, not of other data.",
+    )
+    return Section("effects", TITLE, tuple(tables), intro)
+
+
+def _column(grid: Grid, item: Item, rows: Sequence[RowSpec], reference: RowSpec) -> _Column | None:
+    """None for a metric of which no difference can be told, such as one of pixels without masks."""
+    place = (item.dataset, item.measure, item.name, item.category)
+    base, known = grid.by_seed(reference, *place), fact(grid, reference, item)
+    differences: dict[str, Difference] = {}
+    for row in rows:
+        if differing := incomparable((known, fact(grid, row, item)), item):
+            differences[row.label] = Difference(why=f"not compared, since these differ: {', '.join(differing)}")
+        else:
+            differences[row.label] = paired(grid.by_seed(row, *place), base)
+    if all(found.mean is None for found in differences.values()):
+        return None
+    tested = {label: found.p for label, found in differences.items() if found.p is not None}
+    return _Column(item, differences, dict(zip(tested, holm(list(tested.values())), strict=True)))
+
+
+def _tables(
+    grid: Grid, dataset: str, columns: Sequence[_Column], rows: Sequence[RowSpec], reference: RowSpec
+) -> list[Table]:
+    ranked = sorted(rows, key=lambda row: -abs(columns[0].differences[row.label].mean or 0.0))
+    on = f", {dataset}" if len(grid.datasets) > 1 else ""
+    axes: dict[str, RowSpec] = {}
+    for row in ranked:
+        if row.axis:
+            axes.setdefault(row.axis, row)
+    costs = [item for item in items(grid, cost=True, headline=True) if item.name in COSTS and item.dataset == dataset]
+    everything = [reference, *ranked]
+    if not axes:
+        return [_table(grid, f"{TITLE}{on}", columns, everything, costs)]
+    by_axis = f"Axes, each by the reading that changes most{on}"
+    return [
+        _table(grid, by_axis, columns, list(axes.values()), ()),
+        _table(grid, f"All readings{on}", columns, everything, costs),
+    ]
+
+
+def _table(
+    grid: Grid, caption: str, columns: Sequence[_Column], rows: Sequence[RowSpec], costs: Sequence[Item]
+) -> Table:
+    """One line per row, named by its axis too where every row has one."""
+    notes = Footnotes()
+    by_axis = all(row.axis for row in rows)
+    headings = [
+        *([Heading("Axis", numeric=False)] if by_axis else []),
+        Heading("Row", numeric=False),
+        *(_heading(column.item) for column in columns),
+        Heading("What it does", numeric=False),
+        *(Heading(item.metric.title, hint=item.metric.description) for item in costs),
+    ]
+    lines = []
+    for row in rows:
+        names = [Entry(row.axis)] if by_axis else []
+        names.append(Entry(row.label, flag="random weights" if row.label in grid.random else ""))
+        if row.label in columns[0].differences:
+            told = [_entry(column, row.label, notes) for column in columns]
+            told.append(Entry(_verdict(columns, row.label)))
+        else:
+            told = [*(Entry("–") for _ in columns), Entry("all are compared to it")]
+        lines.append(Line((*names, *told, *(_cost(grid, row, item) for item in costs))))
+    return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts))
+
+
+def _heading(item: Item) -> Heading:
+    unit = "points" if item.metric.percent else item.unit
+    return Heading(f"Δ {item.metric.title}", unit=unit, hint=item.metric.description)
+
+
+def _cost(grid: Grid, row: RowSpec, item: Item) -> Entry:
+    mean = fact(grid, row, item)[0].summary.mean
+    return Entry("–" if mean is None else f"{mean:.{item.metric.decimals}f}")
+
+
+def _entry(column: _Column, label: str, notes: Footnotes) -> Entry:
+    why = column.differences[label].why
+    state: State = "value" if column.differences[label].mean is not None else "undefined"
+    return Entry(column.told(label), state, refs=(notes.refer(why),) if why else ())
+
+
+def _verdict(columns: Sequence[_Column], label: str) -> str:
+    """In words: for better or worse, in which metrics, as far as the seeds tell."""
+    found = [column for column in columns if column.differences[label].mean is not None]
+    if not found:
+        return "not measured"
+    if all(column.differences[label].seeds == 1 for column in found):
+        return "one seed: cannot tell"
+    told: dict[str, list[str]] = {}
+    for mark, certainty in ((CERTAIN, ""), (LIKELY, "perhaps ")):
+        for column in found:
+            if column.mark(label) == mark:
+                word = certainty + ("better" if _gain(column, label) > 0 else "worse")
+                told.setdefault(word, []).append(column.item.metric.title)
+    return "; ".join(f"{word}: {', '.join(titles)}" for word, titles in told.items()) or "no clear difference"
+
+
+def _gain(column: _Column, label: str) -> float:
+    """The difference, positive where it is for the better."""
+    mean = column.differences[label].mean or 0.0
+    return mean if column.item.metric.higher_is_better else -mean
+
+
+def _signed(value: float, decimals: int) -> str:
+    """ "+1.2", "−1.2", "0.0"."""
+    text = f"{value:+.{decimals}f}".replace("-", "−")
+    return text[1:] if not text.strip("+−0.") else text

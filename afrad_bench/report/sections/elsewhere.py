@@ -1,0 +1,118 @@
+"""What others publish for the methods of the paper's table, beside the paper's figures. Nothing here was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from afrad_bench import published
+from afrad_bench.published import Figure, Independent
+from afrad_bench.report.basis.comparison import Footnotes
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.model import Entry, Heading, Line, Section, Table
+from afrad_bench.types import MEAN
+
+INTRO = (
+    "What others print for the same methods, data and metrics; none of it was measured here.",
+    "In brackets: the difference to the paper's figure.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """A row of the suite with the paper's means and those of others on one data set."""
+
+    label: str
+    paper: Mapping[str, float]
+    """By metric; empty for a method that the paper's table does not have."""
+    others: tuple[Independent, ...]
+
+
+def elsewhere(grid: Grid) -> Section | None:
+    """A table per data set of the reproduced table for which others publish figures of the suite's rows."""
+    table = grid.spec.reproduces
+    if table is None:
+        return None
+    figures = [figure for figure in published.figures(table) if figure.category == MEAN]
+    tables: list[Table] = []
+    notes: list[str] = []
+    for dataset in dict.fromkeys(figure.dataset for figure in figures if figure.dataset):
+        here = [figure for figure in figures if figure.dataset == dataset]
+        metrics = tuple(dict.fromkeys(figure.metric for figure in here))
+        methods = tuple(_methods(grid, here, dataset, metrics))
+        if methods:
+            tables.append(_table(methods, metrics, dataset))
+            notes += _largest(methods, dataset)
+    return Section("elsewhere", "Published elsewhere", tuple(tables), (*INTRO, *notes)) if tables else None
+
+
+def _methods(grid: Grid, figures: Sequence[Figure], dataset: str, metrics: Sequence[str]) -> Iterator[_Method]:
+    """Each method once, under the label of its first row."""
+    labels: dict[str, str] = {}
+    for row in grid.spec.rows:
+        labels.setdefault(row.published_row or row.method, row.label)
+    for key, label in labels.items():
+        others = tuple(
+            each
+            for each in published.independent()
+            if (each.method, each.dataset, each.category) == (key, dataset, MEAN) and each.metric in metrics
+        )
+        if others:
+            yield _Method(label, {figure.metric: figure.value for figure in figures if figure.row == key}, others)
+
+
+def _table(methods: Sequence[_Method], metrics: Sequence[str], dataset: str) -> Table:
+    notes = Footnotes()
+    lines = []
+    for method in methods:
+        if method.paper:
+            texts = [f"{method.paper[metric]:.1f}" if metric in method.paper else "–" for metric in metrics]
+            lines.append(Line((*map(Entry, (method.label, "the paper", "–")), *map(Entry, texts))))
+        for source in dict.fromkeys((each.source, each.epochs) for each in method.others):
+            found = {each.metric: each for each in method.others if (each.source, each.epochs) == source}
+            first = next(iter(found.values()))
+            told = (
+                f"{first.source}: {_terms(first)}, {first.citation}",
+                first.note and f"{first.source}: {first.note}",
+            )
+            refs = tuple(notes.refer(text) for text in told if text)
+            entries = (Entry(_beside(found[m], method.paper.get(m)) if m in found else "–") for m in metrics)
+            epochs = Entry(str(first.epochs) if first.epochs else "–")
+            lines.append(Line((Entry(method.label), Entry(first.source, refs=refs), epochs, *entries)))
+    headings = (
+        Heading("Method", numeric=False),
+        Heading("Source", numeric=False),
+        Heading("Epochs", hint="Epochs of training; – where it is not stated for the method"),
+        *(Heading(published.METRICS[metric], arrow="↑", unit="%") for metric in metrics),
+    )
+    return Table(f"Means over the categories of {dataset}", headings, tuple(lines), tuple(notes.texts))
+
+
+def _terms(figure: Independent) -> str:
+    seeds = "" if figure.seeds is None else f", {figure.seeds} seed{'s' if figure.seeds > 1 else ''}"
+    epochs = "" if figure.epochs else ", epochs not stated"
+    return f"{figure.setting}, {figure.image_size} px{epochs}{seeds}"
+
+
+def _beside(figure: Independent, paper: float | None) -> str:
+    return f"{figure.value:.1f}" if paper is None else f"{figure.value:.1f} ({_signed(figure.value - paper)})"
+
+
+def _signed(gap: float) -> str:
+    """One decimal, with a minus sign; nothing in front of zero."""
+    text = f"{gap:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def _largest(methods: Sequence[_Method], dataset: str) -> Iterator[str]:
+    """The largest difference of each method on these data, in words, the largest of all first."""
+    found = []
+    for method in methods:
+        known = [each for each in method.others if each.metric in method.paper]
+        gaps = [(abs(each.value - method.paper[each.metric]), each) for each in known]
+        if gaps:
+            gap, figure = max(gaps, key=lambda pair: pair[0])
+            found.append((gap, f"{method.label} {gap:.1f} ({published.METRICS[figure.metric]}, {figure.told})"))
+    if found:
+        told = "; ".join(text for _, text in sorted(found, key=lambda pair: -pair[0]))
+        yield f"The largest differences on {dataset}, in points: {told}."

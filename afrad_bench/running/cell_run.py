@@ -1,0 +1,266 @@
+"""One run of one cell: build, fit, measure. What fails becomes a row, not a crash."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from afrad_bench import registry
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.deploy import model_file
+from afrad_bench.hashing import canonical, digest
+from afrad_bench.images.sets import test_images, train_images
+from afrad_bench.machine.peak_memory import PeakMemory
+from afrad_bench.running import kept_maps
+from afrad_bench.running.build import build
+from afrad_bench.running.plan import Plan, PlannedCell
+from afrad_bench.running.rows import Rows, environment_row, no_rows, outcome_of, rows_of
+from afrad_bench.running.stopwatch import Stopwatch
+from afrad_bench.running.workspace import Workspace
+from afrad_bench.store import new_run_id
+from afrad_bench.suite.selection import ChosenMeasure
+from afrad_bench.types import HasState, Result, Stopped, Subject, TrainingRecord, Watch, unwatched
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How cells are run: what is kept beside the results, and who is told or asked meanwhile. No result depends on it,
+    unless `should_continue` ends a training early."""
+
+    force: bool = False
+    """Measure again what is done already."""
+    keep_models: bool = False
+    """Write the fitted method of each complete run to a file, if the method offers its state."""
+    keep_maps: bool = False
+    """Write the anomaly maps of the test images to a file, for `recompute`."""
+    watch: Watch = unwatched
+    should_continue: Callable[[Subject], bool] | None = None
+    """Asked after each epoch of a method that trains (`fitting.train_epochs`), with the method as trained so far."""
+    startup: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that the process spent before, by phase; they are booked on the first cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error of a method or a measure, as the results keep it."""
+
+    text: str
+    """The first line of the error, with its type where the text alone says little."""
+    trace: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Fault:
+        """Call it while the error is handled: the traceback is that of the current exception."""
+        lines = str(error).splitlines()
+        return cls(f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": "), traceback.format_exc())
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A run as the store takes it."""
+
+    cell: dict[str, Any]
+    """The row of the table `cells`."""
+    rows: Rows
+
+
+class CellRun:
+    """One run of one cell. `clock` holds seconds that are booked on it already."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        planned: PlannedCell,
+        workspace: Workspace,
+        features: FeatureCache,
+        options: RunOptions,
+        clock: Stopwatch,
+    ) -> None:
+        self.plan, self.planned, self.cell = plan, planned, planned.cell
+        self.environment, self.features, self.options, self.clock = plan.environment, features, options, clock
+        self.measures = planned.measures if options.force else planned.open
+        identity = digest(canonical(dict(planned.terms)))[:8]
+        cache = workspace.cache
+        self.checkpoint = None if cache is None else cache / "checkpoints" / f"{self.cell.id}-{identity}.pt"
+        self.maps = kept_maps.place_of(workspace.store, self.cell) if options.keep_maps else None
+        self.subject: Subject | None = None
+        """The fitted method, once there is one."""
+
+    def run(self) -> Recorded:
+        """Interrupts pass; every fault of the method or of a measure is recorded."""
+        began, ticks, booked = datetime.now(timezone.utc), time.perf_counter(), self.clock.total
+        self.features.notes.clear()
+        stopped: Stopped | None = None
+        fault: Fault | None = None
+        try:
+            self.subject = self._fitted()
+        except Stopped as stop:
+            stopped = stop
+        except Exception as error:  # noqa: BLE001 - a method may fail in any way; the suite goes on, the row says how
+            fault = Fault.of(error)
+        outcomes, rows = {}, no_rows()
+        for measure in () if stopped else self.measures:
+            found, own = self._measured(measure, fault)
+            outcomes[measure.name] = outcome_of(self.planned, measure, self.environment, own.text if own else "")
+            for table, more in rows_of(found, measure.name).items():
+                rows[table] += more
+            if own is not None and fault is None:
+                fault = Fault(f"{measure.name}: {own.text}", own.trace) if self.subject else own
+        self.clock.add("overhead", time.perf_counter() - ticks - (self.clock.total - booked))
+        if stopped is not None:
+            return Recorded(self._row(began, stopped.record, {}, "stopped", Fault(str(stopped), "")), rows)
+        record = self.subject.record if self.subject else None
+        return Recorded(self._row(began, record, outcomes, "failed" if fault else "ok", fault), rows)
+
+    def keep(self, path: Path) -> Path | None:
+        """Write the fitted method to a file; None if it offers no state."""
+        if self.subject is None or not isinstance(self.subject.method, HasState):
+            return None
+        cell, dataset = self.cell, self.planned.dataset
+        name = f"{cell.dataset}/{cell.category}" if cell.category else cell.dataset
+        about = model_file.trained_on(name, dataset.fingerprint, len(dataset.train), cell.seed, self.subject.record)
+        config = registry.find("method", cell.method).load().Config.model_validate_json(cell.params)
+        card = model_file.card_of(cell.method, config, cell.image_size, self.planned.weights, about)
+        return model_file.write(path, self.subject.method, card)
+
+    def forget_checkpoint(self) -> None:
+        """Remove the checkpoint of a finished cell, and what kills left of it half-written."""
+        if self.checkpoint is None:
+            return
+        self.checkpoint.unlink(missing_ok=True)
+        for scratch in self.checkpoint.parent.glob(f".{self.checkpoint.name}.*"):
+            scratch.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _fitted(self) -> Subject:
+        """The fitted method, and what it may be measured on."""
+        import torch
+
+        device, side = self.environment.device, self.cell.image_size
+        torch.set_num_threads(self.environment.threads)
+        train, test = train_images(self.planned.dataset, side), test_images(self.planned.dataset, side)
+
+        def subject(record: TrainingRecord, peak_bytes: int | None = None) -> Subject:
+            return Subject(
+                cell=self.cell,
+                method=method,
+                dataset=self.planned.dataset,
+                test=test,
+                train=train,
+                record=record,
+                fit_seconds=self.clock.seconds.get("fit", 0.0),
+                fit_peak_bytes=peak_bytes,
+                device=device,
+                threads=self.environment.threads,
+                watch=self.options.watch,
+            )
+
+        asked = self.options.should_continue
+
+        def should_continue(so_far: TrainingRecord) -> bool:
+            assert asked is not None
+            with self.clock.phase("validation"):  # not part of the fit's time
+                return asked(subject(so_far))
+
+        with self._phase("build"):
+            method = build(
+                self.cell,
+                device,
+                self.features,
+                self.checkpoint,
+                self.options.watch,
+                None if asked is None else should_continue,
+            )
+        computed, found = self.features.seconds, self.features.found
+        with self.clock.phase("peak memory"), PeakMemory(device) as peak, self._phase("fit"):
+            record = method.fit(train)
+        return replace(
+            subject(record, peak.bytes),
+            feature_seconds=self.features.seconds - computed,
+            features_found=self.features.found > found,
+        )
+
+    def _measured(self, measure: ChosenMeasure, before: Fault | None) -> tuple[list[Result], Fault | None]:
+        """What a measure yields, or the fault that it, or before it the method, ended with."""
+        if self.subject is None:
+            return [], before
+        try:
+            return self._taken(measure, self.subject), None
+        except Exception as error:  # noqa: BLE001 - a measure may fail in any way; the others go on, the row says how
+            return [], Fault.of(error)
+
+    def _taken(self, measure: ChosenMeasure, subject: Subject) -> list[Result]:
+        module = registry.find("measure", measure.name).load()
+        config = module.Config.model_validate_json(measure.options)
+        with self._phase(measure.name):
+            if self.maps is None or measure.name != "accuracy":
+                return list(module.measure(subject, config))
+            with kept_maps.Keeping(subject.method, self.maps, self.planned.terms) as keeping:
+                return list(module.measure(replace(subject, method=keeping), config))
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        """A phase, with the time of backbone features (shared by cells) booked apart from it."""
+        already = self.features.seconds
+        with self.clock.phase(name):
+            yield
+            if self.features.seconds > already:
+                self.clock.add("features", self.features.seconds - already)
+
+    def _row(
+        self,
+        began: datetime,
+        record: TrainingRecord | None,
+        outcomes: Mapping[str, Mapping[str, Any]],
+        status: str,
+        fault: Fault | None,
+    ) -> dict[str, Any]:
+        planned, cell, weights = self.planned, self.cell, self.planned.weights
+        backbone = cell.config.get("backbone") or {}
+        notes = [*planned.notes, *planned.dataset.notes, *(record.notes if record else ()), *self.features.notes]
+        if weights is not None and weights.path is None:
+            notes.insert(0, "random weights: the backbone was never trained")
+        return {
+            **environment_row(self.environment),
+            "run_id": new_run_id(),
+            "cell_id": cell.id,
+            "started_at": began,
+            "ended_at": datetime.now(timezone.utc),
+            "method": cell.method,
+            "label": planned.row.label,
+            "dataset": cell.dataset,
+            "setting": cell.setting,
+            "seed": cell.seed,
+            "profile": cell.profile,
+            "suite": self.plan.selection.suite,
+            "category": cell.category,
+            "params": cell.params,
+            "dataset_params": cell.dataset_params,
+            "data_root": planned.chosen.root,
+            "image_size": cell.image_size,
+            "status": status,
+            "error": (fault and fault.text) or None,
+            "traceback": (fault and fault.trace) or None,
+            "measures": canonical(outcomes),
+            "terms": canonical(dict(planned.terms)),
+            "overrides": canonical(list(self.plan.selection.overrides)),
+            "notes": canonical(list(dict.fromkeys(notes))),
+            "data_fingerprint": planned.dataset.fingerprint,
+            "dataset_version": planned.dataset.version,
+            "method_version": planned.terms["method_version"],
+            "backbone": backbone.get("name"),
+            "weights": weights.label if weights else None,
+            "weights_hash": weights.sha256 if weights else None,
+            "epochs": record.epochs if record else None,
+            "images_seen": record.images_seen if record else None,
+            "final_loss": record.loss[-1] if record and record.loss else None,
+            "resumed_at": record.resumed_at if record else None,
+            "timings": canonical({name: round(value, 4) for name, value in self.clock.seconds.items()}),
+        }

@@ -1,0 +1,55 @@
+"""What a run of a cell leaves in the tables of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from afrad_bench import registry
+from afrad_bench.hashing import canonical
+from afrad_bench.machine.environment import Environment
+from afrad_bench.running.plan import PlannedCell
+from afrad_bench.suite.selection import ChosenMeasure
+from afrad_bench.types import Curve, Example, Measurement, Result, Score
+
+Rows = dict[str, list[dict[str, Any]]]
+"""Table -> its rows."""
+
+TABLES: Mapping[type[Result], str] = {
+    Measurement: "measurements",
+    Score: "scores",
+    Curve: "curves",
+    Example: "examples",
+}
+"""Where the store keeps what measures yield."""
+
+
+def no_rows() -> Rows:
+    """Every table, empty."""
+    return {table: [] for table in TABLES.values()}
+
+
+def rows_of(found: Iterable[Result], measure: str) -> Rows:
+    """What a measure yielded, as rows of the tables."""
+    rows = no_rows()
+    source = {"measure": measure, "measure_version": registry.find("measure", measure).load().VERSION}
+    for one in found:
+        columns = {name: getattr(one, name) for name in one.__dataclass_fields__}
+        rows[TABLES[type(one)]].append(columns | (source if isinstance(one, Measurement) else {}))
+    return rows
+
+
+def outcome_of(planned: PlannedCell, measure: ChosenMeasure, environment: Environment, error: str) -> dict[str, Any]:
+    """How one measure of a run ended, as the `measures` column of `cells` keeps it; no error means success."""
+    return {
+        "version": registry.find("measure", measure.name).load().VERSION,
+        "terms": planned.measure_terms(measure, environment),
+        "status": "failed" if error else "ok",
+        "error": error,
+    }
+
+
+def environment_row(environment: Environment) -> dict[str, Any]:
+    """The environment as columns of the `cells` table."""
+    return {**asdict(environment), "packages": canonical(environment.packages)}

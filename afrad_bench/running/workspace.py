@@ -1,0 +1,78 @@
+"""Where a run takes place: folders, data roots, device. One value, made by the command line and handed down."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from afrad_bench import registry
+from afrad_bench.errors import UserError, fail, unknown
+from afrad_bench.images.pictures import FileIndex
+from afrad_bench.running import search_split as _division
+from afrad_bench.suite.file import Split
+from afrad_bench.suite.selection import SPLIT, ChosenDataset
+from afrad_bench.types import Dataset, Watch, unwatched
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Folders and device of a run; picklable."""
+
+    store: Path
+    cache: Path | None
+    """Holds the feature cache, the index of image files and checkpoints; None keeps nothing."""
+    cache_limit: int
+    """Bytes that the feature cache may hold."""
+    device: str = "auto"
+    threads: int | None = None
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """Data set -> root folder, from `--data NAME=PATH`."""
+    environment_roots: Mapping[str, str] = field(default_factory=dict)
+    """Environment variable -> root folder, for the variables that data sets declare."""
+
+    def root_of(self, chosen: ChosenDataset) -> Path | None:
+        """`--data`, else the data set's environment variable, else the suite; None if nobody says."""
+        variable = registry.find("dataset", chosen.name, chosen.where).load().ENVIRONMENT
+        declared = self.environment_roots.get(variable) if variable else None
+        root = self.roots.get(chosen.name) or declared or chosen.root
+        return Path(root).expanduser() if root else None
+
+    def files(self, watch: Watch = unwatched) -> FileIndex:
+        """The index of image files that were read before."""
+        return FileIndex(None if self.cache is None else self.cache / "files.sqlite", watch)
+
+    def load(self, chosen: ChosenDataset, files: FileIndex) -> Dataset:
+        """The verified data set, or the part of it that a search or its report may use; every problem that it has is
+        one `UserError`."""
+        module = registry.find("dataset", chosen.name, chosen.where).load()
+        params = json.loads(chosen.params)
+        split = params.pop(SPLIT, None)
+        config = module.Config.model_validate(params)
+        root = self.root_of(chosen)
+        if root is not None and not root.is_dir():
+            raise fail(f"the root of {chosen.name} is no folder: {root}", chosen.where, module.HELP)
+        dataset: Dataset = module.load(config, root, files)
+        return dataset if split is None else _division.part_of(dataset, Split.model_validate(split))
+
+
+def parse_roots(texts: list[str]) -> dict[str, str]:
+    """`NAME=PATH` texts of `--data`; unknown data sets and malformed texts are a `UserError`."""
+    known = registry.entries("dataset")
+    roots = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not path:
+            raise fail(f"expected NAME=PATH, but got {text!r}", "--data")
+        if name not in known:
+            raise UserError(unknown("dataset", name, known, "--data"))
+        roots[name] = path
+    return roots
+
+
+def roots_from(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment variables that data sets declare, where they are set. For `cli.py`: nobody else reads them."""
+    variables = [entry.load().ENVIRONMENT for entry in registry.entries("dataset").values()]
+    return {name: environ[name] for name in variables if name and environ.get(name)}

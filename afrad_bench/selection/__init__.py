@@ -1,9 +1,0 @@
-"""One profile of a suite, resolved: rows with whole configurations, data sets and measures with all their options."""
-
-from __future__ import annotations
-
-from afrad_bench.selection.resolver import Resolver
-from afrad_bench.selection.rows import absent_methods
-from afrad_bench.selection.values import SPLIT, ChosenDataset, ChosenMeasure, Selection, SuiteRow
-
-__all__ = ["SPLIT", "ChosenDataset", "ChosenMeasure", "Resolver", "Selection", "SuiteRow", "absent_methods"]

@@ -1,0 +1,29 @@
+"""What the noise of a measurement allows to say: paired differences, intervals, p values.
+
+Estimates from arrays (image scores, timed calls) are in `statistics.resampling`, which needs numpy."""
+
+from __future__ import annotations
+
+from afrad_bench.statistics.estimates import (
+    CONFIDENCE,
+    Bootstrapped,
+    Difference,
+    Estimate,
+    Student,
+    holm,
+    over_seeds,
+    over_seeds_and_images,
+    paired,
+)
+
+__all__ = [
+    "CONFIDENCE",
+    "Bootstrapped",
+    "Difference",
+    "Estimate",
+    "Student",
+    "holm",
+    "over_seeds",
+    "over_seeds_and_images",
+    "paired",
+]

@@ -1,0 +1,7 @@
+"""Results on disk: append-only Parquet tables."""
+
+from __future__ import annotations
+
+from afrad_bench.store.store import COLUMNS, OF_RUNS, SCHEMA_VERSION, Store, new_run_id, schema
+
+__all__ = ["COLUMNS", "OF_RUNS", "SCHEMA_VERSION", "Store", "new_run_id", "schema"]

@@ -1,0 +1,9 @@
+"""One profile of a suite, resolved: rows with whole configurations, data sets and measures with all their options."""
+
+from __future__ import annotations
+
+from afrad_bench.suite.selection.resolver import Resolver
+from afrad_bench.suite.selection.rows import absent_methods
+from afrad_bench.suite.selection.values import SPLIT, ChosenDataset, ChosenMeasure, Selection, SuiteRow
+
+__all__ = ["SPLIT", "ChosenDataset", "ChosenMeasure", "Resolver", "Selection", "SuiteRow", "absent_methods"]

@@ -1,0 +1,117 @@
+"""Parameters given in several places, one above the other, and where each of them stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from afrad_bench.errors import Problem
+from afrad_bench.suite.checked import Where, models_in, validated
+from afrad_bench.suite.file import Params
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Parameters, and where they were given."""
+
+    params: Params
+    at: Where
+    """The place of a location in them."""
+
+
+def in_file(where: Where, location: Sequence[str | int], params: Params, *, dotted: bool = False) -> Layer:
+    """A layer that stands at this location of the file. `dotted`: its keys are names such as "training.epochs"."""
+    if not dotted:
+        return Layer(params, lambda inner: where((*location, *inner)))
+    return Layer(nested(params), lambda inner: where((*location, ".".join(map(str, inner)))))
+
+
+def overriding(text: str, params: Params) -> Layer:
+    """A layer with dotted keys that `--set` gave."""
+    return Layer(nested(params), lambda _: f"--set {text}")
+
+
+def merged(layers: Sequence[Layer]) -> Params:
+    """All layers as one mapping; a later one replaces what it names."""
+    total: Params = {}
+    for layer in layers:
+        total = _over(total, layer.params)
+    return total
+
+
+def resolved(model: type[BaseModel], layers: Sequence[Layer], subject: str) -> BaseModel | list[Problem]:
+    """The validated whole, or its problems, each with the place of the layer that caused it."""
+
+    def where(location: Sequence[str | int]) -> str:
+        found = (layer for layer in reversed(layers) if holds(layer.params, location))
+        return next(found, layers[0]).at(location)
+
+    return validated(model, merged(layers), where, subject)
+
+
+def nested(params: Mapping[str, Any]) -> Params:
+    """{"a.b": 1} -> {"a": {"b": 1}}"""
+    total: Params = {}
+    for name, value in params.items():
+        inner = value
+        for step in reversed(name.split(".")):
+            inner = {step: inner}
+        total = _over(total, inner)
+    return total
+
+
+def known_part(model: type[BaseModel], params: Mapping[str, Any]) -> Params:
+    """The parameters for which the model has a field."""
+    total: Params = {}
+    for name, value in params.items():
+        if name not in model.model_fields:
+            continue
+        inner = list(models_in(model.model_fields[name].annotation))
+        if not inner or not isinstance(value, Mapping):
+            total[name] = value
+        elif parts := [part for one in inner if (part := known_part(one, value))]:
+            total[name] = parts[0]
+    return total
+
+
+def dotted_names(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    """ "training.epochs" and the like: every field that holds a value."""
+    for name, field in model.model_fields.items():
+        inner = list(models_in(field.annotation))
+        if not inner:
+            yield before + name
+        for one in inner:
+            yield from dotted_names(one, f"{before}{name}.")
+
+
+def leaves(params: Mapping[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The location of every value that is no mapping."""
+    for name, value in params.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, (*before, name))
+        else:
+            yield (*before, name)
+
+
+def holds(params: Any, location: Sequence[str | int]) -> bool:
+    """Whether there is a value at this location."""
+    for step in location:
+        if isinstance(step, int):
+            if not isinstance(params, list) or step >= len(params):
+                return False
+        elif not isinstance(params, Mapping) or step not in params:
+            return False
+        params = params[step]
+    return True
+
+
+def _over(base: Params, over: Mapping[str, Any]) -> Params:
+    """`over` on top of `base`, mapping by mapping; every other value replaces the one below."""
+    out = dict(base)
+    for name, value in over.items():
+        below = out.get(name)
+        out[name] = _over(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return out

@@ -1,0 +1,69 @@
+"""What `--set FIELD=VALUE` may name: a field of the profile, or one of a method, a data set or a measure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from afrad_bench.errors import Problem, unknown
+from afrad_bench.suite.file import Params
+from afrad_bench.suite.selection.layers import Layer, overriding
+from afrad_bench.suite.yaml import read_value
+
+OF_PROFILE = ("image_size", "seeds", "setting", "threads", "measures", "datasets")
+"""Fields of a profile that may be replaced as a whole."""
+SHARED = "shared"
+
+
+@dataclass
+class Overrides:
+    """The overrides of one command line, by what they change."""
+
+    texts: tuple[str, ...] = ()
+    profile: Params = field(default_factory=dict)
+    only: tuple[str, ...] | None = None
+    """The methods to which the suite is restricted; None: all."""
+    shared: list[Layer] = field(default_factory=list)
+    parts: dict[str, list[Layer]] = field(default_factory=dict)
+    """Method, data set or measure -> what is changed of it."""
+
+
+def parse(
+    texts: Sequence[str], methods: Collection[str], others: Collection[str], problems: list[Problem]
+) -> Overrides:
+    """`image_size=64` changes the profile, `afrad.training.epochs=2` a method, `shared.training.epochs=2` every method
+    that has the field, `mvtec_ad.limit_train=9` and `latency.repeats=9` a data set and a measure, and `methods=[afrad]`
+    leaves out all other methods. `others` are the names of data sets and measures."""
+    found = Overrides(tuple(texts))
+    for text in texts:
+        name, equals, value = text.partition("=")
+        first, _, rest = name.partition(".")
+        if not equals or not name:
+            problems.append(Problem(f"expected field=value, but got {text!r}", "--set"))
+        elif rest and first == SHARED:
+            found.shared.append(overriding(text, {rest: _value(value, text)}))
+        elif rest and (first in methods or first in others):
+            found.parts.setdefault(first, []).append(overriding(text, {rest: _value(value, text)}))
+        elif name in OF_PROFILE:
+            found.profile[name] = _value(value, text)
+        elif name == "methods":
+            found.only = _methods(_value(value, text), methods, text, problems)
+        else:
+            known = [f"{part}.FIELD" for part in (SHARED, *methods, *others)]
+            problems.append(unknown("field", name, [*known, *OF_PROFILE, "methods"], f"--set {text}"))
+    return found
+
+
+def _value(text: str, override: str) -> Any:
+    return read_value(text, f"--set {override}")
+
+
+def _methods(value: Any, methods: Collection[str], text: str, problems: list[Problem]) -> tuple[str, ...] | None:
+    names = value if isinstance(value, list) else [value]
+    if not names:
+        problems.append(Problem("name at least one method", f"--set {text}"))
+    for name in names:
+        if name not in methods:
+            problems.append(unknown("method of this suite", str(name), methods, f"--set {text}"))
+    return tuple(names)

@@ -1,0 +1,220 @@
+"""The rows of a suite: every method with its variants, the points of its grid or the readings of its sweep."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from afrad_bench import published, registry
+from afrad_bench.errors import Problem, unknown
+from afrad_bench.hashing import canonical
+from afrad_bench.suite.checked import Where
+from afrad_bench.suite.file import MethodEntry, Params, Profile, Searched, SuiteFile
+from afrad_bench.suite.selection.layers import (
+    Layer,
+    dotted_names,
+    holds,
+    in_file,
+    known_part,
+    leaves,
+    merged,
+    resolved,
+)
+from afrad_bench.suite.selection.overrides import Overrides
+from afrad_bench.suite.selection.values import SuiteRow
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A method of the suite, and the place that made it one."""
+
+    entry: MethodEntry
+    location: tuple[str | int, ...]
+
+
+def declared(file: SuiteFile) -> tuple[Declared, ...]:
+    """The methods that the file lists, then those that `published_methods` adds."""
+    listed = [Declared(entry, ("methods", i)) for i, entry in enumerate(file.methods)]
+    here = registry.entries("method")
+    for name in _wanted(file):
+        if name in here:
+            entry = MethodEntry(method=name, label=published.printed(name), published=name)
+            listed.append(Declared(entry, ("published_methods",)))
+    return tuple(listed)
+
+
+def absent_methods(file: SuiteFile) -> tuple[str, ...]:
+    """Methods that `published_methods` would add if they were installed."""
+    here = registry.entries("method")
+    return tuple(name for name in _wanted(file) if name not in here)
+
+
+def _wanted(file: SuiteFile) -> Iterator[str]:
+    """Rows of the reproduced table that the file's own methods leave open."""
+    if not file.published_methods or file.reproduces not in published.tables():
+        return
+    taken = {name for entry in file.methods for name in (entry.method, entry.published)}
+    taken |= {variant.published for entry in file.methods for variant in entry.variants}
+    yield from (name for name in published.rows(file.reproduces) if name not in taken)
+
+
+@dataclass(frozen=True)
+class _Variant:
+    label: str
+    layers: list[Layer]
+    published: str | None = None
+    axis: str = ""
+    searched: Searched | None = None
+
+
+class Rows:
+    """Makes the rows of one profile, adding what is wrong to `problems`."""
+
+    def __init__(
+        self, where: Where, file: SuiteFile, profile: str, overrides: Overrides, problems: list[Problem]
+    ) -> None:
+        self.where, self.file, self.overrides, self.problems = where, file, overrides, problems
+        self.name = profile
+        self.profile: Profile = file.profiles[profile]
+        chosen = overrides.only
+        self.declared = [one for one in declared(file) if chosen is None or one.entry.method in chosen]
+
+    def make(self) -> tuple[SuiteRow, ...]:
+        """Every row, in the order of the file."""
+        before = len(self.problems)
+        self._check_profile()
+        self._check_shared()
+        known = registry.entries("method")
+        rows: list[SuiteRow] = []
+        for one in self.declared:
+            if one.entry.method not in known:
+                place = self.where((*one.location, "method"))
+                self.problems.append(unknown("method", one.entry.method, known, place))
+                continue
+            rows += self._rows_of(one, known[one.entry.method].load().Config)
+        self._check_rows(rows, complete=len(self.problems) == before)
+        return tuple(rows)
+
+    def _check_profile(self) -> None:
+        used = {one.entry.method for one in declared(self.file)}
+        for method in self.profile.params:
+            if method not in used:
+                place = self.where(("profiles", self.name, "params", method))
+                self.problems.append(unknown("method of this suite", method, used, place))
+
+    def _check_shared(self) -> None:
+        """Every shared parameter belongs to some method of the suite."""
+        known = registry.entries("method")
+        used = {one.entry.method for one in declared(self.file)} & set(known)
+        models: list[type[BaseModel]] = [known[name].load().Config for name in sorted(used)]
+        for layer in (self._shared(), *self.overrides.shared):
+            for location in leaves(layer.params):
+                if models and not any(holds(known_part(model, layer.params), location) for model in models):
+                    names = {name for model in models for name in dotted_names(model)}
+                    kind = "shared field (no method of this suite has it)"
+                    self.problems.append(unknown(kind, ".".join(location), names, layer.at(location)))
+
+    def _check_rows(self, rows: Sequence[SuiteRow], *, complete: bool) -> None:
+        place = self.where(("methods",))
+        labels = [row.label for row in rows]
+        for label in dict.fromkeys(label for label in labels if labels.count(label) > 1):
+            self.problems.append(Problem(f"two rows are called {label!r}", place, "give each a label"))
+        first: dict[tuple[str, str], str] = {}
+        for row in rows:
+            other = first.setdefault((row.method, row.params), row.label)
+            if other != row.label:
+                text = f"the rows {other!r} and {row.label!r} are the same configuration of {row.method}"
+                self.problems.append(Problem(text, place, "change one of them, or leave it out"))
+        wanted = self.file.compare_to
+        if complete and wanted is not None and wanted not in labels and self.overrides.only is None:
+            self.problems.append(unknown("row", wanted, labels, self.where(("compare_to",))))
+
+    def _rows_of(self, one: Declared, model: type[BaseModel]) -> list[SuiteRow]:
+        made: list[SuiteRow] = []
+        different: dict[str, bool] = {}
+        for variant in self._variants(one, model):
+            row = self._row(one.entry.method, model, variant)
+            if variant.axis:
+                same = row is not None and bool(made) and not made[0].axis and row.params == made[0].params
+                different[variant.axis] = different.get(variant.axis, False) or not same
+                if same:
+                    continue
+            if row is not None:
+                made.append(row)
+        for axis, found in different.items():
+            if not found and not self.overrides.texts:
+                place = self.where((*one.location, "sweep", axis))
+                told = f"every reading of the axis {axis!r} is what the method has already"
+                self.problems.append(Problem(told, place, "name another reading, or leave the axis out"))
+        return made
+
+    def _variants(self, one: Declared, model: type[BaseModel]) -> Iterator[_Variant]:
+        """The reading that the others of a sweep are held against comes first."""
+        entry, at = one.entry, one.location
+        base = [in_file(self.where, (*at, "params"), entry.params)]
+        base.append(_restricted(self._shared(), model))
+        own = ("profiles", self.name, "params", entry.method)
+        base.append(in_file(self.where, own, self.profile.params.get(entry.method, {})))
+        last = [_restricted(layer, model) for layer in self.overrides.shared]
+        last += self.overrides.parts.get(entry.method, [])
+        label = entry.label or entry.method
+        for k, variant in enumerate(entry.variants):
+            layer = in_file(self.where, (*at, "variants", k, "params"), variant.params)
+            yield _Variant(variant.label, [*base, layer, *last], variant.published, searched=variant.searched)
+        for point in _points(entry):
+            text = _told({name.rpartition(".")[2]: value for name, value in point.items()})
+            layer = in_file(self.where, (*at, "grid"), point, dotted=True)
+            yield _Variant(f"{label} {text}", [*base, layer, *last])
+        if not entry.variants and not entry.grid and not entry.include:
+            yield _Variant(label, [*base, *last], entry.published)
+        prefix = f"{label} " if len(self.declared) > 1 else ""
+        for axis, place, reading in _readings(entry):
+            layer = in_file(self.where, (*at, "sweep", *place), reading, dotted=True)
+            yield _Variant(f"{prefix}{_told(reading)}", [*base, layer, *last], axis=axis)
+
+    def _shared(self) -> Layer:
+        return in_file(self.where, ("profiles", self.name, "shared"), self.profile.shared)
+
+    def _row(self, method: str, model: type[BaseModel], variant: _Variant) -> SuiteRow | None:
+        label = variant.label
+        checked = resolved(model, variant.layers, f"{method} ({label})" if label != method else method)
+        if isinstance(checked, list):
+            self.problems.extend(checked)
+            return None
+        params = canonical(checked.model_dump(mode="json"))
+        changed = canonical(merged(variant.layers))
+        return SuiteRow(label, method, params, variant.published, changed, variant.axis, variant.searched)
+
+
+def _restricted(layer: Layer, model: type[BaseModel]) -> Layer:
+    return Layer(known_part(model, layer.params), layer.at)
+
+
+def _told(params: Params) -> str:
+    """`a=1, b.c=text, d=[1, 2]`: as one would write them after `--set`."""
+    texts = (f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in params.items())
+    return ", ".join(texts)
+
+
+def _points(entry: MethodEntry) -> Iterator[Params]:
+    if entry.grid:
+        names = list(entry.grid)
+        for values in itertools.product(*entry.grid.values()):
+            point = dict(zip(names, values, strict=True))
+            if not any(all(point.get(name) == value for name, value in rule.items()) for rule in entry.exclude):
+                yield point
+    yield from entry.include
+
+
+def _readings(entry: MethodEntry) -> Iterator[tuple[str, tuple[str | int, ...], Params]]:
+    """Axis, where it stands below `sweep`, and the fields that a reading changes."""
+    for axis, readings in entry.sweep.items():
+        if isinstance(readings, dict):
+            for name, values in readings.items():
+                yield from ((axis, (axis,), {name: value}) for value in values)
+        else:
+            yield from ((axis, (axis, k), point) for k, point in enumerate(readings))
