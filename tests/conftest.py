@@ -13,6 +13,9 @@ from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.hashing import digest
 from afrad_bench.types import Bench, Dataset, Sample, Seeds
 
+ROOT = Path(__file__).parent.parent
+"""The checkout."""
+
 
 @dataclass(frozen=True)
 class DrawnPicture:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from adapters import bench_at
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, Images, Method, Prediction, TrainingRecord
+from tests.adapters import bench_at
 
 
 class Careless:

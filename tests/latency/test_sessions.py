@@ -1,0 +1,450 @@
+"""Latency in turns: the order of the calls, intervals that cover, modes that are refused or fail alone, the store."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from afrad_bench.backbone.weights import Weights
+from afrad_bench.errors import UserError
+from afrad_bench.instruments.clock import WallClock
+from afrad_bench.latency import calls as _calls
+from afrad_bench.latency import machine
+from afrad_bench.latency.entrants import Asked, entrants
+from afrad_bench.latency.modes import Mode, parse_modes
+from afrad_bench.latency.rounds import Length, take_turns
+from afrad_bench.latency.samples import Session, Timed, find, rows, stored
+from afrad_bench.latency.statistics import images_per_second, paired_ratio
+from afrad_bench.latency.table import latency_report, records, to_csv
+from afrad_bench.report import to_markdown
+from afrad_bench.running.workspace import Workspace
+from afrad_bench.store import Store
+from tests.program import Place
+
+PIXELS = torch.linspace(0, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
+
+# -------------------------------------------------------------------------------------------------------------- rounds
+
+
+class FakeTime:
+    """A clock that the calls themselves move on."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.log: list[str] = []
+
+    def call(self, name: str, seconds: float, fails_at: int = -1):
+        count = itertools.count()
+
+        def one() -> None:
+            if next(count) == fails_at:
+                raise RuntimeError(f"{name} broke\nsecond line")
+            self.log.append(name)
+            self.seconds += seconds
+
+        return one
+
+    def turns(self, calls, length, before=lambda done: None):
+        clock = WallClock("fake", lambda: None, lambda: self.seconds)
+        return take_turns(calls, clock, length, before, lambda: self.seconds)
+
+
+def test_every_method_is_warmed_up_and_then_called_once_a_round():
+    time = FakeTime()
+    calls = {"a": time.call("a", 0.1), "b": time.call("b", 0.3), "c": time.call("c", 0.2)}
+    marks = lambda done: time.log.append(f"|{done}")  # noqa: E731
+    turns = time.turns(calls, Length(rounds=3, warmup=2, warmup_seconds=0.35, seconds=100), marks)
+    assert time.log == [*"aaaa", *"bb", *"cc", "|0", *"abc", "|1", *"abc", "|2", *"abc"]
+    assert turns.warmups == {"a": 4, "b": 2, "c": 2}
+    assert turns.times == {name: pytest.approx([ms] * 3) for name, ms in (("a", 100), ("b", 300), ("c", 200))}
+
+
+def test_a_call_that_breaks_leaves_the_others_alone():
+    time = FakeTime()
+    calls = {"a": time.call("a", 0.1), "b": time.call("b", 0.1, fails_at=2), "c": time.call("c", 0.1, fails_at=0)}
+    turns = time.turns(calls, Length(rounds=3, warmup=1, warmup_seconds=0, seconds=100))
+    assert list(turns.times) == ["a"]
+    assert len(turns.times["a"]) == 3
+    assert {key: str(error).splitlines()[0] for key, error in turns.failed.items()} == {"b": "b broke", "c": "c broke"}
+
+
+def test_no_round_begins_after_the_time_but_one_is_made():
+    time = FakeTime()
+    turns = time.turns({"a": time.call("a", 4.0)}, Length(rounds=9, warmup=1, warmup_seconds=0, seconds=10))
+    assert len(turns.times["a"]) == 3
+    assert len(time.turns({"a": time.call("a", 99.0)}, Length(9, 1, 0, 10)).times["a"]) == 1
+
+
+# ---------------------------------------------------------------------------------------------------------- statistics
+
+
+def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says():
+    """Independent noise of each call and a drift that both share; the truth is 1.3."""
+    draws = np.random.default_rng(0)
+    covered = 0
+    for i in range(200):
+        drift = np.exp(np.cumsum(draws.normal(0, 0.05, 40)))
+        one, other = (drift * base * np.exp(draws.normal(0, 0.1, 40)) for base in (1.3, 1.0))
+        ratio = paired_ratio(list(one), list(other), seed=i)
+        covered += ratio.low <= 1.3 <= ratio.high
+        assert ratio.low <= ratio.value <= ratio.high
+    assert 0.91 <= covered / 200 <= 0.98
+
+
+def test_ratios_are_paired_and_of_oneself_exactly_one():
+    times = [1.0, 10.0, 100.0]
+    assert paired_ratio(times, times).value == paired_ratio(times, times).high == 1.0
+    doubled = paired_ratio([2.0, 20.0, 200.0], times)
+    assert (doubled.low, doubled.value, doubled.high) == (2.0, 2.0, 2.0)
+    with pytest.raises(ValueError, match="2 and 3 times are no rounds"):
+        paired_ratio([1.0, 2.0], times)
+    assert images_per_second(8, 20.0) == pytest.approx(400.0)
+
+
+# --------------------------------------------------------------------------------------------------------------- modes
+
+
+def test_modes_have_one_name_each():
+    modes = parse_modes(["eager", "compile+amp", "amp+compile", "channels_last"], "cuda:0")
+    assert [mode.name for mode in modes] == ["eager", "amp+compile", "channels_last"]
+
+
+@pytest.mark.parametrize(
+    ("text", "device", "told"),
+    [
+        ("cuda_graphs", "cpu", "CUDA graphs need a CUDA device, this is cpu"),
+        ("amp+cuda_graphs", "mps", "CUDA graphs need a CUDA device, this is mps"),
+        ("compiled", "cpu", "unknown mode 'compiled' (did you mean 'compile'?)"),
+        ("eager+amp", "cpu", "eager means that nothing is changed"),
+    ],
+)
+def test_modes_that_a_device_does_not_have_are_refused(text, device, told):
+    with pytest.raises(UserError) as caught:
+        parse_modes([text], device)
+    assert told in str(caught.value)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.register_buffer("bank", torch.zeros(256, 1024))
+
+    def forward(self, images):
+        maps = self.conv(images).square().sum(dim=1)
+        return maps, maps.amax((1, 2))
+
+
+class Method:
+    def __init__(self, net=None):
+        torch.manual_seed(0)
+        self.net = (net or Net()).eval()
+
+    def network(self):
+        return self.net
+
+
+class NoNetwork:
+    def predict(self, images):
+        return len(images)
+
+
+def test_amp_and_channels_last_are_held_against_eager():
+    eager = _calls.prepared(Method(), PIXELS, "cpu", Mode())
+    assert eager.facts["buffers_mib"] == 1.0
+    assert "map_difference" not in eager.facts
+    last = _calls.prepared(Method(), PIXELS, "cpu", Mode(frozenset({"channels_last"})))
+    assert last.facts["map_difference_relative"] < 1e-5
+    amp = _calls.prepared(Method(), PIXELS, "cpu", Mode(frozenset({"amp"})))
+    assert 1e-5 < amp.facts["map_difference_relative"] < 0.1
+    assert amp.facts["precision"] == "autocast to bfloat16"
+    assert amp.call()[0].shape == (2, 8, 8)
+
+
+def test_a_method_without_network_is_timed_by_predict_in_eager_only():
+    assert _calls.prepared(NoNetwork(), PIXELS, "cpu", Mode()).call() == 2
+    with pytest.raises(ValueError, match=r"no network\(\), which the mode amp needs"):
+        _calls.prepared(NoNetwork(), PIXELS, "cpu", Mode(frozenset({"amp"})))
+
+
+def test_outputs_that_are_not_finite_are_an_error():
+    method = Method()
+    method.net.conv.bias.data[0] = torch.nan
+    with pytest.raises(ValueError, match="the map is not finite"):
+        _calls.prepared(method, PIXELS, "cpu", Mode())
+
+
+def test_compiling_is_timed_apart_and_eager_cannot_pass_for_it(monkeypatch):
+    """Dynamo without Inductor, which needs a C++ compiler."""
+    monkeypatch.setattr("torch._dynamo.lookup_backend", lambda name: lambda graph, inputs: graph.forward)
+    mode = Mode(frozenset({"compile"}))
+    found = _calls.prepared(Method(), PIXELS, "cpu", mode)
+    assert found.facts["compiled_graphs"] == 1
+    assert found.facts["compile_seconds"] > 0
+    assert found.facts["map_difference"] == 0
+    for _ in range(9):  # more programs of one function than torch keeps by default before it falls back to eager
+        assert _calls.prepared(Method(), PIXELS, "cpu", mode).facts["compiled_graphs"] == 1
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
+    with pytest.raises(ValueError, match="compiled nothing"):
+        _calls.prepared(Method(), PIXELS, "cpu", mode)
+
+
+def test_a_cuda_graph_is_captured_after_warm_up_and_fed_by_a_copy(monkeypatch):
+    log: list[str] = []
+
+    class Stream:
+        def __init__(self, name="side"):
+            self.name = str(name)
+
+        def wait_stream(self, other):
+            log.append(f"{self.name} waits for {other.name}")
+
+    class Graph:
+        def replay(self):
+            log.append("replay")
+
+    @contextmanager
+    def inside(what):
+        log.append("begin")
+        yield
+        log.append("end")
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("current"))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "stream", inside)
+    monkeypatch.setattr(torch.cuda, "graph", inside)
+    held: list[torch.Tensor] = []
+    run = _calls._graphed(lambda images: (held.append(images), log.append("run")), torch.zeros(2), "cuda:0")
+    warm = ["side waits for current", "begin", "run", "run", "run", "end", "current waits for side"]
+    assert log == [*warm, "begin", "run", "end"]
+    run(torch.ones(2))
+    assert log[-1] == "replay"
+    assert torch.equal(held[-1], torch.ones(2))
+
+
+# ------------------------------------------------------------------------------------------------------------- machine
+
+
+def test_readings_are_ranges_or_reasons():
+    values = iter([1500.0, 1980.0, 1410.0])
+
+    def broken() -> float:
+        raise RuntimeError("the driver refuses")
+
+    readings = machine.Readings({"clock": (lambda: next(values), "MHz"), "power": (broken, "W")})
+    for _ in range(3):
+        readings.read()
+    assert readings.told() == {"clock": "1410–1980 MHz", "power": "not readable: the driver refuses"}
+
+
+def test_a_card_is_read_by_nvml_where_it_is_installed(monkeypatch):
+    def missing(device):
+        raise ModuleNotFoundError("pynvml does not seem to be installed")
+
+    monkeypatch.setattr(torch.cuda, "clock_rate", lambda device: 1410)
+    monkeypatch.setattr(torch.cuda, "power_draw", lambda device: 250_000)
+    monkeypatch.setattr(torch.cuda, "temperature", missing)
+    readings = machine.Readings(machine.gauges_for("cuda:0"))
+    readings.read()
+    told = readings.told()
+    assert told["GPU clock"] == "1410 MHz"
+    assert told["GPU power"] == "250 W"
+    assert told["GPU temperature"] == "not readable: the package nvidia-ml-py is not installed"
+    assert {"TF32 convolutions", "TF32 matrix products", "cudnn.benchmark"} <= set(machine.settings("cuda:0"))
+
+
+def test_governors_are_read_where_there_are_some(tmp_path):
+    assert machine.governor(tmp_path) == "not readable"
+    for cpu, name in ((0, "performance"), (1, "powersave")):
+        place = tmp_path / f"cpu{cpu}" / "cpufreq"
+        place.mkdir(parents=True)
+        (place / "scaling_governor").write_text(name + "\n")
+    assert machine.governor(tmp_path) == "performance, powersave"
+
+
+# ------------------------------------------------------------------------------------------------- sessions and tables
+
+
+def session(**changes) -> Session:
+    facts = {"fitted_on": "2 images", "backbone": "resnet18", "weights": "random", "random_weights": True}
+    steady = [10.0 + 0.1 * (i % 3) for i in range(30)]
+    slower = tuple(4 * each for each in steady)
+    timed = (
+        Timed("AFRAD", "afrad", "eager", 1, tuple(steady), {**facts, "published": "afrad"}),
+        Timed("PatchCore", "patchcore", "eager", 1, slower, {**facts, "published": "patchcore"}),
+        Timed("PatchCore", "patchcore", "compile", 1, (), facts, "RuntimeError: no compiler"),
+        Timed("drifting", "padim", "eager", 1, (*[10.0] * 15, *[15.0] * 15), facts),
+    )
+    terms = {"clock": "CPU wall clock", "settings": {"torch": "2"}, "readings": {"CPU clock": "1 MHz"}, "rounds": 30}
+    terms |= {
+        "command": ["afrad-bench", "latency"],
+        "suites": ["table4_latency"],
+        "profiles": ["demo"],
+        "absent": ["ddad"],
+    }
+    terms |= {"git_revision": "abc", "code_version": "1"}
+    made = {"id": "5e55" * 8, "device": "cpu", "device_name": "Old CPU", "threads": 1, "image_size": 64, **changes}
+    return Session(started_at=datetime(2026, 1, 1, tzinfo=timezone.utc), terms=terms, timed=timed, **made)
+
+
+def test_a_session_comes_back_from_the_store_as_it_was(tmp_path: Path):
+    Store(tmp_path).append_latency(rows(session()))
+    (again,) = stored(Store(tmp_path).read("latency"))
+    assert again == session()
+    frame = Store(tmp_path).read("latency")
+    assert len(frame) == 90  # what failed has no rows, so no round and no time is ever empty
+    assert not frame[["session", "mode", "batch", "round", "ms", "device", "device_name", "threads"]].isna().any().any()
+
+
+def test_figures_doubts_and_failures_of_a_session():
+    (one,) = records([session()])
+    afrad, patchcore, failed, drifting = one["lines"]
+    assert afrad["median_ms"] == pytest.approx(10.1)
+    assert afrad["ratio"] == 1.0
+    assert afrad["images_per_second"] == pytest.approx(1000 / 10.1)
+    assert (patchcore["ratio_low"], patchcore["ratio"], patchcore["ratio_high"]) == pytest.approx((4.0, 4.0, 4.0))
+    assert (patchcore["published_ms"], patchcore["published_ratio"]) == (148.0, pytest.approx(148.0 / 24.5))
+    assert afrad["unreliable"] == []
+    assert "drifts" in drifting["unreliable"][0]
+    assert failed["error"] == "RuntimeError: no compiler"
+    assert len(to_csv([session()]).splitlines()) == 5
+
+
+def test_the_report_shows_published_figures_marks_and_what_failed():
+    text = to_markdown(latency_report([session()]))
+    assert "| AFRAD **⚠ random weights** | eager | 1 | 10.1 |" in text
+    assert "| 148 | 6.04 |" in text
+    assert "DDAD (no adapter)" in text
+    assert "**⚠ unreliable**" in text
+    assert "RuntimeError: no compiler" in text
+    assert "**⚠ Failed: PatchCore compile batch 1.**" in text
+    assert "Old CPU" in text
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"device_name": "New CPU"}, "different devices do not go into one table: 5e555e55 cpu (Old CPU); ffffffff"),
+        ({"threads": 2}, "different numbers of threads"),
+        ({"image_size": 32}, "different image sizes"),
+    ],
+)
+def test_times_of_different_machines_do_not_go_into_one_table(other, told):
+    both = [session(), session(id="f" * 32, **other)]
+    with pytest.raises(UserError) as caught:
+        find(both, ["5e55", "ffff"], "store")
+    assert told in str(caught.value)
+    assert find(both, ["last"], "store") == (both[1],)
+    alike = [session(), session(id="f" * 32)]
+    assert "AFRAD (ffffffff)" in to_markdown(latency_report(find(alike, ["5e55", "f"], "store")))
+
+
+def test_sessions_that_are_not_there_or_not_one():
+    with pytest.raises(UserError, match="no latency sessions"):
+        find([], ["last"], "store")
+    with pytest.raises(UserError, match="unknown latency session"):
+        find([session()], ["abc"], "store")
+    with pytest.raises(UserError, match="begins several"):
+        find([session(id="ab"), session(id="ac")], ["a"], "store")
+
+
+# ------------------------------------------------------------------------------------------------------------ entrants
+
+
+def alone(*texts: str, cache: Path, **asked):
+    workspace = Workspace(cache / "store", cache, 2**30, "cpu", 1)
+    return entrants(texts, lambda suite: pytest.fail("no suite"), ["methods"], Asked(64, **asked), workspace)[0]
+
+
+def test_methods_with_fields_are_fitted_on_noise_for_one_epoch(cache_folder):
+    text = "afrad:mfpn.widths=[8, 8, 8, 8],width=8,backbone.name=resnet18"
+    padim, afrad = alone("padim", text, cache=cache_folder, backbone="resnet34", weights="random", train=3)
+    assert padim.cell.config["backbone"] == {"name": "resnet34", "weights": "random"}
+    assert padim.fitted_on == "3 images of noise"
+    assert afrad.cell.config["backbone"] == {"name": "resnet18", "weights": "random"}  # its own field goes first
+    assert afrad.cell.config["mfpn"]["widths"] == [8, 8, 8, 8]
+    assert afrad.fitted_on == "3 images of noise, 1 epoch"
+    assert afrad.weights == Weights("random", None, "random")
+    train, test = afrad.images()
+    assert (len(train), len(test), train.size) == (3, 1, (64, 64))
+
+
+def test_everything_wrong_with_the_methods_is_told_at_once(cache_folder):
+    with pytest.raises(UserError) as caught:
+        alone("pathcore", "padim:chanels=3", "padim:channels", "methdos", cache=cache_folder, weights="random")
+    told = str(caught.value)
+    for part in (
+        "did you mean 'patchcore'",
+        "did you mean 'channels'",
+        "expected field=value",
+        "did you mean 'methods'",
+    ):
+        assert part in told
+    with pytest.raises(UserError, match="takes part twice"):
+        alone("padim", "padim", cache=cache_folder, weights="random", backbone="resnet18")
+
+
+# ---------------------------------------------------------------------------------------------------------------- CLI
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, cache_folder: Path) -> Place:
+    return Place(tmp_path_factory.mktemp("latency"), cache_folder)
+
+
+QUICK = ("--image-size", 32, "--rounds", 10, "--warmup", 1, "--warmup-seconds", 0, "--threads", 1, "--device", "cpu")
+
+
+def test_the_command_line_times_in_turns_stores_and_shows_again(place: Place) -> None:
+    methods = ("nearest_colour", "nearest_colour:power=2", "nearest_colour:fault=fit")
+    out = place.call("latency", *methods, *QUICK, "--batch", 1, "--batch", 3, "--mode", "eager", "--json", expect=3)
+    (found,) = json.loads(out)
+    lines = {(line["label"], line["batch"]): line for line in found["lines"]}
+    assert lines["nearest_colour:power=2", 3]["rounds"] == 10
+    assert lines["nearest_colour:fault=fit", 1]["error"] == "RuntimeError: the fit went wrong"
+    frame = place.table("latency")
+    assert len(frame) == 40
+    assert frame.groupby("round").size().eq(4).all()
+    assert set(frame["session"]) == {found["session"]}
+    shown = place.call("latency", "--show", "last", "--out", "again")
+    assert "the fit went wrong" in shown
+    assert sorted(path.name for path in (place.folder / "again").iterdir()) == [
+        "report.csv",
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
+    assert json.loads((place.folder / "again" / "report.json").read_text())[0]["lines"] == found["lines"]
+
+
+def test_a_suite_takes_part_with_all_its_rows(place: Place) -> None:
+    path = place.write(
+        "suite: pair\ntitle: Pair\nmeasures: [latency]\nmethods:\n  - method: nearest_colour\n    variants:\n"
+        "      - {label: plain}\n      - {label: squared, params: {power: 2.0}}\n"
+        "profiles:\n  demo:\n    datasets: [folder]\n    image_size: 32\n"
+    )
+    place.call("latency", path, *QUICK, "--mode", "eager", "--data", f"folder={place.data}")
+    (made,) = json.loads((place.folder / "reports" / "pair" / "latency" / "report.json").read_text())
+    assert [line["label"] for line in made["lines"]] == ["plain", "squared"]
+    assert made["lines"][0]["facts"]["fitted_on"] == "16 training images of folder:data"
+    assert (made["suites"], made["profiles"]) == (["pair"], ["demo"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "name methods to time, or sessions to --show"),
+        (("nearest_colour", "--mode", "cuda_graphs", "--device", "cpu"), "CUDA graphs need a CUDA device"),
+    ],
+)
+def test_mistakes_are_told_without_measuring(place: Place, arguments, told) -> None:
+    assert told in place.call("latency", *arguments, expect=2)

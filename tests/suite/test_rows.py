@@ -1,0 +1,265 @@
+"""How a suite file becomes rows: sweeps, shared parameters, methods of the paper, and what `--set` may change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from afrad_bench import published, registry
+from afrad_bench.errors import UserError
+from afrad_bench.suite import suite
+from afrad_bench.suite.selection import Selection
+from tests.plugin import install
+
+SWEEP = """\
+suite: example
+title: An example
+measures: [accuracy]
+compare_to: default
+methods:
+  - method: afrad
+    label: default
+    sweep:
+      topology: {mfpn.topology: [cascade, parallel]}
+      FRM: {frm.depth: [1, 2], frm.expansion: [1.0, 2.0]}
+      fusion:
+        - {ngib: false, fusion: sum}
+        - {ngib: false, fusion: concat}
+      clipping: {training.clip: [0.1, null]}
+profiles:
+  demo:
+    datasets: [demo]
+    params:
+      afrad: {mfpn: {topology: cascade}, frm: {depth: 1, expansion: 2.0}, training: {clip: 0.1}}
+"""
+
+SHARED = """\
+suite: example
+title: An example
+measures: [{latency: {repeats: 17}}]
+methods:
+  - method: afrad
+  - method: padim
+    params: {sigma: 2.0}
+profiles:
+  demo:
+    datasets: [demo, {name: elpv, params: {limit_train: 9}}]
+    shared:
+      backbone: {name: resnet18, weights: random}
+      training: {epochs: 3}
+    params:
+      padim: {backbone: {name: resnet34}}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "suite.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def chosen(folder: Path, text: str, *overrides: str) -> Selection:
+    return suite.load(write(folder, text)).select("demo", overrides)
+
+
+def refusal(folder: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        chosen(folder, text, *overrides)
+    return str(caught.value).replace(str(folder / "suite.yaml"), "F")
+
+
+def configuration(selection: Selection, label: str) -> dict[str, object]:
+    (found,) = (json.loads(row.params) for row in selection.rows if row.label == label)
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------------- sweeps
+
+
+def test_a_sweep_changes_one_axis_at_a_time_around_the_default(tmp_path: Path) -> None:
+    selection = chosen(tmp_path, SWEEP)
+    assert [(row.axis, row.label) for row in selection.rows] == [
+        ("", "default"),
+        ("topology", "mfpn.topology=parallel"),
+        ("FRM", "frm.depth=2"),
+        ("FRM", "frm.expansion=1.0"),
+        ("fusion", "ngib=false, fusion=sum"),
+        ("fusion", "ngib=false, fusion=concat"),
+        ("clipping", "training.clip=null"),
+    ]
+    default = configuration(selection, "default")
+    for label, changes in {
+        "mfpn.topology=parallel": {"mfpn": {**default["mfpn"], "topology": "parallel"}},
+        "frm.depth=2": {"frm": {**default["frm"], "depth": 2}},
+        "ngib=false, fusion=concat": {"ngib": False, "fusion": "concat"},
+        "training.clip=null": {"training": {**default["training"], "clip": None}},
+    }.items():
+        assert configuration(selection, label) == {**default, **changes}
+
+
+def test_the_default_is_found_whatever_it_is(tmp_path: Path) -> None:
+    """A reading that the profile has already makes no second row of the same cells; the others do."""
+    selection = chosen(tmp_path, SWEEP.replace("topology: cascade}", "topology: parallel}"))
+    assert [row.label for row in selection.rows if row.axis == "topology"] == ["mfpn.topology=cascade"]
+    same = chosen(tmp_path, SWEEP, "afrad.mfpn.topology=parallel")
+    assert [row.label for row in same.rows if row.axis == "topology"] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "[cascade, parallel]",
+            "[cascade]",
+            "F:9: every reading of the axis 'topology' is what the method has already",
+        ),
+        ("mfpn.topology: [", "mfpn.topolgy: [", "F:9: afrad (mfpn.topolgy=cascade): unknown field of mfpn 'topolgy'"),
+        ("parallel]", "sideways]", "F:9: afrad (mfpn.topology=sideways): mfpn.topology"),
+        ("[0.1, null]", "[]", "F:14: methods.0.sweep.clipping.training.clip: list should have at least 1 item"),
+        ("{training.clip: [0.1, null]}", "{training.clip: 0.1}", "clip: input should be a valid list"),
+        ("{training.clip: [0.1, null]}", "[]", "F:14: methods.0.sweep.clipping: "),
+        ("fusion: concat}", "fusion: sum}", "two rows are called 'ngib=false, fusion=sum'"),
+        ("compare_to: default", "compare_to: defualt", "F:4: unknown row 'defualt' (did you mean 'default'?)"),
+        ("    sweep:", "    grid: {width: [8]}\n    sweep:", "F:9: give grid or sweep, not both"),
+    ],
+)
+def test_mistakes_in_a_sweep_have_a_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert SWEEP.count(old) == 1
+    assert message in refusal(tmp_path, SWEEP.replace(old, new))
+
+
+def test_two_names_for_one_configuration_are_refused(tmp_path: Path) -> None:
+    text = SHARED.replace("  - method: padim", "  - method: afrad\n    label: again\n  - method: padim")
+    assert "the rows 'afrad' and 'again' are the same configuration of afrad" in refusal(tmp_path, text)
+
+
+# ------------------------------------------------------------------------------------------------------------- sharing
+
+
+def test_shared_parameters_reach_every_method_that_has_the_field(tmp_path: Path) -> None:
+    selection = chosen(tmp_path, SHARED)
+    afrad, padim = configuration(selection, "afrad"), configuration(selection, "padim")
+    assert afrad["backbone"] == {"name": "resnet18", "weights": "random"}
+    assert afrad["training"]["epochs"] == 3
+    assert padim["backbone"] == {"name": "resnet34", "weights": "random"}  # what is said of one method counts more
+    assert padim["sigma"] == 2.0
+
+
+def test_a_shared_field_that_nobody_has_is_a_mistake(tmp_path: Path) -> None:
+    text = refusal(tmp_path, SHARED.replace("epochs: 3", "epoch: 3"))
+    assert "F:13: unknown shared field (no method of this suite has it) 'training.epoch'" in text
+    assert "did you mean 'training.epochs'" in text
+    assert "afrad: training.epochs" in refusal(tmp_path, SHARED.replace("epochs: 3", "epochs: -3"))
+
+
+# ----------------------------------------------------------------------------------------------------------- overrides
+
+
+def test_any_field_can_be_set(tmp_path: Path) -> None:
+    selection = chosen(
+        tmp_path,
+        SHARED,
+        "shared.backbone.weights=file:w.pth",
+        "padim.sigma=1.5",
+        "elpv.limit_train=4",
+        "latency.repeats=30",
+        "threads=2",
+    )
+    for label in ("afrad", "padim"):
+        assert configuration(selection, label)["backbone"]["weights"] == "file:w.pth"
+    assert configuration(selection, "padim")["sigma"] == 1.5
+    assert json.loads(selection.datasets[1].params)["limit_train"] == 4
+    assert json.loads(selection.measures[0].options)["repeats"] == 30
+    assert selection.threads == 2
+    assert len(selection.overrides) == 5
+
+
+def test_a_suite_can_be_restricted_to_some_methods(tmp_path: Path) -> None:
+    text = SHARED + "compare_to: padim\n"
+    assert [row.method for row in chosen(tmp_path, text, "methods=[afrad]").rows] == ["afrad"]
+    assert chosen(tmp_path, text, "methods=[afrad]").compare_to is None
+    assert chosen(tmp_path, text, "methods=padim").compare_to == "padim"
+    assert "unknown method of this suite 'pedim' (did you mean 'padim'?)" in refusal(tmp_path, text, "methods=[pedim]")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "elpv.limit_tran=4",
+            "--set elpv.limit_tran=4: elpv: unknown field 'limit_tran' (did you mean 'limit_train'?)",
+        ),
+        ("latency.repeats=none", "--set latency.repeats=none: latency: repeats: input should be a valid integer"),
+        (
+            "shared.backbone.wieghts=random",
+            "(no method of this suite has it) 'backbone.wieghts' (did you mean 'backbone.weights'?)",
+        ),
+        ("mvtec_ad.limit_train=4", "unknown data set or measure of this profile 'mvtec_ad'"),
+        ("methods=[]", "name at least one method"),
+        ("threads=0", "--set threads: threads: input should be greater than or equal to 1"),
+        ("elvp.limit_train=4", "unknown field 'elvp.limit_train'"),
+    ],
+)
+def test_overrides_are_checked(tmp_path: Path, override: str, message: str) -> None:
+    assert message in refusal(tmp_path, SHARED, override)
+
+
+# --------------------------------------------------------------------------------------------------- published methods
+
+PAPER = """\
+suite: example
+title: An example
+reproduces: table1
+published_methods: true
+measures: [accuracy]
+methods:
+  - {method: afrad, label: AFRAD, published: afrad}
+profiles:
+  demo: {datasets: [demo]}
+"""
+
+
+def test_a_method_of_the_paper_enters_by_being_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file called like a row of the table is all it takes; until then the row is named as absent."""
+    monkeypatch.syspath_prepend(str(install(tmp_path / "site")))
+    real = {kind: registry.entries(kind) for kind in ("method", "dataset", "measure")}
+    methods = {name: entry for name, entry in real["method"].items() if name not in published.rows("table1")}
+    methods["afrad"] = real["method"]["afrad"]
+    monkeypatch.setattr(registry, "_entries", lambda kind: methods if kind == "method" else real[kind])
+    before = chosen(tmp_path, PAPER)
+    assert [row.method for row in before.rows] == ["afrad"]
+    assert before.absent == tuple(name for name in published.rows("table1") if name != "afrad")
+
+    methods["draem"] = registry.Entry("method", "draem", "somebodys_methods.nearest_colour", "somebodys-methods 0.3")
+    after = chosen(tmp_path, PAPER, "draem.power=2.0")
+    assert [(row.label, row.method, row.published) for row in after.rows] == [
+        ("AFRAD", "afrad", "afrad"),
+        ("DRAEM", "draem", "draem"),
+    ]
+    assert configuration(after, "DRAEM")["power"] == 2.0
+    assert set(before.absent) - set(after.absent) == {"draem"}
+
+    own = PAPER.replace("profiles:", "  - {method: draem, label: ours, published: draem}\nprofiles:")
+    assert [row.label for row in chosen(tmp_path, own).rows] == ["AFRAD", "ours"]  # an entry of its own counts more
+
+
+def test_published_methods_need_a_table(tmp_path: Path) -> None:
+    assert "F:3: published_methods needs the table" in refusal(tmp_path, PAPER.replace("reproduces: table1\n", ""))
+
+
+# -------------------------------------------------------------------------------------------------------------- schema
+
+
+def test_the_schema_takes_what_suites_may_say() -> None:
+    """Editors must not mark the short forms that every suite uses."""
+    schema = suite.json_schema()
+    definitions = schema["$defs"]
+    for name, field in (("Profile", "datasets"), ("SuiteFile", "measures")):
+        properties = definitions[name]["properties"] if name in definitions else schema["properties"]
+        assert {"type": "string"} in properties[field]["items"]["anyOf"]
+    axis = definitions["MethodEntry"]["properties"]["sweep"]["additionalProperties"]
+    assert {form["type"] for form in axis["oneOf"]} == {"array", "object"}
+    assert "shared" in definitions["Profile"]["properties"]
+    assert {"published_methods", "compare_to"} <= set(schema["properties"])
