@@ -15,7 +15,6 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from sklearn import metrics as sk
 
-from afrad_bench.instruments import metrics
 from afrad_bench.instruments.metrics import (
     PixelScores,
     Undefined,
@@ -24,6 +23,11 @@ from afrad_bench.instruments.metrics import (
     f1_max,
     pixel_metrics,
 )
+from afrad_bench.instruments.metrics import curves as curves_module
+from afrad_bench.instruments.metrics import image as image_module
+from afrad_bench.instruments.metrics import pixel as pixel_module
+from afrad_bench.instruments.metrics import sweep as sweep_module
+from afrad_bench.instruments.metrics.regions import regions
 
 EXACT = 1e-9
 STRUCTURE = {4: np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]]), 8: np.ones((3, 3))}
@@ -87,11 +91,13 @@ def literal_f1_max(scores, labels):
 
 
 @contextmanager
-def small_blocks():
+def small_blocks(block=3, step=4, worth_a_thread=10):
     """Tiny blocks, samples and shares of threads, so that a few pixels reach every seam that millions would."""
     with ExitStack() as stack:
-        for name, value in {"_BLOCK": 3, "_STEP": 4, "_WORTH_A_THREAD": 10}.items():
-            stack.enter_context(mock.patch.object(metrics, name, value))
+        for module in (sweep_module, pixel_module, curves_module):
+            stack.enter_context(mock.patch.object(module, "BLOCK", block))
+        stack.enter_context(mock.patch.object(sweep_module, "_STEP", step))
+        stack.enter_context(mock.patch.object(pixel_module, "_WORTH_A_THREAD", worth_a_thread))
         yield
 
 
@@ -198,7 +204,7 @@ def test_image_arguments_in_the_wrong_order_are_refused():
 
 
 def test_the_examples_in_the_docstrings_hold():
-    tried = doctest.testmod(metrics)
+    tried = doctest.testmod(image_module)
     assert tried.failed == 0
     assert tried.attempted >= 3
 
@@ -264,7 +270,7 @@ def test_other_code_agrees_as_far_as_it_approximates(levels, code, area, overlap
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))), connectivities)
 def test_regions_are_those_of_scipy(masks, connectivity):
     where = np.flatnonzero(masks)
-    count, region = metrics._regions(where, masks.shape[1], masks.shape[2], connectivity)
+    count, region = regions(where, masks.shape[1], masks.shape[2], connectivity)
     expected = regions_of(masks, connectivity)
     assert count == len(expected)
     ours = {frozenset(where[region == k].tolist()) for k in range(count)}
@@ -350,10 +356,10 @@ def test_regions_end_with_their_image_and_row():
     masks = np.zeros((2, 2, 3), bool)
     masks[0, 1] = masks[1, 0] = True  # bottom row of one image, top row of the next
     masks[1, 1, 0] = True
-    assert metrics._regions(np.flatnonzero(masks), 2, 3, 8)[0] == 2
+    assert regions(np.flatnonzero(masks), 2, 3, 8)[0] == 2
     wrapped = np.array([[[0, 0, 1], [0, 0, 0], [1, 0, 0]]], bool)  # neighbours in memory, not in the picture
     wrapped[0, 1, 0] = True
-    assert metrics._regions(np.flatnonzero(wrapped), 3, 3, 8)[0] == 2
+    assert regions(np.flatnonzero(wrapped), 3, 3, 8)[0] == 2
 
 
 def test_with_one_region_and_no_limit_aupro_is_auroc():
@@ -398,7 +404,7 @@ def test_the_order_of_images_and_pixels_is_free():
 
 def test_the_number_of_threads_changes_nothing():
     scores, masks = blobs(images=30, levels=50)
-    with mock.patch.object(metrics, "_WORTH_A_THREAD", 1000), mock.patch.object(metrics, "_BLOCK", 200):
+    with small_blocks(block=200, step=128, worth_a_thread=1000):
         one, two, four = (pixel_metrics(scores, masks, threads=n) for n in (1, 2, 4))
     assert one == two == four
 
@@ -505,7 +511,7 @@ def test_scores_may_lie_in_a_scratch_file(tmp_path):
 def test_a_full_disk_is_told_before_anything_is_written(tmp_path):
     usage = mock.Mock(return_value=mock.Mock(free=1000))
     with (
-        mock.patch.object(metrics.shutil, "disk_usage", usage),
+        mock.patch.object(pixel_module.shutil, "disk_usage", usage),
         pytest.raises(OSError, match="no room for 1000000 pixel"),
     ):
         PixelScores(1_000_000, scratch=tmp_path)
