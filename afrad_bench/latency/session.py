@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -32,6 +32,15 @@ class Key:
     batch: int
 
 
+@dataclass
+class Prepared:
+    """The calls that are ready to be timed, what is known of them, and why others are not."""
+
+    calls: dict[Key, Callable[[], object]] = field(default_factory=dict)
+    facts: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    errors: dict[Key, str] = field(default_factory=dict)
+
+
 def measure(
     entrants: Sequence[Entrant],
     modes: Sequence[Mode],
@@ -42,37 +51,21 @@ def measure(
     about: dict[str, Any],
     tell: Callable[[str], object],
 ) -> Session:
-    """Time every entrant in every mode and batch size, in turns. `about` joins the terms of the session.
-    `tell` is told what happens next; never while rounds are timed, which nothing may disturb.
+    """Time every entrant in every mode and batch size, in turns. `about` joins the terms of the session; `tell`
+    receives a line before each long step, but never while rounds are timed.
 
     A method that cannot be fitted, prepared or called fails alone: its line holds the reason."""
     import torch
 
     started, device = datetime.now(timezone.utc), environment.device
     torch.set_num_threads(environment.threads)
-    keys = [Key(one.label, mode.name, batch) for batch in batches for mode in modes for one in entrants]
-    calls: dict[Key, Callable[[], object]] = {}
-    facts: dict[Key, dict[str, Any]] = {}
-    errors: dict[Key, str] = {}
     clock, machine = clock_for(device), Readings(gauges_for(device))
+    ready = Prepared()
     for one in entrants:
         tell(f"fit and prepare {one.label}")
-        try:
-            method, images, known = _fitted(one, device, features)
-        except Exception as error:  # noqa: BLE001 - a method may fail in any way; the others go on, its lines say how
-            errors |= {key: _told(error) for key in keys if key.label == one.label}
-            continue
-        for mode in modes:
-            for batch in batches:
-                key = Key(one.label, mode.name, batch)
-                try:
-                    with pinned_threads(environment.threads):
-                        calls[key], found = _prepared(method, images, device, mode, batch)
-                except Exception as error:  # noqa: BLE001 - as above
-                    errors[key] = _told(error)
-                    continue
-                facts[key] = {**known, **found, "clock": clock.name}
-    ordered = {key: calls[key] for key in keys if key in calls}
+        _prepare(one, modes, batches, environment, features, ready)
+    keys = [Key(one.label, mode.name, batch) for batch in batches for mode in modes for one in entrants]
+    ordered = {key: ready.calls[key] for key in keys if key in ready.calls}
     every = max(1, length.rounds // READINGS)
 
     def before(done: int) -> None:
@@ -83,30 +76,55 @@ def measure(
     with pinned_threads(environment.threads):
         turns: Turns[Key] = take_turns(ordered, clock, length, before)
     machine.read()
-    errors |= {key: _told(error) for key, error in turns.failed.items()}
-    terms = {
-        **about,
-        "clock": clock.name,
-        "settings": settings(device),
-        "readings": machine.told(),
-        "rounds": length.rounds,
-        "code_version": environment.code_version,
-        "git_revision": environment.git_revision,
-        "packages": environment.packages,
-        "platform": environment.platform,
-    }
+    errors = ready.errors | {key: _told(error) for key, error in turns.failed.items()}
     by_label = {one.label: one for one in entrants}
-    timed = tuple(_timed(key, by_label[key.label], turns, facts.get(key, {}), errors.get(key, "")) for key in keys)
     return Session(
-        new_run_id(),
-        started,
-        device,
-        environment.device_name,
-        environment.threads,
-        entrants[0].cell.image_size,
-        terms,
-        timed,
+        id=new_run_id(),
+        started_at=started,
+        device=device,
+        device_name=environment.device_name,
+        threads=environment.threads,
+        image_size=entrants[0].cell.image_size,
+        terms={
+            **about,
+            "clock": clock.name,
+            "settings": settings(device),
+            "readings": machine.told(),
+            "rounds": length.rounds,
+            "code_version": environment.code_version,
+            "git_revision": environment.git_revision,
+            "packages": environment.packages,
+            "platform": environment.platform,
+        },
+        timed=tuple(
+            _timed(key, by_label[key.label], turns, ready.facts.get(key, {}), errors.get(key, "")) for key in keys
+        ),
     )
+
+
+def _prepare(
+    one: Entrant,
+    modes: Sequence[Mode],
+    batches: Sequence[int],
+    environment: Environment,
+    features: FeatureCache,
+    ready: Prepared,
+) -> None:
+    """Fit a method and prepare its call in every mode and batch size; what fails is noted in `ready.errors`."""
+    keys = {Key(one.label, mode.name, batch): (mode, batch) for mode in modes for batch in batches}
+    try:
+        method, images, known = _fitted(one, environment.device, features)
+    except Exception as error:  # noqa: BLE001 - a method may fail in any way; the others go on, its lines say how
+        ready.errors |= dict.fromkeys(keys, _told(error))
+        return
+    for key, (mode, batch) in keys.items():
+        try:
+            with pinned_threads(environment.threads):
+                ready.calls[key], found = _prepared(method, images, environment.device, mode, batch)
+        except Exception as error:  # noqa: BLE001 - as above
+            ready.errors[key] = _told(error)
+            continue
+        ready.facts[key] = {**known, **found, "clock": clock_for(environment.device).name}
 
 
 def _timed(key: Key, one: Entrant, turns: Turns[Key], facts: dict[str, Any], error: str) -> Timed:

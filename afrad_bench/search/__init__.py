@@ -5,8 +5,9 @@ best trials are then measured anew, on fresh seeds and on the report's images, b
 
 from __future__ import annotations
 
+from afrad_bench.search.best import best_suite, best_trials, reasons
 from afrad_bench.search.declared import Declared, declared
-from afrad_bench.search.outcome import best_suite, best_trials, dashboard, reasons, report_of_search
+from afrad_bench.search.report import dashboard, report_of_search
 from afrad_bench.search.study import opened, recover, remaining
 from afrad_bench.search.workers import search
 

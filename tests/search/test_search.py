@@ -24,7 +24,7 @@ from afrad_bench import search
 from afrad_bench.cli.screen.progress import search_command
 from afrad_bench.errors import UserError
 from afrad_bench.running.search_split import part_of
-from afrad_bench.search import outcome, space, study
+from afrad_bench.search import report, space, study
 from afrad_bench.suite import suite
 from afrad_bench.suite.file import Parameter, Split
 from tests.conftest import ROOT, drawn_dataset
@@ -479,7 +479,7 @@ def test_the_dashboard_lists_the_study(tmp_path: Path) -> None:
     pytest.importorskip("optuna_dashboard")
     made = loaded(tmp_path)
     study.opened(made, tmp_path)
-    command = outcome.dashboard(made, tmp_path).split()
+    command = report.dashboard(made, tmp_path).split()
     assert command[0] == "optuna-dashboard"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

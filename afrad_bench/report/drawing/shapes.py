@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Numbers = tuple[float, ...]
+View = Literal["history", "importances", "slice", "parallel", "pareto"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class Attempt:
 class Attempts:
     """One of Optuna's views of a study."""
 
-    view: Literal["history", "importances", "slice", "parallel", "pareto"]
+    view: View
     directions: tuple[Literal["maximize", "minimize"], ...]
     names: tuple[str, ...]
     """Of the objectives."""

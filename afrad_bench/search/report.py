@@ -1,11 +1,9 @@
-"""What came of a search: the best trials, the suite that measures them anew, and the report."""
+"""The report of a search: the finalists, and before them how they were found."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,131 +11,27 @@ from typing import TYPE_CHECKING, Any
 from afrad_bench.hashing import canonical
 from afrad_bench.report import Report
 from afrad_bench.report.basis import results
-from afrad_bench.report.basis.figures import blocks, named
-from afrad_bench.report.drawing.shapes import Attempt, Attempts, Figure
 from afrad_bench.report.from_plan import report_of
 from afrad_bench.report.model import Caution, Entry, Heading, Line, Section, Table
 from afrad_bench.running.plan import Plan
 from afrad_bench.search import space
+from afrad_bench.search.best import DEFAULT, chosen, ranked
 from afrad_bench.search.declared import Declared, Goal
-from afrad_bench.search.space import Values
+from afrad_bench.search.figures import figures
 from afrad_bench.search.study import ERROR, counted, location
 from afrad_bench.search.trials import EXCESS
 from afrad_bench.statistics import paired
 from afrad_bench.store import Store
-from afrad_bench.suite.file import Searched
-from afrad_bench.suite.selection import SPLIT
-from afrad_bench.suite.selection.layers import Layer, merged, nested
 from afrad_bench.types import MEAN
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
 
     from afrad_bench.report.model import State
 
-DEFAULT = "default"
-SLICES = 3
-"""Parameters in one figure."""
+
 SHOWN = 10
 """Trials in the table."""
-ENOUGH = 8
-"""Complete trials from which importances are told."""
-
-
-def best_trials(study: Study, declared: Declared, count: int) -> list[FrozenTrial]:
-    """The best complete trials that keep every limit, of different parameters: by value, or from the Pareto front in
-    the order of the first objective. The configuration as it was is none of them."""
-    own = json.loads(declared.row.params)
-    found: list[FrozenTrial] = []
-    for trial in _ranked(study, declared):
-        same = any(trial.params == other.params for other in found)
-        if not same and merged([_layer(own), _layer(nested(chosen(declared, trial)))]) != own:
-            found.append(trial)
-    return found[:count]
-
-
-def _ranked(study: Study, declared: Declared) -> list[FrozenTrial]:
-    from optuna.trial import TrialState
-
-    if len(declared.objectives) > 1:
-        trials = study.best_trials
-    else:
-        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    kept = [trial for trial in trials if all(value <= 0 for value in trial.user_attrs.get(EXCESS, {}).values())]
-    sign = -1 if declared.objectives[0].direction == "maximize" else 1
-    return sorted(kept, key=lambda trial: (sign * trial.values[0], trial.number))
-
-
-def chosen(declared: Declared, trial: FrozenTrial) -> Values:
-    """The parameters of a trial as the method takes them."""
-    values: Values = {}
-    for axis in declared.axes:
-        if axis.name in trial.params:
-            kept = trial.params[axis.name]
-            choices = axis.parameter.choices
-            values[axis.name] = (
-                kept if choices is None else next(each for each in choices if axis.encoded(each) == kept)
-            )
-    return values
-
-
-def _layer(params: dict[str, Any]) -> Layer:
-    return Layer(params, lambda _: "")
-
-
-# ---------------------------------------------------------------------------------------------------------------- suite
-
-
-def best_suite(study: Study, declared: Declared) -> str | None:
-    """A suite file with the configuration as it was and the best trials, on fresh seeds and on the report's images;
-    None if no trial can be recommended."""
-    selection, search = declared.for_report, declared.search
-    finalists = best_trials(study, declared, search.finalists.best)
-    if not finalists:
-        return None
-    origin = Searched(by=declared.study, trials=len(counted(study)), seeds=selection.seeds)
-    variants: list[dict[str, Any]] = [{"label": DEFAULT}]
-    for trial in finalists:
-        params = nested(chosen(declared, trial))
-        variants.append(
-            {"label": f"trial {trial.number}", "params": params, "searched": origin.model_dump(mode="json")}
-        )
-    datasets = []
-    for one in selection.datasets:
-        options = json.loads(one.params)
-        split = options.pop(SPLIT, None)
-        datasets.append({"name": one.name, "root": one.root, "params": options, "split": split})
-    profile = {
-        "description": f"Best of {origin.trials} trials beside the configuration as it was; seeds that no trial used.",
-        "datasets": [{name: value for name, value in each.items() if value is not None} for each in datasets],
-        "image_size": selection.image_size,
-        **({} if selection.threads is None else {"threads": selection.threads}),
-    }
-    content = {
-        "suite": f"{selection.suite}_best",
-        "title": f"{selection.title}: the best of {origin.trials} trials",
-        "compare_to": DEFAULT,
-        "setting": selection.setting,
-        "seeds": list(search.finalists.seeds),
-        "measures": [{"name": one.name, "options": json.loads(one.options)} for one in selection.measures],
-        "methods": [{"method": declared.row.method, "params": json.loads(declared.row.changed), "variants": variants}],
-        "profiles": {selection.profile: profile},
-    }
-    return _yaml(content)
-
-
-def _yaml(content: dict[str, Any]) -> str:
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.width = 120
-    out = io.StringIO()
-    yaml.dump(content, out)
-    return out.getvalue()
-
-
-# --------------------------------------------------------------------------------------------------------------- report
 
 
 def report_of_search(
@@ -176,7 +70,7 @@ def _section(study: Study, declared: Declared, plan: Plan, store: Store, report:
             "A trial's values are those on the images of the search; they serve to choose, and are not results.",
             "Importances: PED-ANOVA (Watanabe et al. 2023); figures by Optuna.",
         ),
-        tuple(_figures(study, declared, (*stamp, *alarms))),
+        tuple(figures(study, declared, (*stamp, *alarms))),
     )
 
 
@@ -217,7 +111,7 @@ def _algorithm(name: str, options: dict[str, Any]) -> str:
 
 def _trials_table(study: Study, declared: Declared) -> Table:
     """The best trials and the default, then as many as failed with their reasons as footnotes."""
-    ranked = _ranked(study, declared)
+    complete = ranked(study, declared)
     goals = (*declared.objectives, *declared.constraints)
     headings = (
         Heading("Trial", numeric=False),
@@ -225,9 +119,9 @@ def _trials_table(study: Study, declared: Declared) -> Table:
         Heading("Parameters", numeric=False, hint="to four digits; the suite of the best has all of them"),
     )
     front = len(declared.objectives) > 1
-    shown = ranked if front else ranked[:SHOWN]
+    shown = complete if front else complete[:SHOWN]
     default = space.standing(declared.axes, json.loads(declared.row.params))
-    also = [trial for trial in ranked[len(shown) :] if trial.params == default]
+    also = [trial for trial in complete[len(shown) :] if trial.params == default]
     lines = []
     for trial in (*shown, *also):
         name = f"{trial.number} (default)" if trial.params == default else str(trial.number)
@@ -293,71 +187,6 @@ def _by_pair(plan: Plan, read: results.Results, label: str, goal: Goal) -> dict[
                 if category not in (None, MEAN) and value.value is not None:
                     found[one.cell.dataset, one.cell.seed, str(category)] = 100 * value.value
     return found
-
-
-def _figures(study: Study, declared: Declared, stamp: tuple[str, ...]) -> Sequence[Figure]:
-    from optuna.distributions import distribution_to_json
-    from optuna.trial import TrialState
-
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < 2:
-        return ()
-    attempts = tuple(
-        Attempt(
-            trial.number,
-            tuple(sorted(trial.params.items())),
-            tuple((name, distribution_to_json(each)) for name, each in sorted(trial.distributions.items())),
-            tuple(trial.values),
-        )
-        for trial in complete
-    )
-    names = tuple(goal.metric.title for goal in declared.objectives)
-    directions = tuple(goal.direction for goal in declared.objectives)
-    several = len({each.values for each in attempts}) > 1
-    made = [axis.name for axis in declared.axes if any(axis.name in trial.params for trial in complete)]
-    views: list[tuple[Any, str, str, bool]] = []
-    if len(names) in (2, 3):
-        views.append(
-            ("pareto", "Pareto front", f"every trial by {' and '.join(names)}; the front in another colour", False)
-        )
-    views.append(("history", "History", f"{names[0]} of each trial, and the best so far", False))
-    if len(complete) >= ENOUGH and several and len(declared.axes) > 1:
-        views.append(("importances", "Importances", f"how much each parameter decides {names[0]}", False))
-    if len(declared.axes) > 1:
-        views.append(
-            ("parallel", "Parallel coordinates", f"every trial as a line through its parameters, by {names[0]}", True)
-        )
-
-    def figure(view: Any, key: str, title: str, text: str, folded: bool, params: Sequence[str] = ()) -> Figure:
-        return Figure(
-            key=f"search_{key}",
-            title=title,
-            description=f"{title}: {text}; {len(attempts)} complete trials.",
-            caption=(f"{text[0].upper()}{text[1:]}, on the images of the search.",),
-            stamp=stamp,
-            drawing=Attempts(view, directions, names, attempts, tuple(params)),
-            folded=folded,
-        )
-
-    slices = [made[part] for part in blocks(len(made), SLICES)]
-    return [
-        *(figure(view, view, title, text, folded) for view, title, text, folded in views),
-        *(
-            figure("slice", f"slices_{i}", f"Slices {i}", f"{names[0]} against {named(params)}", True, params)
-            for i, params in enumerate(slices, 1)
-        ),
-    ]
-
-
-def reasons(study: Study, declared: Declared) -> str:
-    """Why there is nothing to recommend."""
-    failed = dict.fromkeys(trial.user_attrs[ERROR] for trial in counted(study) if ERROR in trial.user_attrs)
-    told = [f"failed: {reason}" for reason in failed]
-    if not declared.search.finalists.best:
-        told.append("finalists.best is 0")
-    elif not told:
-        told.append("no other configuration was completed within the limits; raise trials, or widen space or limits")
-    return "\n".join(told)
 
 
 def dashboard(declared: Declared, store: Path) -> str:
