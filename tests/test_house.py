@@ -3,109 +3,78 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from afrad_bench import registry
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "afrad_bench"
-
-ROOMS = """
-__main__
-cli
-search comparing latency
-report.from_plan
-report
-report.sections report.formats
-report.basis
-report.model
-report.drawing
-running
-measures datasets deploy testing
-instruments suite methods audit
-images backbone machine store statistics published
-types registry
-errors hashing
-"""
-"""The rooms, the highest first. A module imports only from rooms on lower lines, or from its own room, also for type
-checking."""
-
-FLOOR = {room: -line for line, rooms in enumerate(ROOMS.split("\n")) for room in rooms.split()}
-DOOR = "afrad_bench"
-"""The package itself: its version, and `AFRAD`, imported when it is asked for."""
-
-
-def room_of(module: str) -> str:
-    """The most specific room: "afrad_bench.report.basis.grid" lies in "report.basis"."""
-    name = module.removeprefix(f"{DOOR}.")
-    while name not in FLOOR:
-        name, dot, _ = name.rpartition(".")
-        assert dot, f"{module} lies in no room: give it a line in ROOMS"
-    return name
-
-
-def sources() -> dict[str, Path]:
-    """Module -> file, of the whole package."""
-    return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in sorted(PACKAGE.rglob("*.py"))
-    }
-
-
-def imports(path: Path) -> Iterator[str]:
-    """Full names of the modules that a file imports anywhere, for type checking too."""
-    known = sources()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield inner if inner in known else node.module
-
-
-def arrows() -> dict[str, set[str]]:
-    """Module -> modules of the package that it imports."""
-    known = sources()
-    return {module: {name for name in imports(path) if name in known} - {module} for module, path in known.items()}
+_spec = importlib.util.spec_from_file_location("architecture", ROOT / "docs" / "architecture.py")
+assert _spec is not None
+assert _spec.loader is not None
+architecture = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(architecture)
+DOOR = architecture.DOOR
 
 
 def test_imports_go_one_way() -> None:
-    wrong = [
-        f"{module} imports {name}"
-        for module, names in arrows().items()
-        for name in names
-        if DOOR not in (module, name) and room_of(module) != room_of(name)
-        if FLOOR[room_of(name)] >= FLOOR[room_of(module)]
-    ]
-    assert not wrong, "not below:\n" + "\n".join(sorted(wrong))
+    floor = {room: -number for number, rooms in enumerate(architecture.floors()) for room in rooms}
+    wrong = []
+    for module, names in architecture.modules().items():
+        for name in names - {DOOR} if module != DOOR else ():
+            own, other = architecture.room_of(module), architecture.room_of(name)
+            if own != other and floor[other] >= floor[own]:
+                wrong.append(f"{module} imports {name}")
+    assert not wrong, "not below, see docs/architecture.md:\n" + "\n".join(sorted(wrong))
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    left = {module: names - {DOOR} for module, names in arrows().items() if module != DOOR}
+    left = {module: names - {DOOR} for module, names in architecture.modules().items() if module != DOOR}
     while free := {module for module, names in left.items() if not names & left.keys()}:
         left = {module: names for module, names in left.items() if module not in free}
     assert not left, f"circles among: {', '.join(sorted(left))}"
 
 
-def test_every_room_says_what_it_is() -> None:
-    for module, path in sources().items():
+def test_every_module_has_a_docstring() -> None:
+    for module, path in architecture.sources().items():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{module} has no docstring"
 
 
+def test_the_picture_shows_the_rooms_as_they_are() -> None:
+    drawn = architecture.PICTURE.read_text(encoding="utf-8")
+    rooms = {architecture.whole(architecture.room_of(module)) for module in architecture.modules() if module != DOOR}
+    missing = [room for room in rooms - {"__main__"} if f">{room}</text>" not in drawn]
+    assert not missing, f"docs/architecture.svg lacks {', '.join(missing)}: run python docs/architecture.py"
+    assert drawn == architecture.svg(), "docs/architecture.svg is not up to date: run python docs/architecture.py"
+
+
+def test_the_table_names_no_room_that_is_gone() -> None:
+    there = {architecture.room_of(module) for module in architecture.modules() if module != DOOR}
+    assert {room for floor in architecture.floors() for room in floor} == there
+
+
+def test_files_that_the_architecture_page_names_exist() -> None:
+    named = set(
+        re.findall(
+            r"`((?:afrad_bench|baselines|suites|tests|docs)/[\w./]*)`", architecture.PAGE.read_text(encoding="utf-8")
+        )
+    )
+    assert len(named) > 10
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def test_the_harness_never_imports_a_baseline() -> None:
-    for path in sources().values():
-        assert not any(name.startswith("afrad_bench_baselines") for name in imports(path)), path
+    for path in architecture.sources().values():
+        assert not any(name.startswith("afrad_bench_baselines") for name in architecture.imports(path)), path
 
 
 def test_no_measure_imports_another() -> None:
     public = {entry.module for entry in registry.entries("measure").values()}
-    for module, names in arrows().items():
+    for module, names in architecture.modules().items():
         owner = next((name for name in public if module == name or module.startswith(f"{name}.")), None)
         if owner is not None:
             assert not {name for name in names if name in public} - {owner}, module
@@ -116,7 +85,8 @@ OFFERED = {"types", "errors", "hashing", "backbone", "methods", "machine"}
 
 def test_baselines_use_only_what_the_harness_offers_them() -> None:
     for path in (ROOT / "baselines").rglob("*.py"):
-        rooms = {room_of(name) for name in imports(path) if name.startswith("afrad_bench.")}
+        names = [name for name in architecture.imports(path) if name.startswith("afrad_bench.")]
+        rooms = {architecture.whole(architecture.room_of(name)) for name in names}
         assert rooms <= OFFERED, (path, rooms)
 
 

@@ -295,7 +295,7 @@ def test_two_owners_of_one_name_are_both_named(place: Place) -> None:
     folder = Path(place.environment["PYTHONPATH"])
     (folder / "somebodys_methods" / "padim.py").write_text('"""Mine."""\n')
     out = place.call("list", "methods", expect=2)
-    assert "two owners of the method 'padim'" in out
+    assert "the method 'padim' is registered twice" in out
     assert "somebodys-methods 0.3" in out
     assert "afrad-bench" in out
 
@@ -329,3 +329,12 @@ def test_the_cache_is_listed_and_cleared(place: Place, tmp_path: Path) -> None:
     assert "unknown cache entry" in place.call("cache", "clear", "abc", expect=2)
     assert "MiB are free" in place.call("cache", "clear")
     assert json.loads(place.call("cache", "list", "--json")) == []
+
+
+def test_the_package_is_the_program() -> None:
+    """`python -m afrad_bench` and the installed script are one program."""
+    calls = [[sys.executable, "-m", "afrad_bench"], [str(Path(sys.executable).parent / "afrad-bench")]]
+    one, two = (
+        subprocess.run([*call, "--version"], capture_output=True, text=True, check=True).stdout for call in calls
+    )
+    assert one == two == f"afrad-bench {version('afrad-bench')}\n"

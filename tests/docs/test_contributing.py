@@ -1,4 +1,4 @@
-"""CONTRIBUTING's baseline in one file, and README's snippets: what they promise is what happens."""
+"""CONTRIBUTING's baseline in one file, and the commands and links of README and docs: what they promise is there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
+from typer.testing import CliRunner
 
+from afrad_bench.cli.program import COMMANDS, GROUPS, app
 from tests.conftest import ROOT, mvtec_folder
 
 
@@ -57,23 +60,45 @@ def test_the_baseline_in_one_file_works(tmp_path: Path, cache_folder: Path) -> N
     assert values["image_auroc", "mean"] > 0.9  # a bright square on dark stripes
 
 
-def test_commands_of_the_readme_exist() -> None:
-    """Every `afrad-bench ...` line of the README names a command and options that the program has."""
-    lines = [
-        line.split("#")[0].split()
-        for block in blocks("README.md", "bash")
+PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+
+
+def commands(page: str) -> list[list[str]]:
+    """The words of every `afrad-bench ...` line, without the program's name."""
+    return [
+        line.split("#")[0].split()[1:]
+        for block in blocks(page, "bash")
         for line in block.splitlines()
-        if line.startswith("afrad-bench")
+        if line.startswith("afrad-bench ")
     ]
-    assert lines
-    from typer.testing import CliRunner
 
-    from afrad_bench.cli import app
 
-    for _, *words in lines:
-        command = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
-        command = command if command[:1] == ["cache"] else command[:1]
-        shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"})
+def named(words: list[str]) -> list[str]:
+    """The command, with its group: ["cache", "list"]."""
+    return words[:2] if words[0] in ("cache", "metrics", "store") else words[:1]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_the_pages_exist(page: str) -> None:
+    """Every `afrad-bench ...` line names a command and options that the program has."""
+    for words in commands(page):
+        shown = CliRunner().invoke(app, [*named(words), "--help"], env={"COLUMNS": "200"})
         assert shown.exit_code == 0, words
         for option in (word for word in words if word.startswith("--")):
-            assert option in shown.output, (words, option)
+            assert option.partition("=")[0] in shown.output, (words, option)
+
+
+def test_the_page_of_commands_has_them_all() -> None:
+    shown = {tuple(named(words)) for words in commands("docs/commands.md")}
+    groups = {(group, name) for group, (_, inner) in GROUPS.items() for name in inner}
+    assert {(name,) for name in COMMANDS} <= shown
+    assert groups - shown == {("cache", "clear")}  # in the line of `cache list`
+    assert commands("README.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_the_pages_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).exists(), (page, target)
