@@ -126,7 +126,7 @@ def test_a_killed_training_resumes_to_the_same_result(place: Place, tmp_path: Pa
     place.environment["AFRAD_BENCH_CACHE"] = str(tmp_path / "cache")
     # as the command line does it, with a checkpoint at every epoch and a sign of life
     code = (
-        "from afrad_bench import fitting\n"
+        "from afrad_bench.methods import fitting\n"
         "fitting.CHECKPOINT_SECONDS = 0.0\n"
         "save = fitting.Checkpoint.epoch_done\n"
         "def slow(*a):\n    save(*a); print('saved', flush=True); __import__('time').sleep(0.2)\n"

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from afrad_bench.comparing import Decision, Rules, Side, compare, decide, default_rules, read_rules
 from afrad_bench.comparing import baseline as files
@@ -21,8 +20,7 @@ from afrad_bench.comparing.show import decision_data, to_github, to_junit, to_ma
 from afrad_bench.comparing.side import LATENCY, Images, Key, Row, Timed
 from afrad_bench.errors import UserError
 from afrad_bench.instruments import metrics as exact
-from afrad_bench.statistics import Bootstrapped, Student, holm, over_seeds_and_images
-from afrad_bench.statistics.resampling import delong, draws, image_metrics
+from afrad_bench.statistics import Student
 from afrad_bench.suite import suite
 from afrad_bench.types import MEAN
 from tests.conftest import ROOT
@@ -78,80 +76,6 @@ def judged(base: Side, new: Side, *rules: Rule) -> Decision:
 def change_of(base: Side, new: Side, metric: str = "image_auroc", category: str | None = MEAN) -> Change:
     (found,) = (c for c in compare(base, new).changes if (c.metric, c.category) == (metric, category))
     return found
-
-
-# ---------------------------------------------------------------------------------------------------------- statistics
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=4, max_size=30), st.integers(0, 99))
-def test_metrics_of_a_draw_are_those_of_its_images(images: list[tuple[int, bool]], seed: int) -> None:
-    scores, labels = np.array([s for s, _ in images], dtype=float), np.array([label for _, label in images])
-    if labels.all() or not labels.any():
-        return
-    counts = draws(labels, 3, np.random.default_rng(seed))
-    assert (counts[:, labels].sum(axis=1) == labels.sum()).all()
-    found = image_metrics(scores, labels, counts)
-    for i, row in enumerate(counts):
-        drawn = np.repeat(scores, row), np.repeat(labels, row)
-        assert found["image_auroc"][i] == pytest.approx(exact.auroc(*drawn))
-        assert found["image_ap"][i] == pytest.approx(exact.average_precision(*drawn))
-        assert found["image_f1_max"][i] == pytest.approx(exact.f1_max(*drawn))
-
-
-def literal_delong(base: np.ndarray, new: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """By the paper's definition: the kernel over all pairs, covariances of the structural components."""
-    aurocs, tens, ones = [], [], []
-    for scores in (base, new):
-        kernel = np.array([[(p > n) + 0.5 * (p == n) for n in scores[~labels]] for p in scores[labels]], dtype=float)
-        aurocs.append(kernel.mean())
-        tens.append(kernel.mean(axis=1))
-        ones.append(kernel.mean(axis=0))
-    covariance = np.cov(tens) / labels.sum() + np.cov(ones) / (~labels).sum()
-    contrast = np.array([-1.0, 1.0])
-    return aurocs[1] - aurocs[0], float(contrast @ covariance @ contrast)
-
-
-def test_delong_is_that_of_the_paper_and_near_the_bootstrap() -> None:
-    rng = np.random.default_rng(1)
-    labels = np.arange(80) % 2 == 0
-    base = np.round(rng.normal(size=80) + labels, 1)
-    new = np.round(base + 0.5 * rng.normal(size=80), 1)
-    found = delong(base[None], new[None], labels)
-    assert (found.difference, found.variance) == pytest.approx(literal_delong(base, new, labels))
-    counts = draws(labels, 4000, rng)
-    drawn = image_metrics(new, labels, counts)["image_auroc"] - image_metrics(base, labels, counts)["image_auroc"]
-    assert drawn.std() == pytest.approx(found.variance**0.5, rel=0.1)
-
-
-def test_holm_is_that_of_statsmodels() -> None:
-    multitest = pytest.importorskip("statsmodels.stats.multitest")
-    for values in ([0.01, 0.04, 0.03], [0.5], [0.2, 0.001, 0.9, 0.04, 0.04]):
-        assert holm(values) == pytest.approx(list(multitest.multipletests(values, method="holm")[1]))
-
-
-def test_student_and_bootstrap_agree_with_scipy() -> None:
-    found = Student(-1.0, 0.5, 7)
-    assert found.interval(0.95) == pytest.approx(stats.t.interval(0.95, 7, -1.0, 0.5))
-    assert found.p_below + found.p_above == pytest.approx(1)
-    assert found.p_below == pytest.approx(stats.t.cdf(-2, 7))
-    drawn = Bootstrapped(1.0, tuple(np.linspace(-0.5, 2.0, 1000).tolist()))
-    low, high = drawn.interval(0.9)
-    assert (low, high) == pytest.approx((-0.375, 1.875), abs=0.01)
-    assert drawn.p_above == pytest.approx(0.2, abs=0.01)
-    assert drawn.p_above < 0.5 < drawn.p_below
-
-
-def test_noise_of_seeds_and_images_is_never_less_than_each() -> None:
-    seeds = [0.1, -0.1, 0.3, 0.1]
-    alone = np.var(seeds, ddof=1) / 4
-    assert over_seeds_and_images(seeds, 0.0, 0.0).error ** 2 == pytest.approx(alone)
-    assert over_seeds_and_images(seeds, 0.02, 0.005).error ** 2 == pytest.approx(alone + 0.015)
-    assert over_seeds_and_images(seeds, 0.3, 0.9).error ** 2 == pytest.approx(0.3)
-    assert over_seeds_and_images(seeds, 0.0, 0.0).freedom == pytest.approx(3)
-
-
-# ------------------------------------------------------------------------------------------------------------ verdicts
 
 
 @settings(deadline=None, max_examples=15)
@@ -452,6 +376,6 @@ def test_a_defect_does_not_look_like_a_regression(shop: Place) -> None:
 
 
 def test_the_gate_is_light_until_it_works() -> None:
-    from test_house import light
+    from tests.test_house import light
 
     assert light("import afrad_bench.comparing.rules") == "[]"

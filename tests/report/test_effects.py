@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from afrad_bench import statistics
 from afrad_bench.report import MeasureSpec, Report
 from afrad_bench.report.model import Section, Table
-from afrad_bench.statistics import holm, paired
 from afrad_bench.types import MEAN, Metric
 from tests.report.test_report import ACCURACY, Bookkeeper, everywhere, row, suite
 
@@ -51,58 +46,6 @@ def section(report: Report) -> Section:
 def column(table: Table, heading: str) -> list[str]:
     (at,) = (i for i, each in enumerate(table.headings) if each.text == heading)
     return [line.entries[at].text for line in table.lines]
-
-
-# ---------------------------------------------------------------------------------------------------------- statistics
-
-
-def test_the_interval_is_that_of_a_paired_t_test() -> None:
-    """Differences 1, 2, 3: mean 2, standard error 1/sqrt(3), t(0.975, 2) = 4.302653, t = 3.4641, p = 0.0742."""
-    found = paired({0: 3.0, 1: 5.0, 2: 4.0, 9: 7.0}, {0: 2.0, 1: 3.0, 2: 1.0, 8: 1.0})
-    assert (found.mean, found.seeds) == (2.0, 3)
-    assert found.low == pytest.approx(2 - 4.302653 / 3**0.5, abs=1e-6)
-    assert found.high == pytest.approx(2 + 4.302653 / 3**0.5, abs=1e-6)
-    assert found.p == pytest.approx(0.0741799, abs=1e-6)
-
-
-def test_too_little_for_an_interval() -> None:
-    one = paired({0: 3.0}, {0: 2.5, 1: 9.0})
-    assert (one.mean, one.low, one.p, one.why) == (0.5, None, None, "one seed: no interval")
-    assert paired({0: 3.0}, {1: 2.5}).why == "no seed was measured for both"
-    equal = paired({0: 3.0, 1: 4.0}, {0: 2.5, 1: 3.5})
-    assert (equal.mean, equal.low, equal.p) == (0.5, None, None)
-    assert equal.why == "the same for every seed: no interval"
-
-
-def test_holm_by_hand() -> None:
-    """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1: 0.04, 0.06, 0.06, 0.04, and never less than the one before."""
-    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_between_the_p_value_and_bonferroni(values: list[float]) -> None:
-    adjusted = holm(values)
-    for p, corrected in zip(values, adjusted, strict=True):
-        assert p <= corrected <= min(1.0, len(values) * p)
-    order = sorted(range(len(values)), key=values.__getitem__)
-    assert [adjusted[i] for i in order] == sorted(adjusted)
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=2, max_size=6))
-def test_a_swapped_pair_is_the_mirrored_difference(pairs: list[tuple[float, float]]) -> None:
-    one, other = ({seed: pair[side] for seed, pair in enumerate(pairs)} for side in (0, 1))
-    there, back = paired(one, other), paired(other, one)
-    assert there.mean == pytest.approx(-back.mean)
-    if there.low is not None:
-        assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
-        assert there.p == pytest.approx(back.p)
-
-
-# ------------------------------------------------------------------------------------------------------------- section
 
 
 def test_rows_are_ranked_by_what_they_change(book: Bookkeeper) -> None:
@@ -193,9 +136,3 @@ def test_without_a_row_to_compare_to_there_is_no_section(book: Bookkeeper) -> No
     for each in spec.rows:
         book.run(each.cells[0], {"accuracy": {("image_auroc", MEAN): 0.9}})
     assert book.report(spec).section("effects") is None
-
-
-def test_the_examples_in_the_docstrings_run() -> None:
-    found = doctest.testmod(statistics)
-    assert found.attempted > 2
-    assert found.failed == 0
