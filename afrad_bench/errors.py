@@ -1,6 +1,6 @@
-"""Errors for people: where, what was wrong, the nearest right name, what to do.
+"""Errors that a user can fix: where, what is wrong, the nearest known name, what to do.
 
-`UserError` is the only exception that the command line turns into text; anything else is a defect and keeps its
+`UserError` is the only exception that the command line prints as a message. Any other exception is a bug and keeps its
 traceback."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MANY = 60
-"""More names than this are not listed in an error, only the nearest of them."""
+"""An error lists at most this many known names; if there are more, it lists only the nearest ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,19 @@ class UserError(Exception):
 
 
 def fail(what: str, where: str | None = None, hint: str | None = None) -> UserError:
-    """A `UserError` with a single problem, to be raised."""
+    """Make a `UserError` with a single problem; the caller raises it."""
     return UserError(Problem(what, where, hint))
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like `name`, or None when nothing is near."""
+    """The known name most similar to `name`, ignoring case, or None if none is similar enough."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
     found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str | None = None) -> Problem:
-    """The problem of a name that does not exist, with the nearest one that does.
+    """The problem for an unknown name, with the nearest known name.
 
     >>> print(unknown("method", "pathcore", ["afrad", "patchcore"], "suites/x.yaml:14"))
     suites/x.yaml:14: unknown method 'pathcore' (did you mean 'patchcore'?)

@@ -1,7 +1,7 @@
-"""Digests of content, and the seeds made from them. Standard library only.
+"""Content digests, and seeds derived from them. Standard library only.
 
-The id of a cell, the fingerprint of a data set and the key of a cache entry are all made here, so that equal content
-has equal names on every machine."""
+Cell ids, data set fingerprints and cache keys are all computed here, so that equal content has an equal name on every
+machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 
 
 def canonical(value: object) -> str:
-    """JSON text that is the same for equal values, whatever the order of their keys."""
+    """JSON text that is the same for equal values, regardless of key order. `ValueError` for NaN and infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -25,5 +25,5 @@ def digest(*parts: str | bytes) -> str:
 
 
 def seed_for(*names: object) -> int:
-    """A 32-bit seed made from names, so that adding a method never changes another one's draws."""
+    """A 32-bit seed derived from names, so that adding a method never changes the random numbers of another one."""
     return int(digest(*map(str, names))[:8], 16)

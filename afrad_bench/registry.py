@@ -1,8 +1,8 @@
-"""Names -> modules. Our own methods, data sets and measures come in by the same entry points as a stranger's.
+"""Names -> modules. Built-in methods, data sets and measures are registered by the same entry points as plug-ins.
 
-Groups: `afrad_bench.methods`, `.datasets`, `.measures` name one module each; `afrad_bench.method_packages`,
-`.dataset_packages`, `.measure_packages` name a package whose public modules are one entry each, under their file
-names. Nothing is imported to list; only `load` imports."""
+Groups: an entry point of `afrad_bench.methods`, `.datasets` or `.measures` names one module; one of
+`afrad_bench.method_packages`, `.dataset_packages` or `.measure_packages` names a package, and each of its public
+modules becomes an entry under its file name. Listing does not import the modules; only `load` does."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class Entry:
         return text.partition("\n")[0].strip()
 
     def load(self) -> ModuleType:
-        """Import the module. A real defect in it keeps its traceback."""
+        """Import the module. An error inside the module keeps its traceback."""
         return importlib.import_module(self.module)
 
 
 def entries(kind: Kind) -> dict[str, Entry]:
-    """All registered names of a kind, sorted. Two owners of one name are an error that names both."""
+    """All entries of a kind by name, sorted. Raises `UserError` if a name is registered for two modules."""
     return dict(_entries(kind))
 
 
 def find(kind: Kind, name: str, where: str | None = None) -> Entry:
-    """The entry of that name, or a `UserError` with the nearest one."""
+    """The entry with this name. Raises `UserError` with the nearest known name if there is none."""
     known = entries(kind)
     if name not in known:
         raise UserError(unknown(kind, name, known, where))
@@ -70,9 +70,9 @@ def _entries(kind: Kind) -> dict[str, Entry]:
         if other.module != entry.module:
             clashes.append(
                 Problem(
-                    f"two owners of the {kind} {entry.name!r}: {other.module} ({other.owner}) and "
+                    f"the {kind} {entry.name!r} is registered twice: {other.module} ({other.owner}) and "
                     f"{entry.module} ({entry.owner})",
-                    hint="uninstall one of them, or rename one",
+                    hint="uninstall or rename one of them",
                 )
             )
     if clashes:
@@ -84,7 +84,7 @@ def _modules(package: str) -> list[str]:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         raise UserError(
-            Problem(f"the registered package {package!r} is not installed", hint="reinstall the package that names it")
+            Problem(f"the registered package {package!r} is not installed", hint="reinstall the package that lists it")
         )
     return [m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if not m.name.startswith("_")]
 

@@ -1,4 +1,4 @@
-"""The contract of a method as a pytest class, for our own methods and for a stranger's plug-in alike.
+"""The contract of a method as a pytest class, for built-in methods and for plug-ins.
 
     from afrad_bench.testing import MethodContract
 
@@ -6,8 +6,8 @@
         module = "my_package.mine"
         params = {"backbone": {"name": "resnet18", "weights": "random"}}
 
-runs every check below on a few small images in memory. Choose parameters that make the method small, for it is fitted
-five times. This module needs pytest, which the harness itself does not."""
+runs every check below on a few small images in memory. Choose parameters that make the method small, because it is
+fitted five times. This module needs pytest; the harness itself does not."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from afrad_bench.types import FloatArray
 
 HEAVY = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "sklearn", "skimage", "matplotlib", "PIL")
-"""What a method's module may import only inside `build`."""
+"""Packages that a method's module must import only inside `build`."""
 
 
 def small_images(count: int, side: int, seed: int) -> ImageArray:
-    """Images (count, 3, side, side) of slanted colour waves and a little noise, drawn from a seed."""
+    """Images (count, 3, side, side) in [0, 1]: random sine waves in each channel plus a little noise, from a seed."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:side, 0:side] / side
     pixels = np.empty((count, 3, side, side), dtype=np.float32)
@@ -48,36 +48,36 @@ def small_images(count: int, side: int, seed: int) -> ImageArray:
 
 
 class MethodContract:
-    """What every method owes the harness. Subclass it, name the module, and make the method small by `params`."""
+    """Checks that every method must pass. Subclass it, set `module`, and choose `params` that make the method small."""
 
     module: ClassVar[str]
-    """The method's module, as an entry point names it."""
+    """Full name of the method's module, as in its entry point."""
     params: ClassVar[Mapping[str, Any]] = {}
-    """The configuration, as `params:` of a suite gives it."""
+    """The configuration, as in `params:` of a suite."""
     image_size: ClassVar[int] = 64
     train_count: ClassVar[int] = 6
 
     def build(self, bench: Bench) -> Method:
-        """The unfitted method on this bench. Override it for a method that is not made from `params` alone."""
+        """The unfitted method for this bench. Override this if the method needs more than `params`."""
         found = self.loaded()
         method: Method = found.build(found.Config.model_validate(self.params), bench)
         return method
 
-    # ------------------------------------------------------------------------------------------------- what is given
+    # ------------------------------------------------------------------------------------------------------- fixtures
 
     def loaded(self) -> ModuleType:
         """The method's module."""
         return importlib.import_module(self.module)
 
     _shared: ClassVar[dict[str, Any]]
-    """What the checks of one class share: a feature cache, so that its backbone is made once, and a fitted method."""
+    """Shared by the checks of one class: a feature cache, so that the backbone is built once, and a fitted method."""
 
     def __init_subclass__(cls) -> None:
         cls._shared = {}
 
     @pytest.fixture
     def bench(self) -> Bench:
-        """On the CPU, with nothing kept on disk."""
+        """A bench on the CPU that keeps nothing on disk."""
         features = self._shared.setdefault("features", FeatureCache(None))
         return Bench(device="cpu", image_size=self.image_size, seeds=Seeds(init=3, order=4), features=features)
 
@@ -99,10 +99,10 @@ class MethodContract:
 
     # ------------------------------------------------------------------------------------------------------ the module
 
-    def test_module_says_what_it_is(self) -> None:
+    def test_module_has_its_attributes(self) -> None:
         found = self.loaded()
         summary = (found.__doc__ or "").partition("\n")[0].strip()
-        assert summary, "the module's docstring has no first line; `afrad-bench list methods` shows it"
+        assert summary, "the module's docstring needs a first line, which `afrad-bench list methods` shows"
         for name in ("VERSION", "PAPER"):
             value = getattr(found, name, None)
             assert isinstance(value, str), f"{name} must be a string, but is {value!r}"
@@ -112,13 +112,13 @@ class MethodContract:
     def test_config_is_frozen_strict_and_described(self) -> None:
         config = self.loaded().Config
         assert issubclass(config, BaseModel)
-        assert config.model_config.get("frozen"), "Config must be frozen: a cell's configuration is a value"
+        assert config.model_config.get("frozen"), "Config must be frozen: the configuration of a cell must not change"
         bare = [name for name, field in config.model_fields.items() if not field.description]
         assert not bare, f"fields without a description: {', '.join(bare)}"
         with pytest.raises(ValidationError):
             config.model_validate({**self.params, "no_such_field_of_any_method": 1})
         value = config.model_validate(self.params)
-        assert config.model_validate(value.model_dump(mode="json")) == value, "Config must survive a trip through JSON"
+        assert config.model_validate(value.model_dump(mode="json")) == value, "Config must survive a JSON round trip"
 
     def test_module_imports_quickly(self) -> None:
         code = (
@@ -132,14 +132,14 @@ class MethodContract:
 
     # ------------------------------------------------------------------------------------------------------ the method
 
-    def test_fit_says_what_it_did(self, fitted: tuple[Method, TrainingRecord]) -> None:
+    def test_fit_returns_a_valid_record(self, fitted: tuple[Method, TrainingRecord]) -> None:
         _, record = fitted
         assert isinstance(record, TrainingRecord)
         assert record.epochs >= 0
         assert record.images_seen >= 0
         assert len(record.loss) == record.epochs
         assert np.isfinite(record.loss).all()
-        assert record.resumed_at == 0, "nothing was interrupted"
+        assert record.resumed_at == 0, "resumed_at must be 0: the fit was not interrupted"
 
     def test_prediction_has_its_shape_and_is_finite(
         self, fitted: tuple[Method, TrainingRecord], images: ImageArray
@@ -150,24 +150,26 @@ class MethodContract:
         if prediction.anomaly_map is not None:
             _finite("anomaly_map", prediction.anomaly_map, (len(images), *images.size))
 
-    def test_images_are_told_apart(self, fitted: tuple[Method, TrainingRecord], images: ImageArray) -> None:
+    def test_scores_of_images_differ(self, fitted: tuple[Method, TrainingRecord], images: ImageArray) -> None:
         scores = fitted[0].predict(images).pred_score
         assert len(np.unique(scores)) > 1, "every image got the same score"
 
-    def test_score_of_an_image_is_its_own(self, fitted: tuple[Method, TrainingRecord], images: ImageArray) -> None:
+    def test_score_does_not_depend_on_the_batch(
+        self, fitted: tuple[Method, TrainingRecord], images: ImageArray
+    ) -> None:
         method = fitted[0]
         together = method.predict(images)
         backwards = list(reversed(range(len(images))))
-        for company in [backwards, *([i] for i in backwards)]:
-            alone = method.predict(images.subset(company))
-            _equal("pred_score in other company", alone.pred_score, together.pred_score[company])
+        for batch in [backwards, *([i] for i in backwards)]:
+            found = method.predict(images.subset(batch))
+            _equal("pred_score in another batch", found.pred_score, together.pred_score[batch])
             if together.anomaly_map is not None:
-                assert alone.anomaly_map is not None
-                _equal("anomaly_map in other company", alone.anomaly_map, together.anomaly_map[company])
+                assert found.anomaly_map is not None
+                _equal("anomaly_map in another batch", found.anomaly_map, together.anomaly_map[batch])
 
     def test_same_seed_same_bits(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
         outcomes = []
-        for ambient in (11, 12):  # whatever the state of the global generators
+        for ambient in (11, 12):  # the state of the global generators must not matter
             random.seed(ambient)
             np.random.seed(ambient)
             torch.manual_seed(ambient)
@@ -181,16 +183,16 @@ class MethodContract:
             assert two.anomaly_map is not None
             assert np.array_equal(one.anomaly_map, two.anomaly_map)
 
-    def test_global_random_states_are_left_alone(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
+    def test_global_random_states_do_not_change(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
         before = _random_states()
         method = self.build(bench)
         method.fit(train)
         method.predict(images)
         after = _random_states()
         touched = [name for name, state in before.items() if state != after[name]]
-        assert not touched, f"draw from your own generators, seeded by bench.seeds; touched: {', '.join(touched)}"
+        assert not touched, f"use your own generators, seeded by bench.seeds; changed: {', '.join(touched)}"
 
-    def test_images_are_left_alone(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
+    def test_images_do_not_change(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
         mine, shown = ImageArray(train.pixels.copy()), ImageArray(images.pixels.copy())
         method = self.build(bench)
         method.fit(mine)
@@ -201,7 +203,7 @@ class MethodContract:
     def test_network_equals_predict(self, fitted: tuple[Method, TrainingRecord], images: ImageArray) -> None:
         method = fitted[0]
         if not isinstance(method, HasNetwork):
-            pytest.skip("the method offers no network()")
+            pytest.skip("the method has no network()")
         network = method.network()
         assert not network.training, "network() must be in eval mode"
         with torch.no_grad():
@@ -220,7 +222,7 @@ def _finite(name: str, values: FloatArray, shape: tuple[int, ...]) -> None:
 
 
 def _equal(name: str, found: FloatArray, wanted: FloatArray) -> None:
-    """Up to rounding: 1e-4 of the largest value."""
+    """Equal up to rounding: 1e-4 of the largest absolute value."""
     assert found.shape == wanted.shape, f"{name}: shape {found.shape} instead of {wanted.shape}"
     difference = float(np.abs(found - wanted).max())
     allowed = 1e-4 * float(np.abs(wanted).max())

@@ -1,9 +1,9 @@
-"""The nouns of the harness and the protocols that connect its rooms. Standard library only.
+"""The data types of the harness and the protocols that connect its packages. Standard library only.
 
-Data flows one way: suite -> cells -> fit -> measures -> store -> report. Everything here is a frozen value; arrays are
-numpy at every border between rooms, so that no room needs to know another's device.
+Data flows one way: suite -> cells -> fit -> measures -> store -> report. All data classes are frozen. Arrays passed
+between packages are numpy arrays, so that no package depends on the device of another.
 
-Shapes: B images of a batch, N images of a set, H x W pixels, always 3 channels, RGB."""
+Shapes: B images in a batch, N images in a set, H x W pixels, always 3 channels (RGB)."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 Setting = Literal["unified", "one_class"]
 
 MEAN = "mean"
-"""Category of a measurement that is the unweighted mean over the categories; no data set may use it as a name."""
+"""Category of the unweighted mean over the categories; no category of a data set may have this name."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
 
 
 class Picture(Protocol):
-    """One image or mask that can be read when it is needed. Implementations are frozen, picklable values."""
+    """One image or mask that is read on demand. Implementations are frozen and picklable."""
 
     @property
     def name(self) -> str:
-        """What to call it in an error: a path, or how it is made."""
+        """Name for error messages: a path, or a description of how it is made."""
 
     def fingerprint(self) -> str:
-        """A digest of its content (never of times or paths)."""
+        """Digest of the content (never of times or paths)."""
 
     def read(self) -> ByteArray | BoolArray:
         """(H, W, 3) uint8 RGB for an image, (H, W) bool for a mask. Raises `UserError` when unreadable."""
@@ -50,7 +50,7 @@ class Picture(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What is known of an image file. `error` is None if it decodes completely."""
+    """Facts about an image file. `error` is None if the file decodes completely."""
 
     path: Path
     sha256: str
@@ -58,20 +58,20 @@ class FileFacts:
     height: int
     mode: str
     blank: bool
-    """As a mask, it marks no pixel."""
+    """True if no pixel is above 0, so that the file is empty as a mask."""
     error: str | None
 
 
 class ImageFiles(Protocol):
-    """Knows image files by content. `images.pictures.FileIndex` reads each file once in its life."""
+    """Facts about image files by content. `images.pictures.FileIndex` reads a file again only if it has changed."""
 
     def facts(self, paths: Sequence[Path]) -> list[FileFacts]:
-        """Facts of each path, in order; a missing or unreadable file has an `error`, it does not raise."""
+        """Facts about each path, in order. A missing or unreadable file gets an `error`; nothing is raised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image with its truth. `defect` is "good" for normal images; `mask` is None where there is none."""
+    """One image with its ground truth. `defect` is "good" for normal images; `mask` is None if there is no mask."""
 
     id: str
     """Unique in the data set and stable between machines, e.g. "bottle/test/crack/000"."""
@@ -81,7 +81,7 @@ class Sample:
     """True if anomalous."""
     defect: str = "good"
     mask: Picture | None = None
-    """Truth per pixel, of the image's size. A normal image without a mask has none of its pixels marked."""
+    """Ground truth per pixel, of the image's size. A normal image without a mask has no anomalous pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,13 @@ class Dataset:
 
     name: str
     version: str
-    """Of the loader and its split; part of every result's terms."""
+    """Version of the loader and its split; part of the terms of every result."""
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
     fingerprint: str
     """Digest over content, labels, masks, order and split."""
     notes: tuple[str, ...] = ()
-    """What every report on these data must say, e.g. "defects of texture_* are planted"."""
+    """Notes that every report on this data set must show, e.g. "defects of texture_* are planted"."""
     licence: str = ""
     source: str = ""
 
@@ -117,7 +117,7 @@ class Dataset:
 
 @runtime_checkable
 class Images(Protocol):
-    """An ordered set of images, decoded and resized on demand. A batch is an `Images`, and so is a training set."""
+    """An ordered set of images, decoded and resized on demand. Batches and training sets are both `Images`."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -128,15 +128,15 @@ class Images(Protocol):
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """The category of each image. Only methods that declare it may look (the unified setting hides it)."""
+        """The category of each image. Only methods that declare it may use it (the unified setting hides it)."""
 
     @property
     def fingerprint(self) -> str | None:
-        """Of `root` and its preprocessing; None for images that exist in memory only, for which nothing is cached."""
+        """Digest of `root` and its preprocessing; None for images in memory only, for which nothing is cached."""
 
     @property
     def root(self) -> Images:
-        """The whole set that this one was taken from; itself if it is whole."""
+        """The complete set that this one is a subset of; the set itself if it is complete."""
 
     @property
     def indices(self) -> Sequence[int]:
@@ -151,7 +151,7 @@ class Images(Protocol):
         """This set in order, `size` images at a time; the last batch may be smaller."""
 
     def array(self) -> FloatArray:
-        """(N, 3, H, W) float32 in [0, 1]; decoded anew by each call."""
+        """(N, 3, H, W) float32 in [0, 1]; images from files are decoded again on each call."""
 
 
 # ------------------------------------------------------------------------------------------------------------- methods
@@ -159,7 +159,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a method says of B images: higher is more anomalous, any finite scale."""
+    """What a method predicts for B images: higher is more anomalous, on any finite scale."""
 
     pred_score: FloatArray
     """(B,)"""
@@ -169,22 +169,22 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
-    """What `fit` really did, for the terms of the result."""
+    """What `fit` actually did; part of the terms of the result."""
 
     epochs: int = 0
     """Passes over the training images that changed parameters; 0 for a method that fits in closed form."""
     images_seen: int = 0
-    """Training images processed, with repetition: the cost of training in images."""
+    """Training images processed, repetitions included: the cost of training in images."""
     loss: tuple[float, ...] = ()
     """Mean training loss of each epoch."""
     resumed_at: int = 0
-    """Epoch at which an interrupted fit was taken up again; 0 if it ran in one go."""
+    """Epoch at which an interrupted fit was resumed; 0 if it was not interrupted."""
     notes: tuple[str, ...] = ()
-    """What a reader of the numbers must know, e.g. "coreset 1 % instead of the official 10 %"."""
+    """Notes that a reader of the results needs, e.g. "coreset 1 % instead of the official 10 %"."""
 
 
 class Stopped(Exception):
-    """A fit that `Bench.should_continue` ended early; `fitting` raises it, the harness stores what was trained."""
+    """Raised by `fitting` when `Bench.should_continue` ends a fit early; the harness stores the training record."""
 
     def __init__(self, record: TrainingRecord) -> None:
         super().__init__(f"stopped after epoch {record.epochs}")
@@ -192,13 +192,13 @@ class Stopped(Exception):
 
 
 class Method(Protocol):
-    """Two calls. A method made by its module's `build(config, bench)` is fitted once and then predicts."""
+    """A method: made by its module's `build(config, bench)`, fitted once, then used for prediction."""
 
     def fit(self, train: Images) -> TrainingRecord:
-        """Learn from normal images only. Randomness comes from `bench.seeds`, progress goes to `bench.watch`."""
+        """Learn from normal images only. Random numbers come from `bench.seeds`; progress goes to `bench.watch`."""
 
     def predict(self, images: Images) -> Prediction:
-        """Score a batch; what it says of an image must not depend on the other images of the batch."""
+        """Score a batch. The prediction for an image must not depend on the other images in the batch."""
 
 
 @runtime_checkable
@@ -212,38 +212,38 @@ class HasNetwork(Protocol):
 
 @runtime_checkable
 class HasModules(Protocol):
-    """Capability: everything that the method holds or needs to train, so that its parameters can be counted."""
+    """Capability: all modules that the method holds or needs for training, so that parameters can be counted."""
 
     def modules(self) -> Mapping[str, torch.nn.Module]:
-        """Named parts, those used in training only included (discriminators, auxiliary heads). Parts may share
-        parameters with each other and with `network()`. `requires_grad` tells truthfully what `fit` trains."""
+        """Named modules, including those used only in training (discriminators, auxiliary heads). Modules may share
+        parameters with each other and with `network()`. `requires_grad` must be True exactly for what `fit` trains."""
 
 
 @runtime_checkable
 class HasParts(Protocol):
-    """Capability: what the parts of the network are called, so that what each of them costs can be told."""
+    """Capability: named parts of the network, so that the cost of each part can be reported."""
 
     def parts(self) -> Mapping[str, torch.nn.Module]:
-        """Submodules of `network()`, none inside another, in the order in which they compute. Not everything need be
-        named: what is left over is counted as the rest."""
+        """Submodules of `network()` in order of execution, none inside another. Submodules that are not named are
+        counted together as the rest."""
 
 
 @runtime_checkable
 class HasState(Protocol):
-    """Capability: a fitted method can be kept in a file and made again from it, without data or weights files."""
+    """Capability: a fitted method can be saved to a file and restored from it, without data or weights files."""
 
     def state(self) -> Mapping[str, torch.Tensor]:
-        """What scoring an image needs beside the configuration; the weights of a frozen backbone are part of it."""
+        """All tensors that scoring needs besides the configuration, including the weights of a frozen backbone."""
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take the place of the fitted method that this state came from: `predict` then says the same.
+        """Load the state of a fitted method: `predict` then gives the same results as that method.
 
-        Called instead of `fit` on a method of equal configuration, image size and device type, whose backbone belongs
-        to it alone. Raises `RuntimeError`, `KeyError` or `ValueError` if the state does not fit."""
+        Called instead of `fit` on a method with the same configuration, image size and device type, whose backbone is
+        not shared. Raises `RuntimeError`, `KeyError` or `ValueError` if the state does not fit."""
 
 
 class Watch(Protocol):
-    """Receives the progress of a long step."""
+    """Callback that receives the progress of a long step."""
 
     def __call__(self, done: int, total: int, what: str, loss: float | None = None) -> None: ...
 
@@ -254,14 +254,14 @@ def unwatched(done: int, total: int, what: str, loss: float | None = None) -> No
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """Where randomness comes from, by name: `order` is the same for all methods of a cell's data and seed."""
+    """Random seeds by purpose. `order` is the same for all methods with the same data and the same seed."""
 
     init: int
     order: int
 
 
 class Features(Protocol):
-    """Lends the frozen backbone and its feature maps. `backbone.features.FeatureCache` computes each map once."""
+    """Provides the frozen backbone and its feature maps. `backbone.features.FeatureCache` computes each map once."""
 
     def extractor(
         self,
@@ -281,7 +281,7 @@ class Features(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What the harness lends a method: where to compute, seeds, cached features, a place for a checkpoint."""
+    """What the harness provides to a method: device, seeds, cached features, a path for a checkpoint."""
 
     device: str
     """"cpu", "cuda:0", "mps"."""
@@ -290,23 +290,23 @@ class Bench:
     seeds: Seeds
     features: Features
     checkpoint: Path | None = None
-    """File in which a long `fit` may keep its state, to be resumed after a kill. None: keep nothing. What is written
-    beside it first is named ".<its name>.*", and goes with it when the cell is done."""
+    """File in which a long `fit` may save its state, to resume after it was killed. None: save nothing. Temporary files
+    in the same folder must be named ".<its name>.*"; they are deleted with the checkpoint when the cell is done."""
     watch: Watch = unwatched
     should_continue: Callable[[TrainingRecord], bool] | None = None
-    """Asked after each epoch but the last, while the method can predict: whether training on is worth it. Methods do
-    not call it themselves; `fitting.train_epochs` does. None: nobody asks."""
+    """Callback that returns whether to continue training, called after each epoch except the last, while the method can
+    predict. Methods do not call it; `fitting.train_epochs` does. None: training always continues."""
 
 
 class MethodModule(Protocol):
-    """What a file in `baselines/` (or a plug-in's module) defines. It must import quickly: torch inside `build` only.
+    """What a file in `baselines/` (or a plug-in's module) defines. It must import quickly: torch only inside `build`.
 
-    The module's docstring gives citation, source of the defaults and known deviations; its first line is what
-    `afrad-bench list methods` shows. A field `backbone: BackboneConfig` of `Config` names a frozen backbone, whose
-    weights' hash then goes into the terms of the result."""
+    The module's docstring gives the citation, the source of the defaults and known deviations; its first line is shown
+    by `afrad-bench list methods`. If `Config` has a field `backbone: BackboneConfig`, the hash of the weights of that
+    frozen backbone is part of the terms of the result."""
 
     VERSION: str
-    """Changed whenever results of an equal configuration may change; stale cells are then measured again."""
+    """Must change whenever results of an equal configuration may change; stale cells are then measured again."""
     PAPER: str
     Config: type[BaseModel]
 
@@ -318,19 +318,19 @@ class MethodModule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One number with its unit. `value` is None when it is undefined or could not be measured, and `note` says why."""
+    """One number with its unit. `value` is None if it is undefined or could not be measured; `note` then says why."""
 
     metric: str
     value: float | None
     unit: str
     category: str | None = None
-    """None for what belongs to the whole cell; `MEAN` for the mean over categories."""
+    """None for a value of the whole cell; `MEAN` for the mean over categories."""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The image score of one test image, kept so that statistics can be done later without running again."""
+    """The image score of one test image, stored so that statistics can be computed later without a new run."""
 
     category: str
     image_id: str
@@ -344,7 +344,7 @@ Role = Literal["chosen", "missed", "alarm"]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One test image as a method sees it, small enough to be kept: pictures for people, not for computing."""
+    """One test image with its anomaly map, small enough to store: for people to look at, not for computation."""
 
     category: str
     image_id: str
@@ -352,29 +352,29 @@ class Example:
     gt_label: bool
     pred_score: float
     role: Role
-    """Why it is kept: "chosen" from the data alone, so the same for every method, or for the score that this method
-    gave it: "missed", an anomalous image of a low score, or "alarm", a normal one of a high score."""
+    """Why it is stored. "chosen": selected from the data alone, so the same for every method. Selected by the score of
+    this method: "missed", an anomalous image with a low score; "alarm", a normal image with a high score."""
     rank: int
-    """Place among those of its category and role, from 1: the first chosen, the worst missed."""
+    """Rank within its category and role, from 1: the first chosen, the worst missed."""
     image: bytes
     """JPEG, (h, w) pixels."""
     mask: bytes | None
-    """1-bit PNG, (h, w); None where the truth per pixel is not known."""
+    """1-bit PNG, (h, w); None if the ground truth per pixel is not known."""
     anomaly_map: bytes | None
     """8-bit greyscale PNG, (h, w): 0 stands for `low`, 255 for `high`. None for a method without maps."""
     low: float | None
     high: float | None
-    """Lowest and highest value of the map as it is kept, on the method's own scale."""
+    """Lowest and highest value of the stored map, on the method's own scale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A curve over the pixels of one category, thinned to what a drawing needs."""
+    """A curve over the pixels of one category, reduced to the points that a plot needs."""
 
     kind: Literal["pixel_roc", "pro"]
     category: str
     x: tuple[float, ...]
-    """False positive rate per pixel, ascending, from 0; a PRO curve ends where its area is cut off."""
+    """False positive rate per pixel, ascending, from 0; a PRO curve ends at the integration limit of its area."""
     y: tuple[float, ...]
     """True positive rate per pixel, or mean overlap with the defective regions."""
 
@@ -399,12 +399,12 @@ class Metric:
     by_part: bool = False
     """Its categories are parts of the method (`HasParts`), not categories of the data."""
     on_request: bool = False
-    """Measured only where the configuration asks for it; otherwise it is left out of files, not shown as missing."""
+    """Measured only if the configuration requests it; otherwise it is left out of files, not shown as missing."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A fitted method and what it may be measured on."""
+    """A fitted method and everything it may be measured on."""
 
     cell: Cell
     method: Method
@@ -419,16 +419,16 @@ class Subject:
     threads: int
     watch: Watch = unwatched
     feature_seconds: float = 0.0
-    """Time of the backbone features that were computed during the fit; not in `fit_seconds`."""
+    """Seconds spent on backbone features during the fit; not included in `fit_seconds`."""
     features_found: bool = False
-    """Whether the fit read features that were in the cache before."""
+    """True if the fit read features that were already in the cache."""
 
 
 class MeasureModule(Protocol):
-    """What a file in `measures/` defines. It knows nothing of reports or stores, and imports no other measure."""
+    """What a file in `measures/` defines. It does not depend on reports or the store, and imports no other measure."""
 
     VERSION: str
-    """Of the definitions; a result of another version is measured again, never mixed."""
+    """Version of the definitions; a result of another version is measured again, never mixed with others."""
     TERMS: tuple[str, ...]
     """Names of environment fields that make results incomparable when they differ, e.g. ("device", "threads")."""
     METRICS: Mapping[str, Metric]
@@ -442,14 +442,14 @@ class MeasureModule(Protocol):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
-    """One run as a value: what is fitted on what. Its id is a digest of its content; labels are not part of it."""
+    """One run as a value: which method is fitted on which data. Its id is a digest of its content, without labels."""
 
     method: str
     params: str = field(repr=False)
     """The whole validated configuration of the method, defaults included, as canonical JSON."""
     dataset: str
     dataset_params: str = field(repr=False)
-    """Options of the data set, defaults included, as canonical JSON (its root is not part: content counts)."""
+    """Options of the data set, defaults included, as canonical JSON (without its root folder: only content counts)."""
     setting: Setting
     category: str | None
     """The category of a `one_class` cell; None in the unified setting."""
@@ -487,8 +487,8 @@ class DatasetModule(Protocol):
     ENVIRONMENT: str | None
     """Environment variable that may hold the root folder, or None for a data set that needs no root."""
     HELP: str
-    """What to put where, for `doctor` and for the error of a missing root; names the licence page."""
+    """Which files to put where, for `doctor` and for the error about a missing root; names the licence page."""
     Config: type[BaseModel]
 
     def load(self, config: Any, root: Path | None, files: ImageFiles) -> Dataset:
-        """Find, pair and verify every image; raises one `UserError` that lists all offenders."""
+        """Find, pair and verify every image; raises one `UserError` that lists all problems."""

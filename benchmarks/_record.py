@@ -1,10 +1,10 @@
-"""Keep what a benchmark measured: a table on the screen, and the same as Markdown and JSON with the machine beside it.
+"""Record the results of a benchmark: print a table, and write it as Markdown and JSON together with the machine.
 
     from _record import record
     record("bench_x", "What was measured", rows=[{"case": "a", "median ms": 1.2}], notes=["medians of 7 rounds"])
 
 writes `<name>.md` and `<name>.json` into `reports/performance/`. The columns of the table are the keys of the rows, in
-the order in which they first appear; numbers are shown as they are, so round them to what was measured."""
+order of first appearance. Numbers are shown unchanged, so round them to the measured precision."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def record(
     notes: Sequence[str] = (),
     folder: Path = FOLDER,
 ) -> None:
-    """Print the rows as a table, and write them to `folder` with the date, the machine and the versions of packages."""
+    """Print the rows as a table, and write them to `folder` with date, machine and package versions."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     _show(title, columns, rows, notes)
     environment = asdict(current()) | {"cores": os.cpu_count()}
@@ -74,5 +74,5 @@ def _show(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]],
 
 
 def _text(value: object) -> str:
-    """A cell's text; empty for what was not measured."""
+    """The text of a table cell; empty for None (not measured)."""
     return "" if value is None else f"{value:,}" if isinstance(value, int | float) else str(value)

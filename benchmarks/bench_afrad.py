@@ -1,16 +1,16 @@
-"""How long AFRAD takes to score one image, beside its backbone alone, and where the time goes.
+"""Time of AFRAD for one image, compared with its backbone alone, and the time of each part.
 
     python benchmarks/bench_afrad.py [--rounds 40] [--threads 1 2] [--image-size 256] [--onnx]
 
-EfficientNet-B4, batch 1, random weights (they change no time). "Backbone" may mean two things, and both are measured:
+EfficientNet-B4, batch 1, random weights (they do not affect the time). "Backbone" has two meanings; both are measured:
 
     cut        the stages that AFRAD needs (up to its last reduction): timm's `features_only` net as AFRAD runs it
     classifier timm's whole `efficientnet_b4`, with its last stages, pooling and linear layer
 
-AFRAD is its whole network, from an image in [0, 1] to pixel map and score, in the readings of the patch embedding that
-cost most and least, and on a grid half as fine. Everything takes turns (A B C A B C ...), so that a slow spell of the
-machine hits all alike. A ratio is the median of the ratios within a round; beside it stands the ratio of the fastest
-rounds, and on a quiet machine both agree. `--onnx` does the same with ONNX Runtime."""
+AFRAD is its whole network, from an image in [0, 1] to pixel map and score. It is measured with the most and the least
+expensive patch embedding, and on a grid half as fine. All candidates take turns (A B C A B C ...), so that a slow phase
+of the machine affects all of them equally. A ratio is the median of the ratios within a round; the ratio of the fastest
+rounds is given too, and on a quiet machine both agree. `--onnx` does the same with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -51,27 +51,27 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--onnx", action="store_true")
-    asked = parser.parse_args()
-    methods = {name: made(changes, asked.image_size) for name, changes in READINGS.items()}
-    image = torch.rand((1, 3, asked.image_size, asked.image_size), generator=torch.Generator().manual_seed(0))
+    args = parser.parse_args()
+    methods = {name: made(changes, args.image_size) for name, changes in READINGS.items()}
+    image = torch.rand((1, 3, args.image_size, args.image_size), generator=torch.Generator().manual_seed(0))
     whole, inner = [], []
-    for threads in asked.threads:
+    for threads in args.threads:
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            whole += ratios({"threads": threads}, in_turns(whole_networks(methods, image), asked.rounds))
+            whole += ratios({"threads": threads}, in_turns(whole_networks(methods, image), args.rounds))
             for name, method in methods.items():
-                inner += shares({"threads": threads, "network": name}, parts(method, image, asked.rounds))
-        if asked.onnx:
+                inner += shares({"threads": threads, "network": name}, parts(method, image, args.rounds))
+        if args.onnx:
             timed = {name: in_onnx(net, image, threads) for name, net in networks(methods).items()}
-            whole += ratios({"threads": threads, "by": "ONNX Runtime"}, in_turns(timed, asked.rounds))
+            whole += ratios({"threads": threads, "by": "ONNX Runtime"}, in_turns(timed, args.rounds))
     default = afrad.Config()
     about = (
-        f"{BACKBONE}, batch 1, {asked.image_size} x {asked.image_size}, random weights, {asked.rounds} rounds "
-        f"in turns. AFRAD's defaults: {default.mfpn.embedding} embedding, {default.features.grid}-px grid."
+        f"{BACKBONE}, batch 1, {args.image_size} x {args.image_size}, random weights, {args.rounds} rounds "
+        f"in turns. Defaults of AFRAD: {default.mfpn.embedding} embedding, {default.features.grid}-px grid."
     )
-    told = "Ratios are medians of those within a round; `fastest` is the ratio of the fastest rounds."
-    record("bench_afrad", "AFRAD's inference beside its backbone", whole, [about, told])
-    record("bench_afrad_parts", "Where the time of AFRAD's inference goes", inner, [about])
+    ratio = "A ratio is the median of the ratios within a round; `fastest` is the ratio of the fastest rounds."
+    record("bench_afrad", "Inference time of AFRAD compared with its backbone", whole, [about, ratio])
+    record("bench_afrad_parts", "Inference time of AFRAD by part", inner, [about])
 
 
 def made(changes: Mapping[str, Any], side: int) -> Afrad:
@@ -82,14 +82,14 @@ def made(changes: Mapping[str, Any], side: int) -> Afrad:
 
 
 def networks(methods: Mapping[str, Afrad]) -> dict[str, nn.Module]:
-    """What is compared, as modules from an image to something."""
+    """The compared networks; each takes an image."""
     first = next(iter(methods.values()))
     whole = timm.create_model(BACKBONE).eval().to(memory_format=torch.channels_last)
     return {CUT: first.extractor.net, CLASSIFIER: whole, **{name: m.network() for name, m in methods.items()}}
 
 
 def whole_networks(methods: Mapping[str, Afrad], image: torch.Tensor) -> Timed:
-    """One pass of each; the backbones get the image in the layout of memory in which AFRAD hands it to them."""
+    """One forward pass of each; the backbones get the image in the memory format that AFRAD uses for them."""
     ready = image.contiguous(memory_format=torch.channels_last)
     inputs = {CUT: ready, CLASSIFIER: ready}
 
@@ -100,7 +100,7 @@ def whole_networks(methods: Mapping[str, Afrad], image: torch.Tensor) -> Timed:
 
 
 def in_onnx(net: nn.Module, image: torch.Tensor, threads: int) -> Callable[[], object]:
-    """The same module in ONNX Runtime, with its optimisations."""
+    """The same module in ONNX Runtime, with the runtime's optimisations."""
     import onnxruntime
 
     program = torch.onnx.export(net, (image,), dynamo=True, verbose=False)
@@ -113,7 +113,7 @@ def in_onnx(net: nn.Module, image: torch.Tensor, threads: int) -> Callable[[], o
 
 
 def in_turns(timed: Timed, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each, `rounds` times, after some that do not count."""
+    """Milliseconds of each call in `rounds` rounds, after `WARMUP` rounds that do not count."""
     spent: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(WARMUP + rounds):
         for name, call in timed.items():
@@ -124,7 +124,7 @@ def in_turns(timed: Timed, rounds: int) -> dict[str, list[float]]:
 
 
 def parts(method: Afrad, image: torch.Tensor, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds in each part of one pass; what no part claims is the rest."""
+    """Milliseconds of each part of one pass, in each round; the rest is the time outside all parts."""
     network = method.network()
     extractor, scorer = method.extractor, method.scorer
     named = {"backbone": extractor.net, "extractor": extractor, "standardising": scorer.standardise}
@@ -145,7 +145,7 @@ def parts(method: Afrad, image: torch.Tensor, rounds: int) -> dict[str, list[flo
 
 @contextmanager
 def watched(named: Mapping[str, nn.Module], spent: Mapping[str, list[float]]) -> Iterator[None]:
-    """Hooks that note how long each module runs."""
+    """Hooks that record how long each module runs."""
     began: dict[str, float] = {}
 
     def start(name: str) -> Callable[..., None]:
@@ -164,7 +164,7 @@ def watched(named: Mapping[str, nn.Module], spent: Mapping[str, list[float]]) ->
 
 
 def ratios(about: Mapping[str, Any], spent: Mapping[str, list[float]]) -> Iterator[dict[str, Any]]:
-    """A row for each, by medians and by the fastest rounds, which a busy machine disturbs least."""
+    """A row for each: medians, and ratios of the fastest rounds, which other load affects least."""
     for name, values in spent.items():
         row = {**about, "what": name, "median ms": round(median(values), 1), "middle half": middle(values, 1)}
         for title, against in (("cut", CUT), ("classifier", CLASSIFIER)):

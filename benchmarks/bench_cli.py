@@ -1,9 +1,9 @@
-"""How long the command line takes when there is nothing to measure, and what the harness itself costs.
+"""Time of the command line without measurements, and overhead of the harness.
 
     python benchmarks/bench_cli.py [STORE]
 
-Medians of repeated runs. With a store that holds the demo (`afrad-bench run ablation_decoders`), also the time of a
-second run of the finished suite, and the harness's share of the first."""
+Medians of repeated runs. If the store holds the demo (`afrad-bench run ablation_decoders`), also the time of a second
+run of the finished suite, and the harness's share of the first run."""
 
 from __future__ import annotations
 
@@ -46,29 +46,29 @@ def main() -> None:
         rows += found
         notes.append(note)
     else:
-        notes.append("No store with the demo was at hand, so the harness's own share was not measured.")
-    record("bench_cli", "What the command line takes", rows, notes)
+        notes.append("The store does not hold the demo, so the overhead of the harness was not measured.")
+    record("bench_cli", "Time of the command line", rows, notes)
 
 
 def of_a_store(store: str) -> tuple[list[dict[str, Any]], str]:
-    """A second run of the finished demo, and what its first run spent on other things than the work."""
+    """The time of a second run of the finished demo, and the time of its first run outside the actual work."""
     with tempfile.TemporaryDirectory() as reports:
         again = seconds("run", "ablation_decoders", "--store", store, "--reports", reports, repeats=3)
     cells = pd.read_parquet(Path(store) / "cells")
     spent = pd.DataFrame([json.loads(text) for text in cells["timings"]]).sum()
     own = spent.drop([name for name in WORK if name in spent])
-    # The interpreter's start and the report at the end stand in no row: a second run, which does nothing else, is they.
+    # The start of the interpreter and the final report are in no row; a second run does only these two.
     share = (own.sum() + again) / (spent.sum() + again)
     rows = [
         {"what": "second run of the finished demo", "s": round(again, 2), "target": "<= 3"},
         {
-            "what": f"the harness's own time, {share:.1%} of the demo",
+            "what": f"overhead of the harness, {share:.1%} of the demo",
             "s": round(own.sum() + again, 2),
             "target": "< 3 %",
         },
     ]
     parts = ", ".join(f"{name} {value:.2f} s" for name, value in own.items())
-    return rows, f"The harness's own time: {parts}, start and report {again:.2f} s; of {spent.sum() + again:.0f} s."
+    return rows, f"Overhead of the harness: {parts}, start and report {again:.2f} s; of {spent.sum() + again:.0f} s."
 
 
 if __name__ == "__main__":

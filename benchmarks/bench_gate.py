@@ -1,16 +1,16 @@
-"""How often the gate errs: false alarms where nothing changed, and true drops that it finds, by simulation.
+"""Error rates of the gate, by simulation: false alarms if nothing changed, and true drops that it finds.
 
-    python benchmarks/bench_gate.py --store results    # a store of SUITE below; made there if it is not
+    python benchmarks/bench_gate.py --store results    # a store of suites/regression.yaml; created if missing
     python benchmarks/bench_gate.py --pairs 1000
 
-Accuracy: the seeds of `suites/regression.yaml` are fitted once, 24 of them, with 60 normal and 60 anomalous test images
-per category. A simulated pair draws test images (normal and anomalous apart, the same for both sides), and different
-seeds for BASE and NEW, so that they differ by the whole noise of training: more than two runs of equal seeds do. A drop
-is made by mixing into the scores of NEW's anomalous images that of normal ones, until the mean I-AUROC over all seeds
-and images is lower by 1.0 point. Each pair goes through the gate with its default rules.
+Accuracy: `suites/regression.yaml` is fitted once with 24 seeds, with 60 normal and 60 anomalous test images in each
+category. A simulated pair draws test images (normal and anomalous ones separately, the same for both sides), and
+different seeds for BASE and NEW. So the two sides differ by the whole noise of training, more than two runs with equal
+seeds. To simulate a drop, the scores of NEW's anomalous images are moved towards the mean score of normal images, until
+the mean I-AUROC over all seeds and images is lower by 1.0 point. Each pair goes through the gate with default rules.
 
-Latency: two equal networks are timed in turn. A simulated pair takes consecutive rounds, chooses by coin which of the
-two is NEW, and, for the slow ones, multiplies NEW's times by 1.05."""
+Latency: two equal networks are timed in turns. A simulated pair takes consecutive rounds and chooses at random which of
+the two is NEW. For a simulated slowdown, NEW's times are multiplied by 1.05."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from afrad_bench.types import MEAN
 LABEL = "AFRAD"
 SEEDS = 24
 SIZES = ((60, 8), (60, 12), (60, 3), (30, 8))
-"""Normal (and anomalous) test images per category, seeds of each side; first the size of `suites/regression.yaml`."""
+"""(Normal, and as many anomalous, test images per category; seeds of each side). First: the size of the suite."""
 ROUNDS = (50, 100, 200)
 DROP, SLOWER = 1.0, 0.05
 
@@ -44,7 +44,7 @@ DROP, SLOWER = 1.0, 0.05
 
 
 def measured(store: Path) -> Row:
-    """The row whose scores are resampled; fitted now if the store has none."""
+    """The row whose scores are resampled; it is fitted now if the store does not exist."""
     if not (store / "cells").is_dir():
         seeds = f"seeds={list(range(SEEDS))}"
         command = [sys.executable, "-c", "from afrad_bench.cli import main; main()", "run", "suites/regression.yaml"]
@@ -77,7 +77,7 @@ def mean_auroc(scores: Scores) -> float:
 
 
 def worse(scores: Scores, share: float) -> Scores:
-    """Anomalous scores moved towards the mean of the normal ones of their seed, by `share` of the way."""
+    """Move anomalous scores towards the mean normal score of their seed, by the fraction `share` of the distance."""
     made = {}
     for name, (labels, of) in scores.items():
         centre = of[:, ~labels].mean(axis=1, keepdims=True)
@@ -86,7 +86,7 @@ def worse(scores: Scores, share: float) -> Scores:
 
 
 def dropped(scores: Scores) -> Scores:
-    """Worse by `DROP` points of mean I-AUROC, found by bisection."""
+    """Scores whose mean I-AUROC is lower by `DROP` points, found by bisection."""
     goal, low, high = mean_auroc(scores) - DROP, 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2
@@ -95,7 +95,7 @@ def dropped(scores: Scores) -> Scores:
 
 
 def side(name: str, scores: Scores, seeds: np.ndarray, drawn: dict[str, np.ndarray]) -> Side:
-    """The rows of one side: the images drawn, and the I-AUROC measured on them."""
+    """One side of a comparison: the drawn images, and the I-AUROC on them."""
     key = Key(LABEL, "demo", "unified", "demo")
     images, values = {}, {}
     for category, (labels, of) in scores.items():
@@ -129,11 +129,11 @@ def accuracy(row: Row, pairs_of: Sequence[int], draws: int) -> Iterator[dict[str
         ]
         for (images, seeds, case, _), job in zip(sizes, jobs, strict=True):
             size = f"{seeds} seeds, {images} + {images} images in each of {len(scores)}"
-            yield told("accuracy", size, case, job.result())
+            yield row_of("accuracy", size, case, job.result())
 
 
 def verdicts(before: Scores, after: Scores, images: int, seeds: int, count: int, draws: int) -> Counter[str]:
-    """What the gate says of `count` pairs, by its first default rule."""
+    """Verdicts of the gate on `count` pairs, with its first default rule."""
     rng = np.random.default_rng(images * 1000 + seeds)
     rules = Rules(confidence=default_rules().confidence, rules=default_rules().rules[:1])
     return Counter(
@@ -145,7 +145,7 @@ def verdicts(before: Scores, after: Scores, images: int, seeds: int, count: int,
 
 
 def timings(rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Milliseconds of two equal networks, timed in turn, the first one of a round by coin; (rounds,) each."""
+    """Milliseconds of two equal networks, timed in turns in random order; (rounds,) each."""
     import torch
 
     torch.set_num_threads(1)
@@ -179,10 +179,10 @@ def latency(count: int, rounds: int) -> Iterator[dict[str, object]]:
                     row = Row(key, {}, {}, {}, {}, timed=(Timed("session", "eager", 1, "cpu", ms),))
                     sides.append(Side(name, {key: row}))
                 found[decide(compare(*sides), rules).verdict] += 1
-            yield told(LATENCY, f"{length} interleaved rounds", case, found)
+            yield row_of(LATENCY, f"{length} interleaved rounds", case, found)
 
 
-def told(what: str, size: str, case: str, found: Counter[str]) -> dict[str, object]:
+def row_of(what: str, size: str, case: str, found: Counter[str]) -> dict[str, object]:
     total = sum(found.values())
     return {
         "what": what,
@@ -195,11 +195,11 @@ def told(what: str, size: str, case: str, found: Counter[str]) -> dict[str, obje
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, default=Path("results/bench_gate"), help="made if it is not there")
-    parser.add_argument("--pairs", type=int, default=1000, help="at the suite's size, and for latency")
-    parser.add_argument("--others", type=int, default=200, help="pairs at each of the other sizes")
-    parser.add_argument("--draws", type=int, default=400, help="of images, for each pair")
-    parser.add_argument("--rounds", type=int, default=3000, help="timed for latency")
+    parser.add_argument("--store", type=Path, default=Path("results/bench_gate"), help="created if it does not exist")
+    parser.add_argument("--pairs", type=int, default=1000, help="number of pairs at the suite's size, and for latency")
+    parser.add_argument("--others", type=int, default=200, help="number of pairs at each of the other sizes")
+    parser.add_argument("--draws", type=int, default=400, help="bootstrap draws of images for each pair")
+    parser.add_argument("--rounds", type=int, default=3000, help="timed rounds for latency")
     given = parser.parse_args()
     row = measured(given.store)
     scores = scores_of(row)
@@ -211,13 +211,13 @@ def main() -> None:
     ]
     notes = [
         f"Default rules: confidence {default_rules().confidence}, smallest change that matters 1.0 point of mean "
-        "I-AUROC and 5 % latency. One rule at a time is held, as its own family of tests.",
+        "I-AUROC and 5 % latency. Each rule is checked alone, as its own family of tests.",
         f"Scores of {len(by_seed)} seeds of {LABEL}: mean I-AUROC {by_seed.mean():.2f}, standard deviation over seeds "
         f"{by_seed.std(ddof=1):.2f} points; of single categories "
         f"{', '.join(f'{name} {std:.2f}' for name, std in zip(scores, stds, strict=True))}.",
-        "A pass where there was a drop, and a regression where there was none, are errors; 'cannot tell' exits with 3.",
+        "Errors are: pass although there was a drop, regression although there was none. 'cannot tell' exits with 3.",
     ]
-    record("bench_gate", "How often the gate errs", rows, notes)
+    record("bench_gate", "Error rates of the gate", rows, notes)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How long the exact pixel metrics take, beside one `np.sort` of the same pixels, scikit-learn, anomalib and ADEval.
+"""Time of the exact pixel metrics, compared with one `np.sort` of the same pixels, scikit-learn, anomalib and ADEval.
 
     python benchmarks/bench_metrics.py [--images 100] [--rounds 7] [--threads 1 2] [--linear] [--conventions]
 
-The candidates take turns (A B C A B C ...), so that a slow spell of the machine hits all alike; shown are the median
-and its ratio to the median of `np.sort`. What is not installed is left out and said to be. Nothing is asserted here:
-that the values are right is the tests' business, and they stand in the table for comparison.
+The candidates take turns (A B C A B C ...), so that a slow phase of the machine affects all of them equally. The table
+has the median and its ratio to the median of `np.sort`. Packages that are not installed are left out and named. Nothing
+is asserted here: the tests check the values, which are in the table for comparison.
 
-`--conventions` prints instead what other ways of computing the same metrics give on the same maps."""
+`--conventions` instead prints the values that other conventions for the same metrics give on the same maps."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def of_anomalib(scores: np.ndarray, masks: np.ndarray) -> Candidate:
 def of_adeval(scores: np.ndarray, masks: np.ndarray) -> Candidate:
     import adeval
 
-    if not hasattr(np, "trapz"):  # ADEval 1.1 calls it by the name that NumPy 2.4 took away
+    if not hasattr(np, "trapz"):  # ADEval 1.1 uses this name, which NumPy 2.4 removed
         np.trapz = np.trapezoid
 
     def run() -> Values:
@@ -114,7 +114,7 @@ def candidates(scores: np.ndarray, masks: np.ndarray, threads: list[int]) -> dic
         if importlib.util.find_spec(package):
             found[f"{package} {version(package)}: {what}"] = make(scores, masks)
         else:
-            print(f"{package} is not installed and left out")
+            print(f"{package} is not installed and is left out")
     return found
 
 
@@ -145,8 +145,8 @@ def compare(images: int, side: int, fraction: float, rounds: int, threads: list[
 
 
 def scale(fraction: float, threads: int) -> None:
-    """Time and memory for up to the 1,725 maps of MVTec AD's test set, all in one category: at 256 x 256 in memory, at
-    1024 x 1024 in a scratch file."""
+    """Time and memory for up to 1,725 maps (as many as MVTec AD's test set has), all in one category: at 256 x 256 in
+    memory, at 1024 x 1024 in a scratch file."""
     rows = []
     with TemporaryDirectory() as folder:
         for images, side, scratch in (
@@ -172,9 +172,9 @@ def scale(fraction: float, threads: int) -> None:
                 }
             )
     note = (
-        f"{threads} thread; seconds of adding batches of 25 maps and of all metrics. Memory: the largest "
-        "that was allocated at a time, without the batch itself; a scratch file's pages, which the system writes out "
-        "when it needs room, are not in it."
+        f"{threads} thread; seconds for adding batches of 25 maps and for all metrics. Memory: the largest amount "
+        "allocated at one time, without the batch itself. It does not include the pages of a scratch file, which the "
+        "system writes out when it needs memory."
     )
     record("bench_metrics_scale", f"Pixel metrics of many maps, {fraction:.1%} defective", rows, [note])
 
@@ -182,7 +182,7 @@ def scale(fraction: float, threads: int) -> None:
 def streamed(
     images: int, scores: np.ndarray, masks: np.ndarray, threads: int, scratch: Path | None
 ) -> tuple[float, float]:
-    """Seconds, and bytes of memory, for `images` maps: those given, again and again, each time shifted."""
+    """Seconds, and peak bytes of memory, for `images` maps: the given maps repeated, each time with shifted scores."""
     step, spent = 25, 0.0
     batch = np.empty((step, *scores.shape[1:]), np.float32)
     tracemalloc.start()
@@ -202,7 +202,7 @@ def streamed(
 
 
 def aupro_of(scores: np.ndarray, masks: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(FPR, PRO) at these thresholds only, from the highest down."""
+    """(FPR, PRO) at these thresholds only, from the highest threshold to the lowest."""
     background = np.sort(scores[~masks])
     fpr, pro = np.zeros(len(thresholds)), np.zeros(len(thresholds))
     regions = 0
@@ -221,7 +221,7 @@ def trapezoid(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def uniform_aupro(scores: np.ndarray, masks: np.ndarray, steps: int) -> float:
-    """Equal steps of the score; points up to FPR 0.3 are kept and their FPR is stretched to [0, 1]."""
+    """AUPRO from equal steps of the score: points with FPR < 0.3 are kept and their FPR is rescaled to [0, 1]."""
     fpr, pro = aupro_of(scores, masks, np.linspace(scores.min(), scores.max(), steps, endpoint=False))
     kept = fpr < 0.3
     x, y = fpr[kept], pro[kept]
@@ -229,7 +229,7 @@ def uniform_aupro(scores: np.ndarray, masks: np.ndarray, steps: int) -> float:
 
 
 def rank_aupro(scores: np.ndarray, masks: np.ndarray, ranks: int) -> float:
-    """Equal ranks of the background's scores, linear up to the limit."""
+    """AUPRO from equal ranks of the background's scores, with linear interpolation at the limit."""
     background = np.sort(scores[~masks])
     fpr, pro = aupro_of(scores, masks, background[np.linspace(0, len(background) - 1, ranks).astype(int)])
     x, y = np.append(0, fpr), np.append(0, pro)
@@ -238,7 +238,7 @@ def rank_aupro(scores: np.ndarray, masks: np.ndarray, ranks: int) -> float:
 
 
 def uniform_f1(scores: np.ndarray, masks: np.ndarray, steps: int) -> float:
-    """The best of equal steps of the score."""
+    """F1max from equal steps of the score."""
     positives, negatives = np.sort(scores[masks]), np.sort(scores[~masks])
     thresholds = np.linspace(scores.min(), scores.max(), steps)
     hits = len(positives) - np.searchsorted(positives, thresholds)
@@ -247,7 +247,7 @@ def uniform_f1(scores: np.ndarray, masks: np.ndarray, steps: int) -> float:
 
 
 def conventions(images: int, side: int, fraction: float) -> None:
-    """Exact values beside those of other conventions, for scores of a light and of heavy tails."""
+    """Exact values compared with those of other conventions, for scores with light and with heavy tails."""
     from sklearn.metrics import auc, precision_recall_curve
 
     base, masks = maps(images, side, fraction)

@@ -1,12 +1,12 @@
-"""How long it takes to read a large store and to render its summary, and how much memory.
+"""Time and memory for reading a large store and rendering its summary.
 
     python benchmarks/bench_store.py [--runs 5000] [--rows 200] [--rounds 3]
 
-The store is made first: `--runs` runs of as many cells (variants x 10 seeds), each appended as the parts that a real
-run leaves, with `--rows` measurements each: 5,000 x 200 are 1,000,000. Then a fresh process for each round reads
-`cells` and `measurements` whole, takes for each cell the newest complete run, and renders terms, warnings and the table
-of results (mean over categories, mean and deviation over seeds) as Markdown: first from the parts as they were
-appended, then after `afrad-bench store compact`. What importing pandas and pyarrow takes is told apart."""
+First the store is created: `--runs` runs of as many cells (variants x 10 seeds), appended as the same parts as real
+runs, with `--rows` measurements each (5,000 x 200 are 1,000,000). Then, in each round, a new process reads `cells` and
+`measurements` completely, finds the newest complete run of each cell, and renders terms, warnings and the table of
+results (mean over categories, mean and deviation over seeds) as Markdown. This is done with the parts as they were
+appended, and again after `afrad-bench store compact`. The import time of pandas and pyarrow is reported separately."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ print(json.dumps({
 
 
 def make(root: Path, runs: int, rows: int) -> None:
-    """A store as `run` leaves it, but for the wait until the disk has each part."""
+    """Create a store like `run` does, but without `fsync` for each part."""
     store = Store(root)
     names = [name for name in accuracy.METRICS if not name.endswith("_pooled")]
     outcomes = canonical({"accuracy": {"version": accuracy.VERSION, "terms": {}, "status": "ok", "error": ""}})
@@ -117,7 +117,7 @@ def make(root: Path, runs: int, rows: int) -> None:
 
 
 def timed(root: Path) -> dict[str, float]:
-    """One reading, in a process of its own so that its peak of memory is its own too."""
+    """One measurement, in a process of its own, so that the peak memory is that of the measurement."""
     done = subprocess.run([sys.executable, "-c", TIMED, str(root)], capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -142,8 +142,8 @@ def main() -> None:
                 {"store": state, "files": parts}
                 | {name: round(median(each[name] for each in found), 2) for name in found[0]}
             )
-    note = f"Medians of {chosen.rounds} processes. At most 5 s and 1,024 MiB is asked for, import apart."
-    record("bench_store", "A store read whole, and its summary rendered", rows, [note])
+    note = f"Medians of {chosen.rounds} processes. Target without import: at most 5 s and 1,024 MiB."
+    record("bench_store", "Reading a whole store and rendering its summary", rows, [note])
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""What the cache of backbone features saves: AFRAD's training step with it and with the backbone inside, and an
-ablation of five variants against one backbone pass.
+"""Savings by the cache of backbone features: AFRAD's training step with the cache and with the backbone, and an
+ablation of five variants with one backbone pass.
 
     python benchmarks/bench_training.py [--rounds 12] [--threads 1] [--image-size 256] [--batch 8] [--skip-suite]
 
-EfficientNet-B4 with random weights (they change no time). Both loops are `afrad.training.train` itself, one step at a
-time in turns; they differ in where a batch's features come from:
+EfficientNet-B4 with random weights (they do not affect the time). Both loops call `afrad.training.train`, one step at a
+time in turns. They differ in the source of a batch's features:
 
     cached    read from the cache's memory-mapped file, as `fit` does
-    backbone  computed from images that are decoded already and in memory, without gradients
+    backbone  computed from decoded images in memory, without gradients
 
-Each reading of the field that decides AFRAD's own cost, the resolution of its features (`features.grid`), is a row.
-The suite is run through the harness on a folder of noise with an empty cache, and the seconds are those that the store
-kept: "features" is the backbone's pass over the images, "fit" the training of each variant, complete AFRAD first."""
+There is a row for each value of `features.grid`, the resolution of the features, which decides AFRAD's own cost. The
+suite runs through the harness on a folder of noise images with an empty cache. Its seconds are the stored timings:
+"features" is the backbone's pass over the images, "fit" the training of each variant, complete AFRAD first."""
 
 from __future__ import annotations
 
@@ -70,28 +70,28 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--skip-suite", action="store_true")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
-        rows = [row for grid in (16, 8) for row in throughput(Path(folder), grid, asked)]
-        if not asked.skip_suite:
-            rows += suite(Path(folder), asked)
+        rows = [row for grid in (16, 8) for row in throughput(Path(folder), grid, args)]
+        if not args.skip_suite:
+            rows += suite(Path(folder), args)
     default = afrad.Config().features.grid
     record(
         "bench_training",
-        "What the feature cache saves in training",
+        "Training time saved by the feature cache",
         rows,
         [
-            f"EfficientNet-B4, {asked.image_size} x {asked.image_size}, batch {asked.batch}, {asked.threads} threads, "
-            f"medians of {asked.rounds} steps in turns; the default grid is {default}. Ratios are medians of those "
-            "within a round; CPU ratios are of the process's CPU time, which other work disturbs least."
+            f"EfficientNet-B4, {args.image_size} x {args.image_size}, batch {args.batch}, {args.threads} threads, "
+            f"medians of {args.rounds} steps in turns; the default grid is {default}. A ratio is the median of the "
+            "ratios within a round; CPU ratios use the process's CPU time, which other load affects least."
         ],
     )
 
 
-def throughput(folder: Path, grid: int, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row: images per second of both loops."""
-    side, batch = asked.image_size, asked.batch
+def throughput(folder: Path, grid: int, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One row with the images per second of both loops."""
+    side, batch = args.image_size, args.batch
     config = afrad.Config.model_validate({"backbone": BACKBONE, "features": {"grid": grid}, "training": {"epochs": 1}})
     method = afrad.build(config, Bench("cpu", side, Seeds(0, 0), FeatureCache(None)))
     draws = np.random.default_rng(0)
@@ -110,9 +110,9 @@ def throughput(folder: Path, grid: int, asked: argparse.Namespace) -> Iterator[d
             (maps,) = method.extractor(images[rows])
         return maps.clone().contiguous(memory_format=layout)
 
-    loops = {"cached": step(method, cached, asked), "backbone": step(method, backbone, asked)}
+    loops = {"cached": step(method, cached, args), "backbone": step(method, backbone, args)}
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
-    for i in range(asked.rounds + 2):
+    for i in range(args.rounds + 2):
         for name, call in loops.items():
             began = time.perf_counter(), time.process_time()
             call(i)
@@ -128,16 +128,16 @@ def throughput(folder: Path, grid: int, asked: argparse.Namespace) -> Iterator[d
     }
 
 
-def step(method: Afrad, fetch: Callable[[torch.Tensor], torch.Tensor], asked: argparse.Namespace) -> Any:
-    """One step of training on the next of the batches."""
-    config = method.config.training.model_copy(update={"epochs": 1, "batch_size": asked.batch})
+def step(method: Afrad, fetch: Callable[[torch.Tensor], torch.Tensor], args: argparse.Namespace) -> Any:
+    """A function that runs one training step on batch `i`."""
+    config = method.config.training.model_copy(update={"epochs": 1, "batch_size": args.batch})
 
     def call(i: int) -> None:
-        first = (i % SETS) * asked.batch
+        first = (i % SETS) * args.batch
         train(
             method.scorer,
             lambda rows: fetch(rows + first),
-            asked.batch,
+            args.batch,
             method.extractor.map_channels,
             config,
             method.bench,
@@ -146,18 +146,18 @@ def step(method: Afrad, fetch: Callable[[torch.Tensor], torch.Tensor], asked: ar
     return call
 
 
-def suite(folder: Path, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The stored seconds of five variants that share one backbone pass."""
+def suite(folder: Path, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One row with the stored timings of five variants that share one backbone pass."""
     draws = np.random.default_rng(0)
     for split, count in (("train/good", 32), ("test/good", 2), ("test/bad", 2)):
         place = folder / "data" / "noise" / split
         place.mkdir(parents=True)
         for i in range(count):
-            pixels = draws.integers(0, 255, (asked.image_size, asked.image_size, 3), dtype=np.uint8)
+            pixels = draws.integers(0, 255, (args.image_size, args.image_size, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(place / f"{i}.png")
-    text = SUITE.replace("ROOT", str(folder / "data")).replace("SIDE", str(asked.image_size)).replace("EPOCHS", "2")
+    text = SUITE.replace("ROOT", str(folder / "data")).replace("SIDE", str(args.image_size)).replace("EPOCHS", "2")
     (folder / "suite.yaml").write_text(text)
-    workspace = Workspace(folder / "store", folder / "cache", 2**40, "cpu", asked.threads)
+    workspace = Workspace(folder / "store", folder / "cache", 2**40, "cpu", args.threads)
     plan = make(load(folder / "suite.yaml").select(), workspace, workspace.files())
     store = Store(folder / "store")
     began = time.perf_counter()
@@ -168,7 +168,7 @@ def suite(folder: Path, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     passes, fits = sum(each.get("features", 0.0) for each in phases), [each["fit"] for each in phases]
     allowed = 5 * fits[0] + passes
     yield {
-        "case": f"five variants, {current('cpu', asked.threads).threads} thread(s), 32 images, 2 epochs",
+        "case": f"five variants, {current('cpu', args.threads).threads} thread(s), 32 images, 2 epochs",
         "backbone pass, s": round(passes, 2),
         "fits, s": ", ".join(f"{fit:.2f}" for fit in fits),
         "suite, s": round(total, 2),

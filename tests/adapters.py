@@ -1,4 +1,4 @@
-"""Shared by the tests of adapters: weights and images by rule, and a small task on photographs."""
+"""Shared by the tests of adapters: deterministic weights and images, and a small task on photographs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bench_at(side: int, seed: int = 1, features: FeatureCache | None = None) -> 
 
 
 def interrupted(epoch: int) -> Any:
-    """A watch that stops the fit when this epoch (from 1) is done, as a kill would."""
+    """A progress callback that interrupts the fit after this epoch (counted from 1), like a killed process."""
 
     def watch(done: int, total: int, what: str, loss: float | None = None) -> None:
         if what == "training" and done > epoch:
@@ -33,7 +33,7 @@ def interrupted(epoch: int) -> Any:
 
 
 def ruled(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """A tensor that follows from its name: of a weight, a bias, or a batch norm's statistics."""
+    """A tensor (weight, bias or batch norm statistics) whose values depend only on its name and shape."""
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.long)
@@ -47,7 +47,7 @@ def ruled(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def ruled_weights(path: Path, model: str = "resnet18") -> dict[str, torch.Tensor]:
-    """A whole model whose tensors follow from their names, so that the recorded outputs need no file."""
+    """Save and return the tensors of a timm model, made by `ruled`, so that recorded outputs need no weights file."""
     import timm
 
     with torch.device("meta"):
@@ -58,7 +58,7 @@ def ruled_weights(path: Path, model: str = "resnet18") -> dict[str, torch.Tensor
 
 
 def ruled32(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """As `ruled`, but drawn in single precision: other values, in half the time, for large networks."""
+    """Like `ruled`, but in single precision: other values, in half the time, for large networks."""
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
     if name.endswith("num_batches_tracked"):
         return torch.zeros((), dtype=torch.long)
@@ -72,7 +72,7 @@ def ruled32(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def ruled_images(count: int, side: int, first: int = 0) -> Float32:
-    """(count, 3, side, side): waves whose frequencies and phases follow from the image's number and channel."""
+    """(count, 3, side, side) in [0, 1]: waves whose frequencies and phases depend on the image's number and channel."""
     rows, columns = np.mgrid[0:side, 0:side] / side
     images = np.empty((count, 3, side, side))
     for i in range(count):
@@ -84,7 +84,7 @@ def ruled_images(count: int, side: int, first: int = 0) -> Float32:
 
 
 def photographs(side: int) -> tuple[Float32, Float32, npt.NDArray[np.bool_]]:
-    """Crops of a brick wall for training and testing, of other places, and gravel planted into half of the latter."""
+    """Crops of a brick wall: training images, test images from other places with gravel in half of them, and masks."""
     skimage = pytest.importorskip("skimage.data")
     brick = np.repeat(skimage.brick()[..., None], 3, axis=2).astype(np.float32).transpose(2, 0, 1) / 255
     gravel = np.repeat(skimage.gravel()[..., None], 3, axis=2).astype(np.float32).transpose(2, 0, 1) / 255
@@ -99,7 +99,7 @@ def photographs(side: int) -> tuple[Float32, Float32, npt.NDArray[np.bool_]]:
 
 
 def check_it_finds_planted_gravel(method: Method) -> None:
-    """On photographs, with a trained backbone: defective images score higher, and their maps peak in the defect."""
+    """Check on photographs, with a trained backbone, that defective images score higher and maps peak in the defect."""
     train, test, marked = photographs(128)
     method.fit(ImageArray(train))
     prediction = method.predict(ImageArray(test))

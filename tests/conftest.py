@@ -1,4 +1,4 @@
-"""Shared by the tests: pictures and data sets made in memory or in a temporary folder, small enough for seconds."""
+"""Shared by the tests: images and data sets, made in memory or in a temporary folder, small enough for fast tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class DrawnPicture:
-    """A striped picture with noise, drawn from a seed; with `defect`, a bright square at (8, 8)."""
+    """A striped image with noise from a seed, (side, side, 3) uint8; `defect` adds a bright 16x16 square at (8, 8)."""
 
     seed: int
     side: int = 64
@@ -43,7 +43,7 @@ class DrawnPicture:
 
 @dataclass(frozen=True)
 class SquareMask:
-    """The mask of `DrawnPicture`'s defect."""
+    """The mask of the defect of `DrawnPicture`, (side, side) bool."""
 
     side: int = 64
     name: str = "square"
@@ -60,7 +60,7 @@ class SquareMask:
 def drawn_dataset(
     train: int = 12, normal: int = 4, anomalous: int = 4, categories: tuple[str, ...] = ("a", "b")
 ) -> Dataset:
-    """Categories of striped pictures; the anomalous ones have a bright square with an exact mask."""
+    """Striped images, counts per category; the anomalous ones have a bright square with an exact mask."""
     training, testing = [], []
     for k, category in enumerate(categories):
         base = 1000 * k
@@ -82,7 +82,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache folder for the session: timm's list of models is made once."""
+    """One cache folder for the session, so that timm's list of models is built only once."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -92,7 +92,7 @@ def bench(cache_folder: Path) -> Bench:
 
 
 def mvtec_folder(root: Path, categories: tuple[str, ...] = ("alpha", "beta"), train: int = 8, test: int = 4) -> Path:
-    """A folder in MVTec layout with striped pictures and square defects."""
+    """Write a folder in MVTec layout with striped images and square defects. `test`: images of each kind."""
     for k, category in enumerate(categories):
         for split, kind, count in (("train", "good", train), ("test", "good", test), ("test", "square", test)):
             folder = root / category / split / kind

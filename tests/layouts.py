@@ -1,4 +1,4 @@
-"""Data sets as their owners publish them, small and drawn from a seed."""
+"""Data sets in their published file formats, small and generated from a seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from afrad_bench.hashing import seed_for
 
 
 def python2_batch(planes: np.ndarray, labels: list[int]) -> bytes:
-    """A pickle as Python 2 wrote the published batches: byte strings for text, and numbers for the flags of a dtype."""
+    """A pickle in Python 2 format, like the published batches: byte strings for text, numbers for dtype flags."""
     raw = planes.tobytes()
     return b"".join(
         [
@@ -26,7 +26,7 @@ def python2_batch(planes: np.ndarray, labels: list[int]) -> bytes:
 
 
 def cifar_batches(folder: Path) -> dict[str, np.ndarray]:
-    """Six small batches of the classes 0 to 9 in order."""
+    """Write all batch files, each with one image of each class 0 to 9 in order; returns file name -> pixels."""
     folder.mkdir(parents=True)
     written = {}
     for name in cifar10.BATCHES:

@@ -1,4 +1,4 @@
-"""A tiny third-party package, written to a folder and put on the path as an installed distribution would be."""
+"""A small third-party package, written to a folder that can be put on the path like an installed distribution."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 MODULE = '''\
 """Nearest colour: distance of each pixel to the mean training image.
 
-A method from outside, to prove the door."""
+A method from another package, to test plug-ins."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def build(config, bench):
 
 
 def install(folder: Path) -> Path:
-    """The package `somebodys_methods` with the method `nearest_colour`; put the returned folder on the path."""
+    """Write the package `somebodys_methods` with the method `nearest_colour`; put the returned folder on the path."""
     package = folder / "somebodys_methods"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text('"""Methods of somebody else."""\n')

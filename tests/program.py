@@ -1,4 +1,4 @@
-"""The program as a person calls it: a working folder with data, a plug-in, and the command line as a subprocess."""
+"""The program as a user runs it: a working folder with data, a plug-in, and the command line as a subprocess."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The audit of the paper: which of its figures contradict each other, its text, or arithmetic.
+"""The audit of the paper: which figures contradict each other, the text, or arithmetic. A figure is a printed number.
 
-Published data in, frozen findings out; nothing is measured and nothing is corrected. Four kinds of findings:
+Its input is the published data, its output is a list of findings; nothing is measured or corrected. Kinds of findings:
 
 - `mean`: a printed mean that rounding cannot explain (`means.py`);
 - `twice`: a figure that is printed twice with different values (`twice.py`);
 - `claim`: a statement of the text that its table contradicts (`claims.py`);
-- `mark`: a figure marked as best or second best that is not, or the other way round (`marks.py`)."""
+- `mark`: a figure marked best or second best that is not, or one that is but lacks the mark (`marks.py`)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LIMITS = (
 
 
 def audit() -> Audit:
-    """Everything that the published tables, marks and claims contradict, and how much was looked at."""
+    """All contradictions in the published tables, marks and claims, and how many items were checked."""
     figures = tuple(figure for table in published.tables() for figure in published.figures(table))
     claims, marks = published.claims(), published.marks()
     return Audit(

@@ -1,4 +1,4 @@
-"""Statements of the text, each held against the table that it speaks of."""
+"""Statements of the text, each compared with the table that it refers to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOWER_IS_BETTER = {"latency_median"}
 
 
 def contradicted(claims: Iterable[Claim], figures: Iterable[Figure]) -> list[Finding]:
-    """A finding for each statement, and each category and rival of it, that its table does not bear out."""
+    """One finding for each statement, and each of its categories and rivals, that its table contradicts."""
     known = by_key(figures)
     return [finding for claim in claims for finding in _TESTS[claim.test](claim, known)]
 
@@ -37,7 +37,7 @@ def _lowest(claim: Claim, figures: Figures) -> Iterator[Finding]:
 
 
 def _extreme(claim: Claim, figures: Figures, sign: int) -> Iterator[Finding]:
-    """`sign` is 1 where the row must be the best of all, -1 where it must be the worst."""
+    """`sign` is 1 if the row must be the best of all, -1 if it must be the worst."""
     for category in _categories(claim, figures):
         column = _column(claim, figures, category)
         own = column.pop(claim.row)
@@ -48,13 +48,13 @@ def _extreme(claim: Claim, figures: Figures, sign: int) -> Iterator[Finding]:
         rivals = [row for row, value in ahead.items() if value == best]
         names = ", ".join(map(published.printed, rivals))
         if best == own:
-            told = f"not alone, {names} has {best} too{_unrounded(claim, figures, category, rivals)}"
+            explanation = f"not alone, {names} has {best} too{_unrounded(claim, figures, category, rivals)}"
         else:
-            told = f"{names} has {best}; {_place(claim, own, column, sign)}"
+            explanation = f"{names} has {best}; {_place(claim, own, column, sign)}"
         if category in published.GROUPS.get(claim.table, {}):
             safe = abs(best - own) > 2 * HALF
-            told += f"; means of the group, {'beyond' if safe else 'within'} what rounding can explain"
-        yield _finding(claim, category, own, best, told)
+            explanation += f"; means of the group, {'beyond' if safe else 'within'} what rounding can explain"
+        yield _finding(claim, category, own, best, explanation)
 
 
 def _place(claim: Claim, own: Decimal, others: Mapping[str, Decimal], sign: int) -> str:
@@ -63,24 +63,24 @@ def _place(claim: Claim, own: Decimal, others: Mapping[str, Decimal], sign: int)
 
 
 def _unrounded(claim: Claim, figures: Figures, category: str | None, rivals: Iterable[str]) -> str:
-    """The means of the categories, where the table has them, to tell what equal printed means hide."""
+    """The means of the categories, if the table has them: they may differ where the printed means are equal."""
     if category != MEAN:
         return ""
-    told = []
+    means = []
     for row in (claim.row, *rivals):
         wanted = (claim.table, row, claim.metric)
         parts = [v for (t, r, c, _, m), v in figures.items() if (t, r, m) == wanted and c != MEAN]
         if parts:
-            told.append(f"{average(parts)} ({published.printed(row)})")
-    return f"; the means of their categories are {', '.join(told)}" if told else ""
+            means.append(f"{average(parts)} ({published.printed(row)})")
+    return f"; the means of their categories are {', '.join(means)}" if means else ""
 
 
 def _better(claim: Claim, figures: Figures) -> Iterator[Finding]:
     column = _column(claim, figures, claim.category)
     for rival in claim.against:
         if _lead(claim, column[claim.row], column[rival]) <= 0:
-            told = f"{published.printed(rival)} has {column[rival]}"
-            yield _finding(claim, claim.category, column[claim.row], column[rival], told)
+            explanation = f"{published.printed(rival)} has {column[rival]}"
+            yield _finding(claim, claim.category, column[claim.row], column[rival], explanation)
 
 
 def _rows(claim: Claim, figures: Figures) -> Iterator[Finding]:
@@ -96,8 +96,8 @@ def _count(claim: Claim, figures: Figures) -> Iterator[Finding]:
     printed = {category for table, _, category, *_ in figures if table == claim.table and category != MEAN}
     there = {category for category in printed if members is None or category in members}
     if len(there) != int(claim.value):
-        told = f"{_where(claim)} has {len(there)}"
-        yield _finding(claim, claim.category, Decimal(claim.value), Decimal(len(there)), told)
+        explanation = f"{_where(claim)} has {len(there)}"
+        yield _finding(claim, claim.category, Decimal(claim.value), Decimal(len(there)), explanation)
 
 
 def _sum(claim: Claim, figures: Figures) -> Iterator[Finding]:
@@ -125,7 +125,7 @@ def _key(claim: Claim, row: str, category: str | None) -> Key:
 
 
 def _column(claim: Claim, figures: Figures, category: str | None) -> dict[str, Decimal]:
-    """The figures of all rows for a category, or their means over a group of categories."""
+    """The figures of all rows for a category, or for a group of categories their means."""
     group = published.GROUPS.get(claim.table, {}).get(category or "")
     rows = dict.fromkeys(row for table, row, *_ in figures if table == claim.table)
     if group is None:
@@ -140,7 +140,7 @@ def _categories(claim: Claim, figures: Figures) -> tuple[str | None, ...]:
 
 
 def _lead(claim: Claim, own: Decimal, other: Decimal) -> Decimal:
-    """By how much a figure is better than another one."""
+    """How much better a figure is than another one."""
     return other - own if claim.metric in LOWER_IS_BETTER else own - other
 
 
@@ -153,7 +153,7 @@ def _finding(
     category: str | None,
     printed: Decimal | None,
     recomputed: Decimal | None,
-    told: str,
+    explanation: str,
     row: str | None = None,
 ) -> Finding:
     return Finding(
@@ -165,6 +165,6 @@ def _finding(
         claim.metric,
         printed,
         recomputed,
-        f"{claim.says}: {told}",
+        f"{claim.says}: {explanation}",
         claim.section,
     )

@@ -1,6 +1,6 @@
-"""Marks of the best and the second best figure of a line, held against the figures.
+"""Marks of the best and the second best figure of a line, compared with the figures.
 
-Equal figures share a rank, as the tables themselves have it: of 100, 100 and 99.7 the first two are best, the third
+Equal figures share a rank, as in the tables of the paper: of 100, 100 and 99.7 the first two are best, the third is
 second best."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RANKS = ("best", "second best")
 
 
 def misplaced(marks: Iterable[Mark], figures: Iterable[Figure]) -> list[Finding]:
-    """A finding for each mark on a figure of another rank, then for each figure without the mark of its equal."""
+    """One finding for each mark on a figure of another rank, and for each unmarked figure that equals a marked one."""
     known = by_key(figures)
     lines: dict[tuple[str, str, str, str], dict[str, str]] = {}
     for mark in marks:
@@ -27,14 +27,14 @@ def misplaced(marks: Iterable[Mark], figures: Iterable[Figure]) -> list[Finding]
         place = (table, category, dataset, metric)
         values = {row: value for (t, row, *rest), value in known.items() if (t, *rest) == place}
         found += [
-            Finding("mark", table, row, category, dataset, metric, values[row], wanted, told)
-            for row, wanted, told in _faults(values, line)
+            Finding("mark", table, row, category, dataset, metric, values[row], wanted, explanation)
+            for row, wanted, explanation in _faults(values, line)
         ]
     return found
 
 
 def _faults(values: Mapping[str, Decimal], line: Mapping[str, str]) -> Iterator[tuple[str, Decimal, str]]:
-    """(row, the figure that its mark belongs to, what is wrong) of one printed line; `line` has the marks by row."""
+    """(row, the figure that should have the mark, explanation) for one printed line; `line` has the marks by row."""
     order = sorted(set(values.values()), reverse=True)
     ranks = {row: _rank(order.index(value)) for row, value in values.items()}
     for row, marked in line.items():

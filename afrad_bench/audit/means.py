@@ -1,10 +1,10 @@
 """Means that rounding cannot explain, and which single figure would explain them.
 
-A figure c that is printed with one decimal stands for a true value in [c - 0.05, c + 0.05], whichever way halves are
-rounded, and no percentage is above 100 or below 0. So the true mean of n figures lies between the means of the lower
-and of the upper ends, and a mean printed as m stands for one in [m - 0.05, m + 0.05]. The two must meet, be it in a
-point: then |m - mean| is at most 0.1. All of it is done in decimals, multiplied by n instead of divided, so that a
-mean on the limit is judged exactly."""
+A figure c printed with one decimal stands for a true value in [c - 0.05, c + 0.05], for every rule of rounding halves,
+and no percentage is above 100 or below 0. So the true mean of n figures lies between the mean of the lower ends and the
+mean of the upper ends, and a mean printed as m stands for a value in [m - 0.05, m + 0.05]. These two intervals must
+share at least one point; then |m - mean| is at most 0.1. The check uses decimals and multiplies by n instead of
+dividing, so that a mean on the limit is judged exactly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Cells = Mapping[tuple[str, str, str], Decimal]
 
 
 def explained(values: Sequence[Decimal], mean: Decimal) -> bool:
-    """Whether figures that are printed like this can have a mean that is printed like that.
+    """Whether these printed figures can have this printed mean.
 
     >>> explained([Decimal("90.0"), Decimal("91.1")], Decimal("90.6")), explained([Decimal("90.0")], Decimal("90.2"))
     (True, False)
@@ -40,7 +40,7 @@ def explained(values: Sequence[Decimal], mean: Decimal) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A printed mean and the figures that it is the mean of."""
+    """A printed mean and the figures that it averages."""
 
     table: str
     dataset: str | None
@@ -48,16 +48,16 @@ class Mean:
     metric: str
     printed: Decimal
     cells: Cells
-    """Its whole table."""
+    """All figures of its table."""
 
     @property
     def parts(self) -> dict[str, Decimal]:
-        """By category."""
+        """The averaged figures by category."""
         return {c: v for (r, c, m), v in self.cells.items() if (r, m) == (self.row, self.metric) and c != MEAN}
 
 
 def checkable(figures: Iterable[Figure]) -> list[Mean]:
-    """Every printed mean of percentages whose categories are printed too."""
+    """Every printed mean of percentages for which the categories are also printed."""
     tables: dict[tuple[str, str | None], dict[tuple[str, str, str], Decimal]] = {}
     for figure in figures:
         if figure.unit == "%" and figure.category is not None:
@@ -73,31 +73,31 @@ def checkable(figures: Iterable[Figure]) -> list[Mean]:
 
 
 def wrong_means(figures: Iterable[Figure]) -> list[Finding]:
-    """Every printed mean that its categories contradict, with the figures that could be wrong."""
+    """A finding for every printed mean that its categories contradict, with the figures that could be wrong."""
     found = []
     for mean in checkable(figures):
         values = list(mean.parts.values())
         if explained(values, mean.printed):
             continue
         ranked, recomputed = suspects(mean), average(values)
-        told = _told(ranked, len(values), recomputed)
+        explanation = _explanation(ranked, len(values), recomputed)
         place = (mean.table, mean.row, MEAN, mean.dataset, mean.metric)
-        found.append(Finding("mean", *place, mean.printed, recomputed, told, suspects=tuple(ranked)))
+        found.append(Finding("mean", *place, mean.printed, recomputed, explanation, suspects=tuple(ranked)))
     return found
 
 
 def average(values: Iterable[Decimal]) -> Decimal:
-    """The mean with three decimals: exact for groups of 4, 5 or 10 figures, else only for showing."""
+    """The mean with three decimals: exact for groups of 4, 5 or 10 figures, else only for display."""
     known = list(values)
     return (sum(known, Decimal(0)) / len(known)).quantize(Decimal("0.001"))
 
 
 def suspects(mean: Mean) -> list[Suspect]:
-    """Each figure that could explain a wrong mean alone, the likeliest first.
+    """Each figure that alone could explain a wrong mean, most likely first.
 
-    The order is that of the signs (`Suspect.sign`): a figure that is copied together with another one, a slip of the
-    pen, the same figure next door, no sign. Equal signs are ordered by how far the figure stands apart from what the
-    other methods have for its category, and then as printed."""
+    Sorted by `Suspect.sign`: a figure copied together with another one, a slip (wrong or swapped digit), equal to an
+    adjacent figure, no sign. Equal signs are sorted by how far the figure is from the median of the other methods for
+    its category (`Suspect.apart`), then in printed order."""
     found = [each for category in mean.parts if (each := _suspect(mean, category))]
     order: tuple[Sign, ...] = ("copied", "slip", "neighbour", "none")
     return sorted(found, key=lambda suspect: (order.index(suspect.sign), -suspect.apart))
@@ -120,7 +120,7 @@ def _suspect(mean: Mean, category: str) -> Suspect | None:
         sign = "copied"
     elif fitting:
         sign = "slip"
-    elif value in _beside(cells, mean.row, category, mean.metric):
+    elif value in _adjacent(cells, mean.row, category, mean.metric):
         sign = "neighbour"
     rivals = [each for (r, c, m), each in cells.items() if (c, m) == (category, mean.metric) and r != mean.row]
     beyond = value - median(rivals) if rivals else Decimal(0)
@@ -128,7 +128,7 @@ def _suspect(mean: Mean, category: str) -> Suspect | None:
 
 
 def slips(value: Decimal) -> set[Decimal]:
-    """Percentages that one wrong digit, or two neighbouring digits in the wrong order, turn into this one.
+    """Percentages that become this one by one wrong digit, or by swapping two neighbouring digits.
 
     >>> sorted(str(slip) for slip in slips(Decimal("9.5")))[:4]
     ['0.5', '1.5', '2.5', '3.5']
@@ -141,12 +141,12 @@ def slips(value: Decimal) -> set[Decimal]:
 
 
 def _reach(others: Sequence[Decimal], mean: Decimal) -> tuple[Decimal, Decimal] | None:
-    """The least and the greatest printed figure that would make up the mean with the others, or None."""
+    """The smallest and the largest printed figure that explain the mean together with the others, or None."""
     n = len(others) + 1
     low = n * (mean - HALF) - sum(min(value + HALF, MOST) for value in others) - HALF
     high = n * (mean + HALF) - sum(max(value - HALF, LEAST) for value in others) + HALF
     low, high = max(low.quantize(STEP, ROUND_CEILING), LEAST), min(high.quantize(STEP, ROUND_FLOOR), MOST)
-    while low <= high and not explained([*others, low], mean):  # at 0 and 100 a figure stands for half as much
+    while low <= high and not explained([*others, low], mean):  # at 0 and 100 the rounding interval is half as wide
         low += STEP
     while low <= high and not explained([*others, high], mean):
         high -= STEP
@@ -163,8 +163,8 @@ def _twins(cells: Cells, row: str, category: str, metric: str) -> tuple[str, ...
     return tuple(found)
 
 
-def _beside(cells: Cells, row: str, category: str, metric: str) -> set[Decimal]:
-    """The figures of the metric above, below, left and right."""
+def _adjacent(cells: Cells, row: str, category: str, metric: str) -> set[Decimal]:
+    """The adjacent figures of the metric: above, below, left and right."""
     rows, categories = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
     places = [(row, a, b) for a, b in pairwise(c for c in categories if c != MEAN)]
     near = [(r, b if a == category else a) for r, a, b in places if category in (a, b)]
@@ -172,19 +172,19 @@ def _beside(cells: Cells, row: str, category: str, metric: str) -> set[Decimal]:
     return {cells[r, c, metric] for r, c in near if (r, c, metric) in cells}
 
 
-def _told(ranked: Sequence[Suspect], count: int, recomputed: Decimal) -> str:
+def _explanation(ranked: Sequence[Suspect], count: int, recomputed: Decimal) -> str:
     mean = f"the mean itself should read {recomputed.quantize(STEP)}, or"
     if not ranked:
         return f"{mean} several figures are wrong: alone, each would have to lie outside 0 to 100"
     best = ranked[0]
-    told = f"{mean}, of single figures most likely, {best.category} {best.printed} stands for about {best.needed}"
-    told += f" ({best.low} to {best.high})"
+    text = f"{mean}, of single figures most likely, {best.category} {best.printed} stands for about {best.needed}"
+    text += f" ({best.low} to {best.high})"
     if best.twins:
-        told += f"; it repeats figures of {', '.join(best.twins)}"
+        text += f"; it repeats figures of {', '.join(best.twins)}"
     if best.slips:
-        told += f"; a slip away: {', '.join(map(str, best.slips))}"
+        text += f"; a slip away: {', '.join(map(str, best.slips))}"
     if best.sign == "neighbour":
-        told += "; the figure beside it is the same"
+        text += "; the figure beside it is the same"
     if left := count - len(ranked):
-        told += f"; {left} of {count} cannot explain it, since they would lie outside 0 to 100"
-    return told
+        text += f"; {left} of {count} cannot explain it, since they would lie outside 0 to 100"
+    return text

@@ -1,4 +1,4 @@
-"""What an audit finds: frozen values. All figures are exact decimals, as they are printed."""
+"""Data types of an audit, all frozen. All figures are exact decimals, as printed."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Key = tuple[str, str, str | None, str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """One figure that, changed alone, would bring a printed mean about."""
+    """One figure that would explain a printed mean if it alone were changed."""
 
     category: str
     printed: Decimal
     needed: Decimal
-    """What it would have to be if every other figure were exact."""
+    """The value that explains the mean if every other figure is exact."""
     low: Decimal
     high: Decimal
-    """The first and the last printed figure that would do, all other figures being rounded."""
+    """The smallest and the largest printed figure that explain the mean, given that all other figures are rounded."""
     sign: Sign
-    """What speaks for a slip here: `copied`, this figure and at least one more stand in another category of the method
-    too; `slip`, one wrong digit or two swapped neighbouring digits lead to a figure that would do; `neighbour`, the
-    figure beside it in the table is the same; or none of these."""
+    """Evidence that this figure is wrong. `copied`: it and at least one more also appear in another category of the
+    method; `slip`: one wrong digit or two swapped neighbouring digits lead to a figure that explains the mean;
+    `neighbour`: an adjacent figure in the table is equal; `none`: none of these."""
     slips: tuple[Decimal, ...]
-    """The figures between `low` and `high` that a slip could have turned into the printed one, nearest first."""
+    """The figures from `low` to `high` that a slip could have turned into this one, nearest to `needed` first."""
     twins: tuple[str, ...]
-    """For `copied`, the categories that share the figures."""
+    """For `copied`, the categories with the same figures."""
     apart: Decimal
-    """By how much the figure lies beyond the median of the other methods' figures for the category, on the side to
-    which it pulls the mean; negative if it lies on the other side."""
+    """Distance from the median of the other methods' figures for the category; positive on the side to which this
+    figure pulls the mean, negative on the other side."""
 
     @property
     def change(self) -> Decimal:
@@ -55,15 +55,15 @@ class Finding:
     dataset: str | None
     metric: str | None
     printed: Decimal | None
-    """The figure that is called into question; None where a row is missing."""
+    """The figure that may be wrong; None if a row is missing."""
     recomputed: Decimal | None
-    """What stands against it: the mean of its categories (three decimals), the figure that is printed elsewhere, the
-    figure of the table that the text speaks of, or the best one of its line."""
+    """The value that contradicts it: the mean of its categories (three decimals), the figure printed in another table,
+    the figure in the table that the text refers to, the best one of its line, or the one that should have the mark."""
     explanation: str
     section: str = ""
-    """Of the paper, for a claim."""
+    """Section of the paper, for a claim."""
     suspects: tuple[Suspect, ...] = ()
-    """For a mean, each figure that could be wrong, the likeliest first."""
+    """For a mean, each figure that could be wrong, most likely first."""
 
     @property
     def difference(self) -> Decimal | None:
@@ -75,11 +75,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The findings, kind by kind in the order of the paper, and what they were searched in."""
+    """The findings, by kind and in the order of the paper, and what was checked."""
 
     findings: tuple[Finding, ...]
     checked: Mapping[Kind, int]
-    """How many means, figures that appear more than once, claims and marks were looked at."""
+    """How many means, figures that appear more than once, claims and marks were checked."""
     limits: tuple[str, ...]
     """What could not be audited."""
 
@@ -88,10 +88,10 @@ class Audit:
 
 
 def exact(figure: Figure) -> Decimal:
-    """A figure as it is printed: the shortest decimal of its float, which for printed figures is the printed one."""
+    """A figure as printed: the shortest decimal of its float, which is the printed decimal."""
     return Decimal(repr(figure.value))
 
 
 def by_key(figures: Iterable[Figure]) -> dict[Key, Decimal]:
-    """Every figure under its table, row, category, data set and metric."""
+    """Every figure by table, row, category, data set and metric."""
     return {(f.table, f.row, f.category, f.dataset, f.metric): exact(f) for f in figures}

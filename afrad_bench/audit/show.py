@@ -1,4 +1,4 @@
-"""An audit on the terminal, as Markdown, and as plain values for JSON."""
+"""Output of an audit: on the terminal, as Markdown, and as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from afrad_bench.audit.model import Audit, Finding, Kind, Suspect
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-ROOM = 140
-"""Columns that a terminal needs for tables with explanations."""
+MIN_WIDTH = 140
+"""Minimum width of a terminal, in columns, for tables with explanations."""
 
 TITLES: dict[Kind, str] = {
     "mean": "Means that rounding cannot explain",
@@ -52,7 +52,7 @@ def to_json(audit: Audit) -> dict[str, Any]:
 
 
 def to_markdown(audit: Audit) -> str:
-    """The whole audit as a page."""
+    """The whole audit as a Markdown page."""
     blocks = ["# Audit of the paper's figures", *INTRO, _markdown_table(("kind", "checked", "found"), _counts(audit))]
     for kind, title in TITLES.items():
         findings = audit.of(kind)
@@ -68,14 +68,14 @@ def to_markdown(audit: Audit) -> str:
 
 
 def to_terminal(audit: Audit, console: Console, suspects: int = 3) -> None:
-    """A table per kind, or a list where there is no room for one; below a mean that is off, its first few suspects."""
+    """Print a table per kind, or a list if the terminal is narrow; below a wrong mean, its first suspects."""
     from rich.text import Text
 
     for kind, title in TITLES.items():
         findings = audit.of(kind)
         console.print()
         console.print(Text.assemble((title, "bold"), f"  {len(findings)} in {audit.checked[kind]} {UNITS[kind]}"))
-        if console.width < ROOM:
+        if console.width < MIN_WIDTH:
             for finding in findings:
                 console.print(_terminal_item(finding))
         elif findings:
@@ -161,7 +161,7 @@ def _terminal_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Any
 
 
 def _terminal_item(finding: Finding) -> RenderableType:
-    """A finding without a table: where, then what."""
+    """A finding in a list: first where it is, then what is wrong."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text

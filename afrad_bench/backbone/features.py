@@ -1,13 +1,13 @@
-"""The frozen backbone's features: computed once per image set and extractor, kept on disk, shared by everything.
+"""The features of the frozen backbone: computed once per image set and extractor, cached on disk, shared by all cells.
 
-An entry of the cache is a folder named by a digest of (image set, extractor, image size, device type):
+A cache entry is a folder named by a digest of (image set, extractor, image size, device type):
 
     <root>/<key>/map0.npy ...   float32 (N, C, H, W), opened as memory maps
-    <root>/<key>/meta.json      shapes, checksums, what it is of; its modification time says when it was last used
+    <root>/<key>/meta.json      shapes, checksums, description; its modification time is the time of the last use
 
-An entry is written beside and renamed when it is complete, so a killed run leaves nothing that could be mistaken for
-one. Its checksums are verified when a process opens it first; a damaged entry is thrown away and computed anew. The
-cache holds at most `limit_bytes`; the entries unused for longest go first."""
+An entry is written to a temporary folder and renamed when it is complete, so a killed run never leaves an incomplete
+entry. Its checksums are verified when a process first opens it; a damaged entry is deleted and computed again. The
+cache holds at most `limit_bytes`; the least recently used entries are removed first."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class CacheEntry:
 
 
 class FeatureCache:
-    """Features of image sets, by extractor. `root` None keeps nothing on disk and computes each time."""
+    """Features of image sets, by extractor. With `root` None, nothing is kept on disk and each call computes them."""
 
     def __init__(self, root: Path | None, limit_bytes: int = DEFAULT_LIMIT, watch: Watch = unwatched) -> None:
         self._root = None if root is None else root / "features"
@@ -59,14 +59,14 @@ class FeatureCache:
         self._open: dict[str, tuple[FloatArray, ...]] = {}
         self._extractors: dict[object, Extractor] = {}
         self.seconds = 0.0
-        """Time spent computing features that were not in the cache."""
+        """Seconds spent computing features that were not in the cache."""
         self.found = 0
-        """Images whose features were read from what was in the cache already."""
+        """Number of images whose features were already in the cache."""
         self.notes: list[str] = []
-        """What a reader should know, e.g. that an entry was too large to be kept."""
+        """Notes for the reader of a result, e.g. that an entry was too large to be cached."""
 
     def weights(self, config: BackboneConfig) -> Weights:
-        """Where the weights of a backbone are; raises `UserError` when they are not on this machine."""
+        """Where the weights of a backbone are; raises `UserError` if they are not on this machine."""
         return locate(config, known_models(self._models))
 
     def extractor(
@@ -91,8 +91,8 @@ class FeatureCache:
     def read(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:
         """The feature maps of these images: one (N, C, H, W) float32 array per output of the extractor.
 
-        Images of a set with a fingerprint come from the cache, into which the whole set is computed when it is not
-        there yet; images in memory are computed directly."""
+        For image sets with a fingerprint, they are read from the cache; if they are missing there, the features of the
+        whole set are computed first. For images in memory they are computed directly."""
         import numpy as np
 
         if images.fingerprint is None or self._root is None:
@@ -107,7 +107,7 @@ class FeatureCache:
         return tuple(maps[rows] for maps in whole)
 
     def entries(self) -> list[CacheEntry]:
-        """What is stored, most recently used first."""
+        """The stored entries, most recently used first."""
         if self._root is None or not self._root.is_dir():
             return []
         found = []
@@ -118,7 +118,7 @@ class FeatureCache:
         return sorted(found, key=lambda entry: -entry.last_used)
 
     def clear(self, keys: list[str] | None = None) -> int:
-        """Remove these entries (None: all, and what killed runs left behind); returns the bytes that became free."""
+        """Remove these entries (None: all, and leftovers of killed runs); returns the number of bytes freed."""
         removed = 0
         for entry in self.entries():
             if keys is None or entry.key in keys:
@@ -128,7 +128,7 @@ class FeatureCache:
             self._sweep(older_than=0.0)
         return removed
 
-    # ------------------------------------------------------------------------------------------------ inside
+    # ---------------------------------------------------------------------------------------------- internal
 
     def _whole(self, extractor: Extractor, root: Images) -> tuple[FloatArray, ...] | None:
         key = digest(extractor.key, str(root.fingerprint), repr(root.size), extractor.mean.device.type)[:32]
@@ -173,7 +173,7 @@ class FeatureCache:
         if size > self._limit:
             limit = f"the limit of {self._limit / 2**30:.1f} GiB"
             note = f"features are not cached: {size / 2**30:.1f} GiB exceed {limit}"
-            if note not in self.notes:  # every batch comes here
+            if note not in self.notes:  # this runs for every batch
                 self.notes.append(note)
             return None
         self._make_room(size)
@@ -190,7 +190,7 @@ class FeatureCache:
                 maps[i][start : start + len(values)] = values
                 checksums[i] = zlib.crc32(values.tobytes(), checksums[i])
             start += len(batch[0])
-        while maps:  # closed before the folder is renamed: Windows would refuse to move open files
+        while maps:  # close files before the folder is renamed: Windows cannot move open files
             maps.pop().flush()
         facts = {
             "what": f"{type(extractor.net).__name__} reductions {extractor.reductions} grid {extractor.grid} "
@@ -206,7 +206,7 @@ class FeatureCache:
         except OSError:
             if not (self._root / key).is_dir():
                 raise
-            shutil.rmtree(scratch)  # another process finished the same entry first: its bytes are as good as ours
+            shutil.rmtree(scratch)  # another process finished the same entry first: use that one
         return self._opened(key)
 
     def _compute(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:
@@ -246,14 +246,14 @@ class FeatureCache:
                 total -= entry.bytes
 
     def _sweep(self, older_than: float) -> None:
-        """Remove what killed runs left half-written."""
+        """Remove incomplete entries of killed runs."""
         assert self._root is not None
         for partial in self._root.glob(".*.partial"):
             if time.time() - partial.stat().st_mtime > older_than:
                 shutil.rmtree(partial, ignore_errors=True)
 
     def _remove(self, key: str) -> None:
-        """Rename first, so that no reader sees half an entry; files that are open elsewhere (Windows) stay behind."""
+        """Rename first, so that no reader sees a partial entry. Files that are open elsewhere (Windows) remain."""
         assert self._root is not None
         self._open.pop(key, None)
         doomed = self._root / f".{key}.{uuid.uuid4().hex}.partial"

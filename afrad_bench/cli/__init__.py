@@ -1,6 +1,6 @@
-"""The command line: `afrad-bench run SUITE` and what goes with it.
+"""The command line: `afrad-bench run SUITE` and the other commands.
 
-`commands/` has one module per family of commands, `screen/` what they print, `options` what they have in common."""
+`commands/` has one module per family of commands, `screen/` prints their output, `options` holds shared options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundles of options: a dataclass as one parameter of a command, each of its fields an option.
+"""Bundles of options: a dataclass is one parameter of a command, and each of its fields is an option.
 
     @dataclass(frozen=True)
     class Place:
@@ -7,7 +7,7 @@
     @bundled
     def plan(place: Place, as_json: JsonOption = False) -> None: ...
 
-Typer reads a command's signature; `bundled` shows it one in which the fields stand in place of their bundle."""
+Typer reads the signature of a command; `bundled` replaces each bundle in the signature by its fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from typing import Any, get_type_hints
 def bundled(command: Callable[..., None]) -> Callable[..., None]:
     """The command with each parameter whose type is a dataclass replaced by that dataclass's fields.
 
-    A `TypeError` if two parameters get one name."""
+    Raises `TypeError` if two options have the same name."""
     hints = get_type_hints(command, include_extras=True)
     bundles: dict[str, type[Any]] = {}
     shown: list[inspect.Parameter] = []

@@ -1,4 +1,4 @@
-"""What there is: listings, method sheets, and the doctor's findings. Plain values; `console` shows them."""
+"""Listings, method sheets and the doctor's findings as plain values; `screen` prints them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS: dict[str, registry.Kind] = {"methods": "method", "datasets": "dataset", "
 def listing(
     what: str, pattern: str, everything: bool, cache: Path | None, suite_folders: Sequence[Path]
 ) -> list[dict[str, str]]:
-    """One row for each thing of a kind whose name contains `pattern`: name, summary, source."""
+    """One row (name, summary, source) for each entry of the kind `what` whose name contains `pattern`."""
     if what == "suites":
         rows = list(_suites(suite_folders))
     elif what == "backbones":
@@ -60,7 +60,7 @@ def _backbones(everything: bool, cache: Path | None) -> Iterator[dict[str, str]]
         cached = file.cached() is not None
         here = [label for label, found in (("packaged", packaged), ("timm", cached)) if found]
         if everything or here:
-            summary = f"weights here: {', '.join(here)}" if here else "no weights here"
+            summary = f"weights available: {', '.join(here)}" if here else "no weights available"
             yield {"name": name, "summary": summary, "source": file.hub_id or ""}
 
 
@@ -105,7 +105,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def examine(workspace: Workspace) -> list[dict[str, str]]:
-    """What was found of devices, packages, data and weights: area, name, state, detail, remedy."""
+    """Findings on device, packages, cache, data and weights: area, name, state, detail, remedy."""
     return [*_machine(workspace), *_data(workspace), *_weights(workspace)]
 
 

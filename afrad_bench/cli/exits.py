@@ -4,10 +4,10 @@ from __future__ import annotations
 
 REGRESSION = 1
 USER = 2
-"""Something that the user can fix."""
+"""An error that the user can fix."""
 FAILED_CELLS = 3
 CANNOT_TELL = 3
-"""The gate cannot tell whether it got worse, or could not measure it."""
+"""The gate cannot tell whether NEW is worse, or a number could not be measured."""
 DEFECT = 70
-"""A defect of this program; 1, Python's own code of a crash, is that of a regression."""
+"""A bug in this program. Python's own exit code of a crash, 1, means a regression here."""
 INTERRUPTED = 130

@@ -1,4 +1,4 @@
-"""What commands have in common, each declared once: single options as types, and bundles of options (see `bundles`)."""
+"""Options shared by several commands: single options as types, and bundles of options (see `bundles`)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ DataOption = Annotated[
 StoreOption = Annotated[Path, typer.Option("--store", envvar="AFRAD_BENCH_STORE", help="Folder of the Parquet store.")]
 ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder in which reports are written.")]
 CacheOption = Annotated[
-    Path | None, typer.Option("--cache", envvar="AFRAD_BENCH_CACHE", help="Cache folder; default: the user's.")
+    Path | None,
+    typer.Option("--cache", envvar="AFRAD_BENCH_CACHE", help="Cache folder; default: the user's cache folder."),
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads; default: the physical cores.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 SideArgument = Annotated[
     str,
@@ -39,7 +40,7 @@ SideArgument = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileChoice:
-    """A profile of a suite, and what the command line changes in it."""
+    """A profile of a suite, and the overrides of the command line."""
 
     profile: Annotated[str | None, typer.Option("--profile", "-p", help="Profile; default: the suite's default.")] = (
         None
@@ -54,7 +55,7 @@ class ProfileChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteChoice(ProfileChoice):
-    """A suite, one of its profiles, and what the command line changes in it."""
+    """A suite, one of its profiles, and the overrides of the command line."""
 
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite file, or the name of one in ./suites.")]
 
@@ -79,15 +80,15 @@ class Place:
 
     @property
     def limit_gib(self) -> float:
-        """GiB that the feature cache may hold; only commands that fill it let one choose."""
+        """Maximum size of the feature cache in GiB; only commands that fill the cache have an option for it."""
         return LIMIT_GIB
 
     def workspace(self) -> Workspace:
-        """The same as a value that the rooms below understand."""
+        """These options as a `Workspace`."""
         from afrad_bench.running.workspace import Workspace, parse_roots, roots_from
 
         if self.store.exists() and not self.store.is_dir():
-            raise fail(f"{self.store} is no folder", "--store", "name a folder; it is made when it is needed")
+            raise fail(f"{self.store} is not a folder", "--store", "name a folder; it is created if needed")
         return Workspace(
             store=self.store,
             cache=cache_folder(self.cache),
@@ -101,7 +102,7 @@ class Place:
 
 @dataclass(frozen=True)
 class MeasuringPlace(Place):
-    """Where a command works that computes features."""
+    """The place of a command that computes features."""
 
     cache_limit: Annotated[
         float, typer.Option("--cache-limit", envvar="AFRAD_BENCH_CACHE_LIMIT", min=0, help="GiB of cached features.")
@@ -121,7 +122,7 @@ class Sides:
     allow: Annotated[
         list[str] | None,
         typer.Option(
-            "--allow", metavar="TERM", help="Compare although this term differs: device, seeds...; repeatable."
+            "--allow", metavar="TERM", help="Compare even if this term differs: device, seeds...; repeatable."
         ),
     ] = None
     store: StoreOption = STORE
@@ -133,22 +134,22 @@ def load_suite(name: str) -> Suite:
 
     path = find(name, suite_folders())
     if not path.is_file():
-        raise fail("no such suite file", str(path), "`afrad-bench list suites` shows what there is")
+        raise fail("no such suite file", str(path), "`afrad-bench list suites` lists the available suites")
     return load(path)
 
 
 def cache_folder(cache: Path | None) -> Path:
-    """The chosen cache folder, or the user's."""
+    """The given cache folder, or the user's default one."""
     from platformdirs import user_cache_path
 
     folder = cache or user_cache_path("afrad-bench")
     if folder.exists() and not folder.is_dir():
-        raise fail(f"{folder} is no folder", "--cache", "name a folder; it is made when it is needed")
+        raise fail(f"{folder} is not a folder", "--cache", "name a folder; it is created if needed")
     return folder
 
 
 def suite_folders() -> list[Path]:
-    """./suites, then the suites that were installed with the package."""
+    """./suites, then the suites installed with the package."""
     import importlib.util
 
     spec = importlib.util.find_spec("afrad_bench_suites")

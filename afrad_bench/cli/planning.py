@@ -1,4 +1,4 @@
-"""What commands do alike: make the plan of a suite while the screen says so, and put a report where it belongs."""
+"""Steps shared by commands: make the plan of a suite with progress on the screen, and write a report to its folder."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def plan_of(selection: Selection, workspace: Workspace, out: Console) -> Plan:
-    """The plan of a selection; finding and verifying the data may take a while, and the screen shows it."""
+    """The plan of a selection. Loading and verifying the data may take a while; the screen shows the progress."""
     return timed_plan_of(selection, workspace, out)[0]
 
 
 def timed_plan_of(selection: Selection, workspace: Workspace, out: Console) -> tuple[Plan, float]:
-    """The plan, and the seconds that went into it."""
+    """The plan, and the seconds that it took."""
     from afrad_bench.cli.screen.console import busy
     from afrad_bench.running.plan import make
 
@@ -34,7 +34,7 @@ def timed_plan_of(selection: Selection, workspace: Workspace, out: Console) -> t
 
 
 def report_folder(reports: Path, selection: Selection) -> Path:
-    """Where the report of a suite's profile lies."""
+    """Folder of the report of a suite's profile."""
     return reports / selection.suite / selection.profile
 
 
@@ -45,7 +45,7 @@ def publish(
     timing: bool = False,
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Show a report, write it to a folder (`more`: further files, by name), and say where it is."""
+    """Show a report, write it to a folder (`more`: further files, by name), and print its path."""
     from afrad_bench.report import to_terminal, write
 
     to_terminal(report, out, timing=timing)

@@ -1,7 +1,7 @@
-"""The program: every command under its name, and what becomes of errors.
+"""The program: all commands by name, and the handling of errors.
 
-Exit codes: 0 good, 1 regression, 2 something the user can fix, 3 some cells failed or the gate cannot tell, 70 a defect
-of this program, 130 interrupted."""
+Exit codes: 0 success, 1 regression, 2 an error that the user can fix, 3 some cells failed or the gate cannot tell, 70 a
+bug in this program, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
 }
 GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
     "cache": ("List or clear the cached backbone features.", {"list": stored.cache_list, "clear": stored.cache_clear}),
-    "metrics": ("Compute accuracy anew from stored maps.", {"recompute": stored.metrics_recompute}),
-    "store": ("Look after the store of results.", {"compact": stored.store_compact}),
+    "metrics": ("Compute accuracy again from stored maps.", {"recompute": stored.metrics_recompute}),
+    "store": ("Maintain the store of results.", {"compact": stored.store_compact}),
 }
 
 for _name, _command in COMMANDS.items():
@@ -65,20 +65,20 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def everywhere(
+def global_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Options that need no command."""
 
 
 def main() -> None:
-    """Entry point: errors that the user can fix become text and exit code 2; defects keep their traceback and exit
-    with 70, since 1, Python's own code of a crash, is that of a regression."""
+    """Entry point. Errors that the user can fix are printed as text with exit code 2. All other errors keep their
+    traceback and exit with 70, because 1, Python's own code of a crash, means a regression here."""
     try:
         _main()
-    except Exception:  # noqa: BLE001 - shown as it is; only the code is ours
+    except Exception:  # noqa: BLE001 - shown unchanged; only the exit code differs
         import traceback
 
         traceback.print_exc()

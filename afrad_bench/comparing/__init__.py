@@ -1,7 +1,7 @@
-"""Two sides of a comparison: what changed from BASE to NEW, what the noise allows to say of it, and whether it matters.
+"""Comparison of two sides: what changed from BASE to NEW, how certain each change is, and whether it matters.
 
-`side` reads a side from a store or a baseline file, `pairs` lays equal cells beside each other and finds terms that
-differ, `changes` estimates, `rules` and `gate` judge, `show` and `formats` tell."""
+`place` finds a side: `side` reads it from a store, `baseline` from a file. `pairs` pairs equal rows and finds differing
+terms, `changes` estimates, `rules` and `gate` decide, and `show` formats the output."""
 
 from __future__ import annotations
 

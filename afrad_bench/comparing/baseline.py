@@ -1,8 +1,8 @@
-"""A baseline file: one side of a comparison as text that is reviewed and committed.
+"""A baseline file: one side of a comparison as text, for review and commit.
 
-JSON, one record per line, in a fixed order, so that a diff shows which numbers have changed: a line for each row with
-its terms, for each number with its value per seed, for each test image with its score per seed, for each timed series.
-Values are kept to the last bit of what was measured (scores to that of float32, in which methods give them)."""
+JSON with one record per line, in a fixed order, so that a diff shows which numbers changed: lines for each row and its
+terms, for each number with its value per seed, for each test image with its score per seed, and for each timed series.
+Values are exact (scores in float32, the type in which methods return them); times have four significant digits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT, VERSION, SUFFIX = "afrad-bench baseline", 1, ".json"
 
 
 def write(side: Side, path: Path) -> None:
-    """Write (or replace) the file; its folder is made if need be."""
+    """Write or replace the file; creates its folder if needed."""
     lines = [json.dumps({"format": FORMAT, "version": VERSION}), *(_line(one) for one in _records(side))]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
@@ -51,14 +51,14 @@ def _texts(values: Mapping[int, Any]) -> dict[str, Any]:
 
 
 def _short(value: float) -> float:
-    """The shortest decimal that tells a float32 from its neighbours; the value itself if it is none."""
+    """The shortest decimal that identifies a float32; the value itself if it is not a float32."""
     import numpy as np
 
     return float(str(np.float32(value))) if float(np.float32(value)) == value else value
 
 
 def read(path: Path) -> Side:
-    """A side, named by its path; a file that is missing or no baseline is a `UserError`."""
+    """Read a side, named by its path. Raises `UserError` if the file is missing or not a baseline."""
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -69,8 +69,8 @@ def read(path: Path) -> Side:
     if head.get("format") != FORMAT:
         raise fail("not a baseline file", str(path), "write one with `afrad-bench gate`, --update-baseline")
     if head.get("version") != VERSION:
-        told = f"a baseline of version {head.get('version')}, this program reads {VERSION}"
-        raise fail(told, str(path), "write it anew with --update-baseline")
+        text = f"the baseline file has version {head.get('version')}, but this program reads version {VERSION}"
+        raise fail(text, str(path), "write it again with --update-baseline")
     drafts: dict[Key, _Draft] = {}
     for line, record in enumerate(records[1:], 3):
         try:
@@ -78,13 +78,13 @@ def read(path: Path) -> Side:
             drafts.setdefault(key, _Draft(key)).take(record)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise fail(
-                f"a broken record: {error!r}", f"{path}:{line}", "write it anew with --update-baseline"
+                f"invalid record: {error!r}", f"{path}:{line}", "write it again with --update-baseline"
             ) from error
     return Side(str(path), {key: draft.row() for key, draft in drafts.items()})
 
 
 class _Draft:
-    """A row while its records are read."""
+    """A row that is built from its records."""
 
     def __init__(self, key: Key) -> None:
         self._key = key

@@ -1,9 +1,9 @@
-"""What changed from BASE to NEW, number by number, with what the noise allows to say of it.
+"""The change of each number from BASE to NEW, with its uncertainty.
 
-Image metrics: paired by seed and image. Their noise is that of seeds and of images (`over_seeds_and_images`), the
-latter by the bootstrap from the stored image scores, normal and anomalous images of each category drawn apart; for
-I-AUROC DeLong's test stands beside it. All other metrics: paired by seed. Latency: the ratio of calls of the same
-interleaved round, by the bootstrap over rounds."""
+Image metrics: paired by seed and image. Their noise has two sources, seeds and images (`over_seeds_and_images`). The
+noise of images is estimated by bootstrap from the stored image scores; normal and anomalous images of each category are
+drawn separately. I-AUROC also has DeLong's test. All other metrics: paired by seed. Latency: the ratio of calls of the
+same interleaved round, with a bootstrap over rounds."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from afrad_bench.comparing.image_noise import ImageNoise
 
 DRAWS, LATENCY_DRAWS = 2000, 4000
-"""Of images, of which only the variance counts, and of rounds, whose outermost draws count."""
+"""Bootstrap draws over images, of which only the variance is used, and over rounds, of which the tails are used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One number of one row, NEW beside BASE. Percentages are in points; a latency's change is relative."""
+    """One number of one row in BASE and NEW. Percentages are in points; the change of a latency is relative."""
 
     key: Key
     metric: str
     category: str | None
     base: float | None = None
     new: float | None = None
-    """Means over the seeds that count."""
+    """`base` and `new`: means over the seeds that are compared."""
     estimate: Estimate | None = None
-    """NEW minus BASE with all its noise, or for latency NEW / BASE minus 1; None where there is no change to tell."""
+    """NEW minus BASE with all its noise, or for latency NEW / BASE minus 1; None if it cannot be estimated."""
     by_images: tuple[float, float] | None = None
-    """95 % interval over images alone, seeds as they are."""
+    """95 % interval over images alone; the seeds are fixed."""
     by_seeds: tuple[float, float] | None = None
-    """95 % interval over seeds alone, images as they are."""
+    """95 % interval over seeds alone; the images are fixed."""
     delong: float | None = None
     """Two-sided p of DeLong's test, over images."""
     p: float | None = None
-    """Two-sided, of `estimate`."""
+    """Two-sided p of `estimate`."""
     p_holm: float | None = None
     """The same after Holm's correction over all headline numbers with noise; None for others."""
     seeds: int = 0
@@ -53,9 +53,9 @@ class Change:
     why: str = ""
     """Why there is no estimate."""
     refused: bool = False
-    """Because terms differ."""
+    """There is no estimate because terms differ."""
     advisory: str = ""
-    """Why it must not decide anything."""
+    """Why the change is only advisory; empty if it may decide."""
 
     @property
     def relative(self) -> bool:
@@ -63,12 +63,12 @@ class Change:
 
     @property
     def headline(self) -> bool:
-        """Whether it stands for a whole row, in a metric of the main tables."""
+        """Whether it summarises a whole row in a metric of the main tables."""
         return self.relative or (self.category in (MEAN, None) and metrics()[self.metric].headline)
 
     @property
     def is_noisy(self) -> bool:
-        """Whether its interval has a width."""
+        """Whether its interval is wider than 0."""
         return self.estimate is not None and len(set(self.estimate.interval(0.5))) > 1
 
     @property
@@ -79,7 +79,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything that is told of two sides."""
+    """The result of a comparison of two sides."""
 
     base: str
     new: str
@@ -87,7 +87,7 @@ class Comparison:
     missing: tuple[str, ...]
     """What BASE has and NEW lacks: rows, seeds, failures, in words."""
     allowed: tuple[str, ...]
-    """Terms that differ and were let pass."""
+    """Terms that differ, but are allowed to."""
     changed: tuple[str, ...]
     """Code, parameters and packages that differ."""
     notes: tuple[str, ...]
@@ -96,7 +96,7 @@ class Comparison:
 def compare(
     base: Side, new: Side, allow: Collection[str] = (), renamed: Mapping[str, str] | None = None, count: int = DRAWS
 ) -> Comparison:
-    """Lay NEW beside BASE. Numbers whose terms differ are refused unless `allow` names the terms."""
+    """Compare NEW with BASE. Numbers whose terms differ are refused unless `allow` names the terms."""
     paired = pair(base, new, renamed or {}, allow)
     found = [change for one in paired.pairs for change in _of_pair(one, allow, count)]
     return Comparison(
@@ -111,7 +111,7 @@ def compare(
 
 
 def _corrected(changes: Sequence[Change]) -> list[Change]:
-    """With p after Holm's correction over the headline numbers that have noise."""
+    """The changes with p after Holm's correction over the headline numbers that have noise."""
     tested = [i for i, each in enumerate(changes) if each.p is not None and each.headline and each.is_noisy]
     adjusted = dict(zip(tested, holm([changes[i].p or 0.0 for i in tested]), strict=True))
     return [replace(each, p_holm=adjusted.get(i)) for i, each in enumerate(changes)]
@@ -178,7 +178,7 @@ def _of_number(one: Pair, bare: Change, images: ImageNoise) -> Change:
     elif len(changes) > 1 or changes == [0.0]:
         estimate = over_seeds(changes) if len(changes) > 1 else Student(0.0, 0.0)
     else:
-        return replace(made, why="one seed and no image scores: its noise is not known")
+        return replace(made, why="one seed and no image scores: its noise is unknown")
     return replace(made, estimate=estimate, p=min(1.0, 2 * min(estimate.p_below, estimate.p_above)))
 
 
@@ -186,7 +186,7 @@ def _of_number(one: Pair, bare: Change, images: ImageNoise) -> Change:
 
 
 def _of_calls(one: Pair) -> Iterator[Change]:
-    """For each mode and batch the ratio over common rounds of common sessions, else over all calls, as advice only."""
+    """For each mode and batch: the ratio over common rounds of common sessions, else over all calls (advisory)."""
     ways = dict.fromkeys((calls.mode, calls.batch) for calls in one.base.timed)
     for mode, batch in ways:
         was, now = (

@@ -1,14 +1,14 @@
-"""Did it get worse? Each change is held against its rule, and the answer may be that nobody can tell.
+"""Decides whether NEW is worse than BASE. Each change is checked against its rule; the answer may be "cannot tell".
 
-Let `smallest` be the smallest change for the worse that matters. The interval of a change, each of whose ends errs in
-at most 1 - confidence of all cases, is held against two values, no change and `smallest`:
+Let `smallest` be the smallest change for the worse that matters. The interval of a change is compared with two values,
+"no change" and `smallest`. Each end of the interval is wrong in at most 1 - confidence of all cases.
 
-- it excludes `smallest`: pass. Whatever changed, it matters less than that.
-- it excludes no change, but not `smallest`: regression. Since many numbers are tested, "excludes" means that the
-  one-sided p is below 1 - confidence after Holm's correction, so that this bounds the false alarms of the whole gate.
-- it excludes neither: cannot tell. There are too few images, seeds or rounds.
+- The interval excludes `smallest`: pass. The change is smaller than what matters.
+- It excludes "no change", but not `smallest`: regression. Since many numbers are tested, "excludes" means here that the
+  one-sided p is below 1 - confidence after Holm's correction. This bounds the false alarms of the whole gate.
+- It excludes neither: cannot tell. There are too few images, seeds or rounds.
 
-A gate passes only if every check does, so that passing needs no correction (an intersection-union test)."""
+A gate passes only if every check passes, so passing needs no correction (an intersection-union test)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from afrad_bench.statistics import holm
 
 Verdict = Literal["pass", "regression", "cannot tell", "advisory"]
 EXACT = 1e-9
-"""Relative difference up to which two exact numbers are one."""
+"""Relative difference up to which two exact numbers count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ class Check:
     verdict: Verdict
     why: str
     smallest: float | None = None
-    """In the unit of the change."""
+    """Smallest change for the worse that matters, in the unit of the change."""
     low: float | None = None
     high: float | None = None
-    """Ends of the interval that decided."""
+    """`low` and `high`: ends of the interval that decided."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a gate says."""
+    """The result of a gate."""
 
     comparison: Comparison
     checks: tuple[Check, ...]
@@ -60,7 +60,7 @@ class Decision:
 
 
 def decide(comparison: Comparison, rules: Rules) -> Decision:
-    """Hold every change against the first rule that fits it. What no rule fits is not judged."""
+    """Check every change against the first rule that fits it. Changes that fit no rule are not checked."""
     judged: list[tuple[Change, Rule]] = []
     for change in comparison.changes:
         fitting = (r for r in rules.rules if r.fits(change.key.label, change.metric, change.category))
@@ -106,15 +106,15 @@ def _is_advice(change: Change, rule: Rule) -> str:
 
 
 def _doubt(change: Change, rule: Rule) -> str:
-    """Why an interval must not decide; no change at all is beyond doubt."""
+    """Why the interval must not decide; empty if it may. A change of exactly 0 needs no minimum of seeds."""
     if change.refused or change.estimate is None:
         return change.why
     still = change.estimate.interval(0.5) == (0.0, 0.0)
     if change.metric == LATENCY:
-        few = f"{change.rounds} rounds, the rule wants {rule.rounds}"
+        few = f"{change.rounds} rounds, the rule needs {rule.rounds}"
         return few if change.rounds < rule.rounds else ""
     if change.seeds < rule.seeds and not still:
-        return f"{change.seeds} seed{'s' if change.seeds != 1 else ''}, the rule wants {rule.seeds}: training has noise"
+        return f"{change.seeds} seed{'s' if change.seeds != 1 else ''}, the rule needs {rule.seeds}: training has noise"
     return ""
 
 
@@ -140,7 +140,11 @@ def _exact(change: Change, rule: Rule) -> Check:
         return Check(change, rule, "regression", f"worse by {worse:.6g}", smallest)
     equal = abs(worse) <= EXACT * abs(change.base)
     return Check(
-        change, rule, "pass", "equal" if equal else "worse, but less than matters" if worse > 0 else "better", smallest
+        change,
+        rule,
+        "pass",
+        "equal" if equal else "worse, but by too little to matter" if worse > 0 else "better",
+        smallest,
     )
 
 
@@ -152,14 +156,14 @@ def _by_interval(change: Change, rule: Rule, p: float | None, confidence: float)
     worst, best = (low, high) if _better(change, rule) > 0 else (-high, -low)
     if worst > -smallest or (worst == best == 0.0):
         worse = best < 0
-        told = "worse, but less than matters" if worse else f"worse by {_less(smallest, change)} is excluded"
-        return Check(change, rule, "pass", told, smallest, low, high)
+        why = "worse, but by too little to matter" if worse else f"a worsening by {_less(smallest, change)} is excluded"
+        return Check(change, rule, "pass", why, smallest, low, high)
     if best < 0 and (p is None or p < 1 - confidence):
-        told = "worse for certain, perhaps by as much as matters" if p is not None else "worse"
-        return Check(change, rule, "regression", told, smallest, low, high)
+        why = "significantly worse, perhaps by enough to matter" if p is not None else "worse"
+        return Check(change, rule, "regression", why, smallest, low, high)
     need = "more rounds" if change.metric == LATENCY else "more seeds or images"
-    told = f"neither no change nor a worsening by {_less(smallest, change)} is excluded: it takes {need}"
-    return Check(change, rule, "cannot tell", told, smallest, low, high)
+    why = f"neither no change nor a worsening by {_less(smallest, change)} is excluded: {need} are needed"
+    return Check(change, rule, "cannot tell", why, smallest, low, high)
 
 
 def _less(smallest: float, change: Change) -> str:

@@ -1,4 +1,4 @@
-"""What drawing other test images would do to the change of an image metric."""
+"""Noise of the change of an image metric from the choice of test images, by bootstrap."""
 
 from __future__ import annotations
 
@@ -21,36 +21,37 @@ if TYPE_CHECKING:
 POOLED = {"image_auroc_pooled": "image_auroc", "image_f1_max_pooled": "image_f1_max"}
 """Metrics over the images of all categories together."""
 ALL = ""
-"""Stands for these in the place of a category."""
+"""Stands for all categories together, in place of a category name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Of a mean change over seeds, as fractions."""
+    """Noise of a mean change over seeds; all values are fractions."""
 
     together: float
-    """Variance over draws of the images that all seeds share."""
+    """Variance over draws of the images, where all seeds share each draw."""
     each: float
-    """The same if every seed drew its own images."""
+    """The same if every seed has its own draws."""
     interval: tuple[float, float]
-    """95 %, percentiles of the draws."""
+    """95 % interval: percentiles of the draws."""
     images: int
     delong: float | None
-    """Two-sided p, for I-AUROC by category or their mean."""
+    """Two-sided p of DeLong's test, for I-AUROC of a category or their mean; else None."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """Of some seeds: the changes (S, B) by metric and category, DeLong's result and the number of images of each."""
+    """Bootstrap of S seeds with B draws: changes (S, B) by (metric, category); for each category DeLong's result and
+    the number of images."""
 
     changes: dict[tuple[str, str], FloatArray]
     tests: dict[str, DeLong]
     images: dict[str, int]
     parts: list[tuple[FloatArray, FloatArray, BoolArray, Counts]]
-    """Of each category: scores of both sides (S, n), labels (n,), counts (B, n)."""
+    """For each category: scores of BASE and NEW (S, n), labels (n,), counts (B, n)."""
 
     def pool(self) -> None:
-        """Add the changes of all images together, once."""
+        """Add the changes over all images together, unless this is already done."""
         if self.parts and ALL not in self.images:
             base, new, labels, counts = (np.concatenate(of, axis=-1) for of in zip(*self.parts, strict=True))
             self.images[ALL] = len(labels)
@@ -58,14 +59,14 @@ class _Drawn:
 
 
 class ImageNoise:
-    """The image scores of a pair; the same images are drawn for both sides and all seeds, `count` times."""
+    """Bootstrap of the image scores of a pair: `count` draws, each the same for both sides and all seeds."""
 
     def __init__(self, pair: Pair, count: int) -> None:
         self._pair, self._count = pair, count
         self._drawn: dict[tuple[int, ...], _Drawn] = {}
 
     def of(self, metric: str, category: str | None, seeds: Sequence[int]) -> Noise | None:
-        """None for what image scores do not tell: pixel metrics, costs, and categories without scores."""
+        """The noise of a metric; None for pixel metrics, costs, and categories without image scores."""
         name = metric if category is not None else POOLED.get(metric)
         if name not in IMAGE_METRICS:
             return None
@@ -119,7 +120,7 @@ def _changes(
 
 
 def _p(tests: Sequence[DeLong]) -> float:
-    """Of the mean over categories, whose images are others."""
+    """Two-sided p of the mean over categories, whose images are independent."""
     from scipy import stats
 
     change = sum(test.difference for test in tests)

@@ -1,4 +1,4 @@
-"""Rows of BASE beside the same rows of NEW, and the terms in which they differ."""
+"""Pairs each row of BASE with the same row of NEW, and finds the terms in which they differ."""
 
 from __future__ import annotations
 
@@ -10,48 +10,50 @@ from afrad_bench.errors import Problem, UserError, unknown
 from afrad_bench.running.plan import difference
 
 SEEDS = "seeds"
-"""Allows a side to lack seeds, or parts of them, that the other one has."""
+"""Term to allow that NEW lacks seeds of BASE, or parts of their data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A row of both sides."""
+    """A row that both sides have."""
 
     base: Row
     new: Row
     differing: Mapping[str, Mapping[str, tuple[str | None, str | None]]]
-    """Measure ("" for all) -> term -> its value in BASE and in NEW, where they are not equal; allowed or not."""
+    """Measure ("" for all) -> term -> its values in BASE and NEW, if they differ, whether allowed or not."""
     seeds: tuple[int, ...]
-    """Those that both have with the same parts of the data."""
+    """Seeds that both sides have, with the same parts of the data."""
     lacking: tuple[int, ...]
-    """Seeds of BASE that NEW lacks, or has only parts of."""
+    """Seeds of BASE that NEW lacks, or has with other parts of the data."""
 
     def refused(self, metric: str, allow: Collection[str]) -> tuple[str, ...]:
         """Why a metric must not be compared: each differing term that is not allowed, with both values."""
         measure = self.base.measures.get(metric, "")
         terms = {**self.differing.get("", {}), **self.differing.get(measure, {})}
-        return tuple(told(name, *values) for name, values in terms.items() if name not in allow)
+        return tuple(difference_text(name, *values) for name, values in terms.items() if name not in allow)
 
     def allowed(self, allow: Collection[str]) -> tuple[str, ...]:
-        """The differing terms that are let pass."""
+        """The differing terms that are allowed, each with both values."""
         every = {name: values for terms in self.differing.values() for name, values in terms.items()}
-        return tuple(told(name, *values) for name, values in every.items() if name in allow)
+        return tuple(difference_text(name, *values) for name, values in every.items() if name in allow)
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """What is not the same on both sides, and may be: code, parameters, packages."""
+        """What differs between the sides and may differ: code, parameters, packages."""
         was, now = dict(self.base.about), dict(self.new.about)
         before, after = was.pop("params", ""), now.pop("params", "")
         if before != after and " and " not in before + after:
             was |= {f"params {name}": value for name, value in _fields(before).items()}
             now |= {f"params {name}": value for name, value in _fields(after).items()}
         names = dict.fromkeys((*was, *now))
-        return tuple(told(name, was.get(name), now.get(name)) for name in names if was.get(name) != now.get(name))
+        return tuple(
+            difference_text(name, was.get(name), now.get(name)) for name in names if was.get(name) != now.get(name)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """All pairs, and what has no partner."""
+    """All pairs, and the rows without a partner."""
 
     pairs: tuple[Pair, ...]
     missing: tuple[Key, ...]
@@ -61,10 +63,10 @@ class Paired:
 
 
 def pair(base: Side, new: Side, renamed: Mapping[str, str], allow: Collection[str]) -> Paired:
-    """Equal labels and data sets, and of several settings or profiles the equal ones.
+    """Pair rows with equal label and data set; if several fit, setting and profile must be equal too.
 
-    `renamed`: label in BASE -> label in NEW, to compare two rows; then no others are. A label that a side lacks, or a
-    term to allow that neither side has, is a `UserError`."""
+    `renamed`: label in BASE -> label in NEW; then only these rows are compared. Raises `UserError` for a label that a
+    side lacks, or an allowed term that neither side has."""
     _check(base, new, renamed, allow)
     rows = [row for key, row in base.rows.items() if not renamed or key.label in renamed]
     pairs, missing, used = [], [], set()
@@ -115,8 +117,8 @@ def _check(base: Side, new: Side, renamed: Mapping[str, str], allow: Collection[
         raise UserError(*problems)
 
 
-def told(name: str, was: str | None, now: str | None) -> str:
-    """ "device was cpu, is cuda:0"; long digests by their first digits."""
+def difference_text(name: str, was: str | None, now: str | None) -> str:
+    """Text such as "device was cpu, is cuda:0"; long digests are shortened."""
     return difference({} if was is None else {name: was}, {} if now is None else {name: now})
 
 
@@ -125,7 +127,7 @@ def _fields(params: str) -> dict[str, str]:
 
 
 def renamed_from(texts: Sequence[str]) -> dict[str, str]:
-    """`BASE=NEW` texts of `--pair`."""
+    """Parse `BASE=NEW` texts of `--pair`; a malformed text is a `UserError`."""
     found = {}
     for text in texts:
         base, equals, new = text.partition("=")

@@ -1,4 +1,4 @@
-"""Where a side lies, as a user names it: a store, a suite in it, a revision of the code, or a baseline file."""
+"""Finds a side from the text of the user: a store, a suite in it, a revision of the code, or a baseline file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HINT = "give a store folder, FOLDER:SUITE, SUITE, rev:REVISION, FOLDER:SUITE:rev
 
 
 def locate(text: str, store: Path) -> Side:
-    """Read the side that `text` names; suites and revisions alone are looked up in `store`.
+    """Read the side that `text` names; a suite or revision without a folder is looked up in `store`.
 
-    A suite or a revision is that of the run which measured the numbers. Raises `UserError` for what is not there."""
+    Suite and revision are those of the run that measured the numbers. Raises `UserError` if nothing is found."""
     if text.endswith(baseline.SUFFIX):
         return baseline.read(Path(text))
     folder, suite, revision = _parse(text, store)
@@ -32,18 +32,18 @@ def locate(text: str, store: Path) -> Side:
             names = known if kind == "suite" else {name[:12] for name in known}
             raise UserError(unknown(f"{kind} in {folder}", wanted, names, text))
         if len(found) > 1:
-            raise fail(f"{wanted!r} begins {len(found)} revisions", text, f"one of: {', '.join(sorted(found))}")
+            raise fail(f"{len(found)} revisions begin with {wanted!r}", text, f"one of: {', '.join(sorted(found))}")
         frames["cells"] = frames["cells"][frames["cells"][column].isin(found)]
         runs = set(frames["cells"]["run_id"])
         for table in ("measurements", "scores"):
             frames[table] = frames[table][frames[table]["run_id"].isin(runs)]
         if kind == "suite":
             frames["latency"] = frames["latency"][frames["latency"]["suite"].isin(found)]
-        else:  # a session is not of one revision: its rows tell no such thing
+        else:  # the table of latencies has no column for the revision
             frames["latency"] = frames["latency"].iloc[:0]
     side = from_frames(text, frames)
     if not side.rows:
-        raise fail("there are no results", text, HINT)
+        raise fail("no results found", text, HINT)
     return side
 
 
@@ -60,7 +60,7 @@ def _parse(text: str, store: Path) -> tuple[Path, str | None, str | None]:
         else:
             suite.append(one)
     if len(suite) > 1 or len(revision) > 1 or "" in (*suite, *revision):
-        raise fail(f"{text!r} names no side of a comparison", hint=HINT)
+        raise fail(f"{text!r} is not a side of a comparison", hint=HINT)
     return folder, suite[0] if suite else None, revision[0] if revision else None
 
 
@@ -69,7 +69,7 @@ def _split(text: str) -> list[str]:
 
 
 def both(base: str, new: str, store: Path) -> tuple[Side, Side]:
-    """Two sides; everything that is wrong with them is one `UserError`."""
+    """Read two sides; one `UserError` lists all problems."""
     found: list[Side] = []
     problems: list[Problem] = []
     for text in (base, new):

@@ -1,4 +1,4 @@
-"""The rules of a gate: which changes matter. Read from YAML, checked with line and nearest name."""
+"""The rules of a gate: which changes matter. Read from YAML; errors have a line and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -24,34 +24,36 @@ def _smallest(value: Any) -> Any:
 
 def _is_amount(text: str) -> str:
     if not re.fullmatch(r"\d+(\.\d+)?\s*%?", text):
-        raise ValueError(f"{text!r} is no amount: give a number in the metric's unit (points, ms), or one like '5 %'")
+        raise ValueError(
+            f"{text!r} is not an amount: give a number in the metric's unit (points, ms), or one like '5 %'"
+        )
     return text
 
 
 class Rule(BaseModel):
-    """One rule; of several that fit a number the first counts."""
+    """One rule. If several rules fit a number, the first one applies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     metric: str = Field(description="Name of a metric, or a pattern such as pixel_*.")
     smallest: Annotated[str, BeforeValidator(_smallest), AfterValidator(_is_amount)] = Field(
-        "0", description="Smallest change for the worse that matters: in points or the metric's unit, or relative: 5 %."
+        "0", description="Smallest change for the worse that matters, in points or the metric's unit, or relative: 5 %."
     )
     test: Literal["interval", "exact"] = Field(
-        "interval", description="interval: by what the noise allows to say; exact: for numbers without noise."
+        "interval", description="interval: by the confidence interval; exact: for numbers without noise."
     )
     direction: Literal["higher", "lower"] | None = Field(
-        None, description="Which is better; default: the metric's own."
+        None, description="Which direction is better; default: the metric's own."
     )
     category: str = Field(
-        "mean", description="mean: what stands for the whole row; else a category of the data, or a pattern."
+        "mean", description="mean: the number of the whole row; else a category of the data, or a pattern."
     )
     label: str = Field("*", description="Label of a row, or a pattern.")
-    confidence: float | None = Field(None, gt=0.5, lt=1, description="In place of the file's.")
-    seeds: int = Field(2, ge=1, description="Fewest seeds that noise may be told from; 1: of images alone.")
-    rounds: int = Field(50, ge=20, description="Fewest interleaved rounds that a latency may be told from.")
+    confidence: float | None = Field(None, gt=0.5, lt=1, description="Replaces the confidence of the file.")
+    seeds: int = Field(2, ge=1, description="Minimum number of seeds; 1: the noise may be that of images alone.")
+    rounds: int = Field(50, ge=20, description="Minimum number of interleaved rounds of a latency.")
     optional: bool = Field(False, description="Whether BASE may lack such numbers.")
-    advisory: bool = Field(False, description="Whether it is told, but never decides.")
+    advisory: bool = Field(False, description="Whether the result is shown, but never decides.")
 
     def fits(self, label: str, metric: str, category: str | None) -> bool:
         whole = category in (MEAN, None) or metric == LATENCY
@@ -65,7 +67,7 @@ class Rule(BaseModel):
 
 
 class Rules(BaseModel):
-    """A rules file."""
+    """The contents of a rules file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,7 +78,7 @@ class Rules(BaseModel):
 
 
 def default_rules() -> Rules:
-    """Those of a gate without a rules file; docs/ci.md says how often they err."""
+    """The rules of a gate without a rules file; docs/ci.md gives their error rates."""
     return Rules(
         rules=(
             Rule(metric="image_auroc", smallest="1.0"),
@@ -90,7 +92,7 @@ def default_rules() -> Rules:
 
 
 def read_rules(path: Path) -> Rules:
-    """Rules from a YAML file; every mistake in it is a `UserError` with its line."""
+    """Rules from a YAML file; a `UserError` names the mistakes with their lines."""
     document = strict_yaml.read(path)
     checked = validated(Rules, document.data, document.where)
     if isinstance(checked, list):

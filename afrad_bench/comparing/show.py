@@ -16,13 +16,13 @@ from afrad_bench.types import MEAN
 SIGNS = {"pass": "✓ pass", "regression": "✗ regression", "cannot tell": "? cannot tell", "advisory": "· advisory"}
 READING = (
     "Change: NEW minus BASE over their common seeds, percentages in points; latency: NEW / BASE - 1. Its 95 % interval "
-    "is for other seeds and other images of the kind, or other rounds. p: two-sided, after Holm's correction over the "
-    "headline numbers with noise. DeLong: two-sided p over images alone."
+    "holds for other seeds and images of the same kind, or other rounds. p: two-sided, after Holm's correction over "
+    "the headline numbers with noise. DeLong: two-sided p over images alone."
 )
 
 
 def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
-    """A line for each headline number; with `everything` also for further metrics and single categories."""
+    """One line for each headline number; with `everything` also for further metrics and single categories."""
     names = ["Row", "Metric", "BASE", "NEW", "Change", "95 % interval", "p"]
     names += ["images alone", "DeLong", "seeds alone", "n"]
     text = ("Row", "Metric", "95 % interval", "images alone", "seeds alone", "n")
@@ -48,7 +48,7 @@ def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
 
 
 def gate_table(decision: Decision) -> Table:
-    """A line for each check, the bad ones first."""
+    """One line for each check; regressions and "cannot tell" come first."""
     order = {"regression": 0, "cannot tell": 1, "advisory": 2, "pass": 3}
     names = ("", "Row", "Metric", "BASE", "NEW", "Change", "interval", "matters from", "n", "Why")
     lines = []
@@ -67,12 +67,12 @@ def gate_table(decision: Decision) -> Table:
 def head(decision: Decision) -> str:
     """The verdict in one sentence."""
     counts = {name: sum(check.verdict == name for check in decision.checks) for name in SIGNS}
-    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return f"{decision.verdict}: {told or 'nothing was checked'}"
+    summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{decision.verdict}: {summary or 'nothing was checked'}"
 
 
 def remarks(comparison: Comparison) -> Iterator[str]:
-    """What a reader must know beside the table."""
+    """What a reader must know in addition to the table."""
     if comparison.allowed:
         yield f"compared although these differ: {'; '.join(comparison.allowed)}"
     if comparison.changed:
@@ -81,7 +81,7 @@ def remarks(comparison: Comparison) -> Iterator[str]:
 
 
 def to_markdown(decision: Decision) -> str:
-    """For the comment on a pull request."""
+    """Markdown for a comment on a pull request."""
     blocks = [f"### afrad-bench gate: {escape(head(decision))}"]
     blocks.append(f"`{escape(decision.comparison.new)}` against `{escape(decision.comparison.base)}`")
     blocks += ["\n".join(f"- **{escape(text)}**" for text in decision.unmeasured)] if decision.unmeasured else []
@@ -89,13 +89,13 @@ def to_markdown(decision: Decision) -> str:
     blocks += ["\n".join(f"- {escape(text)}" for text in remarks(decision.comparison))]
     rate = f"{1 - decision.confidence:.2g}"
     blocks.append(
-        f"<sub>Each end of an interval errs at a rate of {rate}; false alarms of the whole: at most {rate}.</sub>"
+        f"<sub>Each end of an interval errs at a rate of {rate}; false alarms of the whole gate: at most {rate}.</sub>"
     )
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def to_junit(decision: Decision) -> str:
-    """One test case per check: a failure for a regression, an error for what cannot be told."""
+    """One test case per check: a failure for a regression, an error for "cannot tell"."""
     cases = [(f"{_named(check.change)}", str(check.change.key), check) for check in decision.checks]
     failures = sum(check.verdict == "regression" for check in decision.checks)
     errors = sum(check.verdict == "cannot tell" for check in decision.checks) + len(decision.unmeasured)
@@ -128,7 +128,7 @@ def to_github(decision: Decision) -> Iterable[str]:
 
 
 def change_data(change: Change) -> dict[str, Any]:
-    """For JSON."""
+    """The change as plain data for JSON."""
     interval = change.estimate.interval(0.95) if change.estimate else None
     fields = ("metric", "category", "base", "new", "by_images", "by_seeds", "delong", "p", "p_holm", "seeds", "images")
     more = ("rounds", "why", "refused", "advisory")
@@ -142,14 +142,14 @@ def change_data(change: Change) -> dict[str, Any]:
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """For JSON."""
+    """The comparison as plain data for JSON."""
     names = ("base", "new", "missing", "allowed", "changed", "notes")
-    told = {name: getattr(comparison, name) for name in names}
-    return {**told, "changes": [change_data(change) for change in comparison.changes]}
+    data = {name: getattr(comparison, name) for name in names}
+    return {**data, "changes": [change_data(change) for change in comparison.changes]}
 
 
 def decision_data(decision: Decision) -> dict[str, Any]:
-    """For JSON."""
+    """The decision as plain data for JSON."""
     checks = [
         {
             **change_data(check.change),
@@ -180,7 +180,7 @@ def _unit(change: Change) -> str:
 
 
 def _values(change: Change) -> tuple[str, str, str]:
-    """In BASE, in NEW, and the change."""
+    """Texts of the value in BASE, the value in NEW, and the change."""
     decimals = metrics()[change.metric].decimals + 1
     shown = ["–" if value is None else f"{value:.{decimals}f}" for value in (change.base, change.new)]
     return shown[0], shown[1], _amount(change, change.estimate.value, "+") if change.estimate else "–"

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Number = tuple[str, str | None]
-"""Metric and category: a category of the data, `MEAN`, or None for what belongs to the whole cell."""
+"""Metric and category: a category of the data, `MEAN`, or None for a number of the whole cell."""
 
 CODE_TERMS = ("method_version",)
-"""Terms of a run that tell of the code, which is what a comparison is about: shown, never in its way."""
+"""Terms that describe the code. Comparisons are about code changes, so these terms are shown, but never refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What names a row: one label of a suite on one data set."""
+    """Identifies a row: one label of a suite on one data set."""
 
     label: str
     dataset: str
@@ -57,14 +57,14 @@ class Timed:
     mode: str
     batch: int
     device: str
-    """With its name and the number of threads."""
+    """Device with its name and the number of threads."""
     ms: Mapping[int, float]
     """Round -> milliseconds for the whole batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Everything that a comparison needs of one label on one data set, over its seeds."""
+    """All data of one label on one data set, over its seeds, that a comparison needs."""
 
     key: Key
     about: Mapping[str, str]
@@ -78,7 +78,7 @@ class Row:
     images: Mapping[str, Images] = field(default_factory=dict)
     timed: tuple[Timed, ...] = ()
     parts: Mapping[int, str] = field(default_factory=dict)
-    """Seed -> the parts of the data that its cells cover, where there is a cell for each of several."""
+    """Seed -> the parts of the data (categories) that its cells cover."""
     failed: tuple[tuple[int, str, str], ...] = ()
     """Seed, measure, error."""
 
@@ -89,7 +89,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side, named as the user named it."""
+    """One side; its name is the text that the user gave."""
 
     name: str
     rows: Mapping[Key, Row]
@@ -98,7 +98,7 @@ class Side:
 
 @cache
 def metrics() -> Mapping[str, Metric]:
-    """Every metric of the installed measures, and the interleaved times of latency sessions."""
+    """All metrics of the installed measures, and the interleaved times of latency sessions."""
     found: dict[str, Metric] = {}
     for entry in registry.entries("measure").values():
         found |= {name: metric for name, metric in entry.load().METRICS.items() if not metric.by_part}
@@ -106,16 +106,16 @@ def metrics() -> Mapping[str, Metric]:
 
 
 LATENCY = "latency"
-"""Metric of the table of that name."""
+"""Metric of the times in the table `latency`."""
 
 
 # ------------------------------------------------------------------------------------------------------ from the store
 
 
 def from_frames(name: str, frames: Mapping[str, pd.DataFrame]) -> Side:
-    """A side of these tables of a store: `cells`, `measurements`, `scores`, `latency`, oldest first.
+    """A side from these tables of a store: `cells`, `measurements`, `scores`, `latency`, oldest rows first.
 
-    Of each label, data set, part of the data, seed and measure the newest complete run counts."""
+    For each label, data set, part of the data, seed and measure, the newest complete run counts."""
     read = results.read(frames["cells"], frames["measurements"])
     places: dict[tuple[Key, int, str], str] = {}
     older: dict[Key, set[str]] = {}
@@ -135,7 +135,7 @@ def from_frames(name: str, frames: Mapping[str, pd.DataFrame]) -> Side:
     rows = {}
     for key, mine in cells.items():
         rows[key] = _row(key, mine, read, scores, timed.pop(key, ()))
-    for key, calls in timed.items():  # timed without being measured otherwise
+    for key, calls in timed.items():  # rows that have only timed calls
         rows[key] = Row(key, {}, {}, {}, {}, timed=calls)
     notes = tuple(
         f"{key}: {len(old)} older cells of the same seeds with other options are left out" for key, old in older.items()
@@ -144,7 +144,7 @@ def from_frames(name: str, frames: Mapping[str, pd.DataFrame]) -> Side:
 
 
 def _parts(measurements: pd.DataFrame) -> dict[str, str]:
-    """Cell -> the categories that it covers, which tell apart cells of one label, data set and seed."""
+    """Cell -> the categories that it covers; they distinguish cells of the same label, data set and seed."""
     named = measurements[measurements["category"].notna() & (measurements["category"] != MEAN)]
     named = named[named["metric"].isin(set(metrics()))]
     return {str(cell): ",".join(sorted(set(of))) for cell, of in named.groupby("cell_id")["category"]}
@@ -160,14 +160,14 @@ def _row(
     names = dict.fromkeys(name for _, cell, _ in cells for run in read.runs[cell] for name in run.measures)
     taken = [(seed, name, read.take(cell, name)) for seed, cell, _ in cells for name in names]
     failed = {(seed, name): each.error for seed, name, each in taken if each.state == "failed"}
-    for seed, cell, _ in cells:  # runs that failed before they came to any measure
+    for seed, cell, _ in cells:  # runs that failed before any measure
         if not any(run.measures for run in read.runs[cell]):
             failed[seed, "fit"] = str(read.runs[cell][-1].row["error"])
     found: dict[Number, dict[int, list[float | None]]] = {}
     measures: dict[str, str] = {}
     good = [(seed, name, each.run) for seed, name, each in taken if each.state == "ok" and each.run is not None]
     for seed, name, each in taken:
-        if each.state == "ok" and (seed, name) not in failed:  # some parts of a seed are not the seed
+        if each.state == "ok" and (seed, name) not in failed:  # a seed counts only with all its parts
             _collect(found, measures, seed, name, each)
     whole = {number: {seed: _mean(of) for seed, of in values.items()} for number, values in found.items()}
     parts: dict[int, list[str]] = {}
@@ -198,13 +198,13 @@ def _collect(
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Over the cells that share a seed, such as one for each category."""
+    """Mean over the cells of one seed, e.g. one cell per category; None if no value is defined."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
 
 def _images(parts: Iterable[tuple[int, pd.DataFrame]]) -> dict[str, Images]:
-    """Category -> images; those that some seed has no score of are left out."""
+    """Category -> images; images without a score for every seed are left out."""
     found: dict[str, dict[int, dict[str, tuple[bool, float]]]] = {}
     for seed, frame in parts:
         columns = (frame["category"], frame["image_id"], frame["gt_label"], frame["pred_score"])
@@ -247,7 +247,7 @@ def _terms(good: Iterable[tuple[int, str, Run]]) -> dict[str, dict[str, str]]:
 
 
 def _timed(latency: pd.DataFrame) -> dict[Key, tuple[Timed, ...]]:
-    """Calls by row; of several in one round (one for each seed) the median."""
+    """Timed calls by row; several calls in one round (one per seed) are replaced by their median."""
     found: dict[Key, list[Timed]] = {}
     names = ["label", "dataset", "setting", "profile", "session", "mode", "batch", "device", "device_name", "threads"]
     for group, frame in latency.groupby(names, dropna=False, sort=False):

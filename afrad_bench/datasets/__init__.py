@@ -1,1 +1,1 @@
-"""The data sets, one file each; its name is the name that suites use."""
+"""The data sets, one module each; suites use the name of the module."""

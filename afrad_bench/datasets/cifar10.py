@@ -1,8 +1,8 @@
 """CIFAR-10 as anomaly detection: some classes are normal, all others anomalous (Krizhevsky 2009).
 
-The unified protocol (UniAD) takes five normal classes, 25,000 training images without labels, and tests on all 10,000
+The unified protocol (UniAD) uses five normal classes, 25,000 training images without labels, and tests on all 10,000
 test images; "01234", "56789", "02468" and "13579" are its four combinations. A single digit is the one-class protocol.
-All images are of one pseudo-category, which bears the name of its normal classes; there are no masks."""
+All images belong to one pseudo-category, named after its normal classes; there are no masks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from afrad_bench.datasets._reading.assemble import About, Placed, assemble, coun
 from afrad_bench.datasets._reading.cifar_batches import BATCHES, CLASSES, read_batches
 from afrad_bench.datasets._reading.classes import Classes, arranged
 from afrad_bench.datasets._reading.faults import Fault, existing
-from afrad_bench.datasets._reading.layout import Finds, Found, Split, finds, labelled, subfolders
+from afrad_bench.datasets._reading.layout import Found, ScanResult, Split, labelled, scan_result, subfolders
 from afrad_bench.errors import fail, nearest
 from afrad_bench.types import Dataset, ImageFiles
 
@@ -34,16 +34,16 @@ class Config(Classes):
 
 
 def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
-    """The data set in this folder, verified. Raises one `UserError` that lists everything that is wrong with it."""
+    """Load and verify the data set in this folder. Raises one `UserError` that lists all problems."""
     folder = existing(root, "cifar10", ENVIRONMENT, HELP)
     for at in (folder, folder / "cifar-10-batches-py"):
         if any((at / name).exists() for name in BATCHES):
             return _from_batches(config, at)
     if all((folder / split).is_dir() for split in SPLITS):
         found = _folders(folder, config.normal_classes)
-        return assemble(ABOUT, found.also(notes=_notes(config, found.found)), config, "none", files)
+        return assemble(ABOUT, found.with_more(notes=_notes(config, found.found)), config, "none", files)
     here = ", ".join(one.name for one in subfolders(folder)[:20]) or "no folders"
-    raise fail("holds neither batches nor image folders of CIFAR-10", str(folder), f"expected {HELP}\nfound: {here}")
+    raise fail("contains neither batches nor image folders of CIFAR-10", str(folder), f"expected {HELP}\nfound: {here}")
 
 
 def _notes(config: Config, found: Sequence[Placed]) -> tuple[str, ...]:
@@ -61,11 +61,11 @@ def _from_batches(config: Config, folder: Path) -> Dataset:
     return finish(ABOUT, train, test, (*_notes(config, stored), *notes, *cuts))
 
 
-def _folders(root: Path, normal_classes: str) -> Finds:
-    """The images of class folders; those of anomalous classes in train/ are no part of the protocol."""
+def _folders(root: Path, normal_classes: str) -> ScanResult:
+    """The images of class folders. Anomalous classes in train/ are not part of the protocol and are not read."""
     normal = tuple(CLASSES[int(digit)] for digit in normal_classes)
     contents = [one for split in SPLITS for one in _split(root, split, normal_classes, normal)]
-    return finds(root, (normal_classes,), contents)
+    return scan_result(root, (normal_classes,), contents)
 
 
 def _split(root: Path, split: Split, category: str, normal: Sequence[str]) -> Iterator[Found | Fault]:

@@ -1,8 +1,8 @@
 """Demo: real solar cells (ELPV) and photographed textures with planted defects, all from installed packages.
 
 `elpv_mono` and `elpv_poly` have real defects and image labels only. `texture_brick`, `texture_grass` and
-`texture_gravel` are real photographs (scikit-image) on whose crops a seeded generator plants cracks, holes, foreign
-patches, scratches and stains, with exact masks. Training and test crops come from disjoint parts of a photograph."""
+`texture_gravel` are crops of real photographs (scikit-image), training and test crops from disjoint parts. A seeded
+generator plants cracks, holes, foreign patches, scratches and stains on test crops, with exact masks."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Config(BaseModel):
     )
     train: int = Field(60, ge=1, description="Training images per category.")
     test: int = Field(30, ge=1, description="Normal test images per category, and as many anomalous ones.")
-    seed: int = Field(0, ge=0, description="Chooses the cells and crops, and draws the planted defects.")
+    seed: int = Field(0, ge=0, description="Seed for the choice of cells and crops and for the planted defects.")
 
 
 def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
-    """The data set, verified. Raises one `UserError` that lists everything that is wrong with it."""
+    """Load and verify the data set. Raises one `UserError` that lists all problems."""
     if root is not None:
-        raise fail("the data set 'demo' takes no folder: its images come with packages", str(root), "leave it out")
+        raise fail("the data set 'demo' takes no folder: its images come with packages", str(root), "omit the folder")
     wanted = config.categories or CATEGORIES
     installed = [installed_folder(), package_folder("skimage", "scikit-image")]
     missing = [one for one in installed if isinstance(one, Problem)]
@@ -95,7 +95,7 @@ def _textures(config: Config, folder: Path, wanted: tuple[str, ...], files: Imag
 
 
 def _photographs(folder: Path, files: ImageFiles) -> dict[str, FilePicture]:
-    """The textures by name. Raises `UserError` when one cannot be read or is not as large as it should be."""
+    """The photographs by name. Raises `UserError` if one cannot be read or does not have the expected size."""
     found = dict(zip(TEXTURES, files.facts([folder / f"{name}.png" for name in TEXTURES]), strict=True))
     faults = []
     for facts in found.values():

@@ -1,7 +1,7 @@
 """Digits: 1,797 handwritten digits of 8x8 pixels, in the protocol of CIFAR-10 (Alpaydin and Kaynak 1998), offline.
 
-The images come inside scikit-learn, which this package needs anyway. Some classes are normal, all others anomalous, as
-in `cifar10`; the split into training and test images is ours, class by class, by seed. There are no masks."""
+The images are part of scikit-learn, which this package requires anyway. Some classes are normal, all others anomalous,
+as in `cifar10`. The split is specific to this benchmark: each class is divided by seed. There are no masks."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ SIDE, GREYS = 8, 16
 class Config(Classes):
     """Options of the handwritten digits."""
 
-    train_fraction: float = Field(0.7, gt=0, lt=1, description="Part of each class that is for training.")
-    split_seed: int = Field(0, ge=0, description="Divides each class into training and test images.")
+    train_fraction: float = Field(0.7, gt=0, lt=1, description="Fraction of each class used for training.")
+    split_seed: int = Field(0, ge=0, description="Seed that divides each class into training and test images.")
 
 
 @dataclass(frozen=True, slots=True)
 class DigitPicture:
-    """A digit as the list stores it: 64 values from 0 to 16, row by row."""
+    """A digit as stored in the list: 64 values from 0 to 16, row by row."""
 
     name: str
     values: bytes = field(repr=False)
@@ -60,7 +60,7 @@ class DigitPicture:
 
 
 def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
-    """The data set, with every line of the list verified. Raises `UserError` for a list that is damaged or missing."""
+    """Load the data set and verify every line of its list. Raises `UserError` if the list is damaged or missing."""
     pictures = _split(_read(_list(root)), config)
     stored = arranged(pictures, CLASSES, config.normal_classes)
     chosen, cuts = limited(stored, config)
@@ -79,7 +79,7 @@ def _list(root: Path | None) -> Path:
 
 
 def _read(path: Path) -> list[tuple[int, DigitPicture]]:
-    """Class and picture of every line."""
+    """Class and picture of each line."""
     try:
         lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
@@ -89,15 +89,15 @@ def _read(path: Path) -> list[tuple[int, DigitPicture]]:
         try:
             *values, label = (int(float(text)) for text in line.split(","))
         except ValueError as error:
-            raise fail(f"holds something else than numbers: {line[:40]!r}", f"{path}:{number}") from error
+            raise fail(f"contains something other than numbers: {line[:40]!r}", f"{path}:{number}") from error
         if len(values) != SIDE * SIDE or not all(0 <= value <= GREYS for value in values) or not 0 <= label <= 9:
-            raise fail(f"is not {SIDE * SIDE} values from 0 to {GREYS} and a class from 0 to 9", f"{path}:{number}")
+            raise fail(f"expected {SIDE * SIDE} values from 0 to {GREYS} and a class from 0 to 9", f"{path}:{number}")
         found.append((label, DigitPicture(f"{number:04d}", bytes(values))))
     return found
 
 
 def _split(pictures: list[tuple[int, DigitPicture]], config: Config) -> list[tuple[Split, int, DigitPicture]]:
-    """Every class divided by seed; a picture's rank is a digest of the seed and its name."""
+    """Divide each class by seed: pictures are sorted by a digest of the seed and their name."""
     train: set[str] = set()
     for label in range(10):
         names = [picture.name for one, picture in pictures if one == label]

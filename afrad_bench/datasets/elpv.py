@@ -1,7 +1,8 @@
 """ELPV: electroluminescence images of 2,624 solar cells, mono- and polycrystalline (Deitsch et al. 2019), offline.
 
-The images come inside the PyPI package `elpv-dataset` (300x300, greyscale) with the probability of a defect that
-experts gave to each: 0, 1/3, 2/3 or 1. There are no masks. The split is ours: normal cells are divided by seed."""
+The images are part of the PyPI package `elpv-dataset` (300x300, greyscale). Experts labelled each with the probability
+of a defect: 0, 1/3, 2/3 or 1. There are no masks. The split is specific to this benchmark: normal cells are divided by
+seed."""
 
 from __future__ import annotations
 
@@ -41,18 +42,18 @@ class Config(Selection):
     )
     anomalous_from: Threshold = Field(
         "2/3",
-        description="Probability of a defect from which a cell is anomalous: 1/3, 2/3 or 1. Normal cells have 0; what "
-        "lies in between is left out.",
+        description="Lowest defect probability of an anomalous cell: 1/3, 2/3 or 1. Normal cells have 0; cells in "
+        "between are left out.",
     )
-    train_fraction: float = Field(0.7, gt=0, lt=1, description="Part of the normal cells that is for training.")
-    split_seed: int = Field(0, ge=0, description="Divides the normal cells into training and test cells.")
+    train_fraction: float = Field(0.7, gt=0, lt=1, description="Fraction of the normal cells used for training.")
+    split_seed: int = Field(0, ge=0, description="Seed that divides the normal cells into training and test cells.")
 
 
 def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
-    """The data set, verified. Raises one `UserError` that lists everything that is wrong with it."""
+    """Load and verify the data set. Raises one `UserError` that lists all problems."""
     folder = installed_folder() if root is None else existing(root, "elpv", ENVIRONMENT, HELP)
     if isinstance(folder, Problem):
         raise UserError(folder)
     choice = Choice(config.anomalous_from, config.train_fraction, config.split_seed)
-    finds = cells(folder, choice, config.categories or TYPES)
-    return assemble(About("elpv", VERSION, LICENCE, SOURCE), finds, config, "none", files)
+    scan = cells(folder, choice, config.categories or TYPES)
+    return assemble(About("elpv", VERSION, LICENCE, SOURCE), scan, config, "none", files)

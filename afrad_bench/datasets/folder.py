@@ -1,7 +1,7 @@
 """Any folder in MVTec layout, one category or several; masks are not needed.
 
-A category is a folder with `train/good` and `test/<good or defect>`. The root is either such a category itself, which
-then bears the root's name, or holds several."""
+A category is a folder with `train/good` and `test/<good or defect>`. The root is either one such category, named after
+the root, or a folder that contains several."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ class Config(Selection):
     """Options of a folder in MVTec layout."""
 
     good: str = Field("good", min_length=1, description="Name of the folders of normal images, e.g. `ok` (BTAD).")
-    masks: Masks = Field("auto", description="auto: masks for all defects of a category, or none; required; none.")
+    masks: Masks = Field("auto", description="auto: a category has all masks or none; required: all; none: unused.")
 
 
 def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
-    """The data set in this folder, verified. Raises one `UserError` that lists everything that is wrong with it."""
+    """Load and verify the data set in this folder. Raises one `UserError` that lists all problems."""
     folder = existing(root, "folder", ENVIRONMENT, HELP)
     categories = _categories(folder)
     wrong = [name for name in config.categories or () if name not in categories]
     if wrong:
         raise UserError(*(unknown("category", name, categories, str(folder)) for name in wrong))
     chosen = {name: at for name, at in categories.items() if name in (config.categories or categories)}
-    finds = mvtec_layout(folder, chosen, config.good, config.masks != "none")
+    scan = mvtec_layout(folder, chosen, config.good, config.masks != "none")
     if folder not in categories.values():
-        finds = finds.also(notes=unused(folder, (one for one in subfolders(folder) if one.name not in categories)))
+        scan = scan.with_more(notes=unused(folder, (one for one in subfolders(folder) if one.name not in categories)))
     about = About(f"folder:{folder.name}", VERSION, "as its owner says", "a folder in MVTec layout")
-    return assemble(about, finds, config, config.masks, files)
+    return assemble(about, scan, config, config.masks, files)
 
 
 def _categories(folder: Path) -> dict[str, Path]:
-    """Categories by name, sorted: the folder itself, or those of its folders that hold train/ or test/."""
+    """Categories by name, sorted: the folder itself, or its subfolders that contain train/ or test/."""
     if _is_category(folder):
         return {folder.name: folder}
     found = {one.name: one for one in subfolders(folder) if _is_category(one)}
     if not found:
         here = ", ".join(one.name for one in subfolders(folder)[:20]) or "no folders"
-        raise fail("holds no category in MVTec layout", str(folder), f"expected {HELP}\nfound: {here}")
+        raise fail("contains no category in MVTec layout", str(folder), f"expected {HELP}\nfound: {here}")
     return found
 
 

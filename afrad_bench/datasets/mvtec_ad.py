@@ -1,7 +1,7 @@
 """MVTec AD: 15 categories of objects and textures with pixel masks (Bergmann et al. 2019).
 
-Original layout, `bottle/train/good/000.png` and so on; see `_layout`. Counts that differ from the published ones are
-noted, not refused."""
+Original layout, `bottle/train/good/000.png` and so on; see `_reading.layout`. Counts that differ from the published
+ones give a note, not an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PUBLISHED = {
     "tile": (230, 33, 84),
     "wood": (247, 19, 60),
 }
-"""Images per category: training, normal test, anomalous test. Objects, then textures, as the paper's table has them."""
+"""Images per category: training, normal test, anomalous test. Order of the paper's table: objects, then textures."""
 
 
 class Config(Selection):
@@ -50,14 +50,14 @@ class Config(Selection):
     categories: Annotated[tuple[str, ...] | None, AfterValidator(in_order_of(tuple(PUBLISHED)))] = Field(
         None, min_length=1, description="Names of the categories to use; all 15 by default."
     )
-    masks: Masks = Field("required", description="auto: masks for all defects of a category, or none; required; none.")
+    masks: Masks = Field("required", description="auto: a category has all masks or none; required: all; none: unused.")
 
 
 def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
-    """The data set in this folder, verified. Raises one `UserError` that lists everything that is wrong with it."""
+    """Load and verify the data set in this folder. Raises one `UserError` that lists all problems."""
     folder = existing(root, "mvtec_ad", ENVIRONMENT, HELP)
     folders, missing = category_folders(folder, config.categories or tuple(PUBLISHED), HELP)
-    finds = mvtec_layout(folder, folders, masks=config.masks != "none")
-    finds = finds.also(faults=missing, notes=count_note(finds.found, PUBLISHED))
+    scan = mvtec_layout(folder, folders, masks=config.masks != "none")
+    scan = scan.with_more(faults=missing, notes=count_note(scan.found, PUBLISHED))
     about = About("mvtec_ad", VERSION, "CC BY-NC-SA 4.0", "https://www.mvtec.com/company/research/datasets/mvtec-ad")
-    return assemble(about, finds, config, config.masks, files)
+    return assemble(about, scan, config, config.masks, files)

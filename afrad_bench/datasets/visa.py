@@ -1,8 +1,8 @@
 """VisA: 12 categories of boards, foods and candles with pixel masks (Zou et al. 2022).
 
-The split is the published one-class split (1cls). Two layouts are read: the original one, whose split is the list
+The split is the published one-class split (1cls). Two layouts are supported: the original one, whose split is the list
 `split_csv/1cls.csv`, and the converted one (`candle/train/good`, `test/good`, `test/bad`, `ground_truth/bad`). Ids are
-the same in both; the fingerprints are not, since conversion writes the masks anew."""
+the same in both; fingerprints differ, because the conversion rewrites the masks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from afrad_bench.datasets._reading.assemble import About, Masks, assemble, count_note
 from afrad_bench.datasets._reading.categories import category_folders
 from afrad_bench.datasets._reading.faults import existing
-from afrad_bench.datasets._reading.layout import Finds, Found, mvtec_layout
+from afrad_bench.datasets._reading.layout import Found, ScanResult, mvtec_layout
 from afrad_bench.datasets._reading.options import Selection, in_order_of
 from afrad_bench.datasets._reading.visa_list import SPLIT_LIST, original_layout
 from afrad_bench.errors import fail
@@ -44,7 +44,7 @@ PUBLISHED = {
     "pipe_fryum": (450, 50, 100),
 }
 """Images per category: training, normal test, anomalous test. Complex structure, multiple instances, single
-instances, as the paper's table has them."""
+instances, in the order of the paper's table."""
 
 
 class Config(Selection):
@@ -54,30 +54,30 @@ class Config(Selection):
         None, min_length=1, description="Names of the categories to use; all 12 by default."
     )
     layout: Literal["auto", "original", "converted"] = Field(
-        "auto", description="auto: the original layout where the root holds split_csv/1cls.csv, else the converted one."
+        "auto", description="auto: the original layout if the root has split_csv/1cls.csv, else the converted one."
     )
-    masks: Masks = Field("required", description="auto: masks for all defects of a category, or none; required; none.")
+    masks: Masks = Field("required", description="auto: a category has all masks or none; required: all; none: unused.")
 
 
 def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
-    """The data set in this folder, verified. Raises one `UserError` that lists everything that is wrong with it."""
+    """Load and verify the data set in this folder. Raises one `UserError` that lists all problems."""
     folder = existing(root, "visa", ENVIRONMENT, HELP)
     listed = (folder / SPLIT_LIST).is_file()
     if config.layout == "original" and not listed:
         raise fail(f"has no {SPLIT_LIST}", str(folder), f"`layout: original` expects {HELP}")
     folders, missing = category_folders(folder, config.categories or tuple(PUBLISHED), HELP)
     if config.layout == "converted" or (config.layout == "auto" and not listed):
-        finds = _renamed(mvtec_layout(folder, folders, masks=config.masks != "none"))
+        scan = _renamed(mvtec_layout(folder, folders, masks=config.masks != "none"))
     else:
-        finds = original_layout(folder, tuple(folders), tuple(PUBLISHED), masks=config.masks != "none")
-    finds = finds.also(missing, count_note(finds.found, PUBLISHED))
+        scan = original_layout(folder, tuple(folders), tuple(PUBLISHED), masks=config.masks != "none")
+    scan = scan.with_more(missing, count_note(scan.found, PUBLISHED))
     about = About("visa", VERSION, "CC BY 4.0", "https://github.com/amazon-science/spot-diff")
-    return assemble(about, finds, config, config.masks, files)
+    return assemble(about, scan, config, config.masks, files)
 
 
-def _renamed(finds: Finds) -> Finds:
-    """The conversion's only kind of defect, `bad`, under the name that the original gives it."""
-    return replace(finds, found=tuple(_anomaly(one) if one.defect == "bad" else one for one in finds.found))
+def _renamed(scan: ScanResult) -> ScanResult:
+    """Rename `bad`, the only kind of defect in the converted layout, to `anomaly`, its name in the original layout."""
+    return replace(scan, found=tuple(_anomaly(one) if one.defect == "bad" else one for one in scan.found))
 
 
 def _anomaly(one: Found) -> Found:

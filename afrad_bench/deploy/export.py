@@ -1,8 +1,8 @@
 """A fitted method as one file for other runtimes: ONNX, torch.export (`.pt2`), TorchScript.
 
 The file holds the whole inference path: images (B, 3, S, S) float32, RGB in [0, 1], for any B -> anomaly_map (B, S, S)
-and pred_score (B,). Normalisation, backbone and scoring are inside; resizing to S x S pixels is not. What was written
-is run in its own runtime against the model that it came from before it gets its name."""
+and pred_score (B,). Normalisation, backbone and scoring are inside; resizing to S x S pixels is not. Before the file
+gets its name, it is run in its own runtime and compared with the original model."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ Format = Literal["onnx", "torchscript", "pt2"]
 
 SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".pt2": "pt2", ".pt": "torchscript", ".ts": "torchscript"}
 TOLERANCE = 1e-4
-"""Largest difference that passes, relative to the largest value of the output."""
+"""Largest accepted difference, relative to the largest value of the output."""
 BATCHES = (1, 3)
-"""Sizes of the batches that are compared; the file is made from a batch of two."""
+"""Batch sizes of the comparison; the file is exported with a batch of two."""
 INPUT, OUTPUTS = "images", ("anomaly_map", "pred_score")
 LEGACY_OPSET = 17
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How far the written file is from the model on one batch."""
+    """Difference between the written file and the model on one batch."""
 
     batch: int
     map_difference: float
     """Largest difference of the anomaly maps over their largest value."""
     score_difference: float
-    """The same of the scores."""
+    """The same for the scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Exported:
     path: Path
     format: Format
     runtime: str
-    """What ran it for the check, with its version."""
+    """Runtime of the check, with its version."""
     image_size: int
     bytes: int
     checks: tuple[Check, ...]
@@ -68,10 +68,10 @@ class Exported:
 
 
 def export(model: Path, out: Path, form: Format | None = None) -> Exported:
-    """Write the model file `model` as `out` in a format, by default that of its suffix.
+    """Export the model file `model` to `out`, in the format `form` or by default that of `out`'s suffix.
 
-    Raises `UserError` for an unknown suffix, packages that are not installed, a method without a network, and a file
-    whose outputs are not those of the model (which is not left behind)."""
+    Raises `UserError` for an unknown suffix, missing packages, a method without a network, and a file whose outputs
+    differ from the model's (it is deleted)."""
     form = form or _format_of(out)
     _must_be_installed(form)
     restored = model_file.load(model, "cpu")
@@ -96,7 +96,7 @@ def export(model: Path, out: Path, form: Format | None = None) -> Exported:
 def _format_of(out: Path) -> Format:
     if out.suffix.lower() not in SUFFIXES:
         known = ", ".join(f"{suffix} ({form})" for suffix, form in SUFFIXES.items())
-        raise fail(f"no format is known by the suffix {out.suffix!r}", str(out), f"known: {known}\nor say --format")
+        raise fail(f"no export format has the suffix {out.suffix!r}", str(out), f"known: {known}\nor use --format")
     return SUFFIXES[out.suffix.lower()]
 
 
@@ -109,7 +109,7 @@ def _must_be_installed(form: Format) -> None:
             f"writing and checking ONNX needs {', '.join(missing)}", "--format", "pip install 'afrad-bench[export]'"
         )
     if form == "torchscript" and not hasattr(torch.jit, "trace"):
-        raise fail(f"torch {torch.__version__} has no TorchScript any more", "--format", "use pt2 or onnx")
+        raise fail(f"torch {torch.__version__} no longer has TorchScript", "--format", "use pt2 or onnx")
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -139,7 +139,7 @@ def _write_onnx(network: torch.nn.Module, example: torch.Tensor, card: Card, pat
         program = torch.onnx.export(network, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
         assert program is not None
         proto = program.model_proto
-    else:  # torch 2.4: only the exporter that rests on TorchScript has the argument for a free batch axis
+    else:  # torch 2.4: only the exporter based on TorchScript supports a dynamic batch axis
         axes = {name: {0: "batch"} for name in (INPUT, *OUTPUTS)}
         torch.onnx.export(network, (example,), str(path), opset_version=LEGACY_OPSET, dynamic_axes=axes, **names)
         proto = onnx.load(str(path))
@@ -149,7 +149,7 @@ def _write_onnx(network: torch.nn.Module, example: torch.Tensor, card: Card, pat
 
 @contextmanager
 def _exporters_quiet() -> Iterator[None]:
-    """Exporters warn of their own retirement and of every branch of Python code. What they wrote is checked instead."""
+    """Silence the exporters' warnings of deprecation and of Python branches; the written file is checked instead."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -159,7 +159,7 @@ def _exporters_quiet() -> Iterator[None]:
 
 
 def _runner(form: Format, path: Path) -> Runner:
-    """The written file as a function, run by what others will run it with."""
+    """The written file as a function, executed by the runtime of its format."""
     if form == "onnx":
         import onnxruntime
 
@@ -199,7 +199,7 @@ def _compare(network: torch.nn.Module, written: Runner, side: int) -> tuple[Chec
 
 
 def _difference(found: Float32, wanted: Float32) -> float:
-    """Largest absolute difference over the largest absolute value; infinite for another shape or not finite values."""
+    """Largest absolute difference over the largest absolute value; infinite for unequal shapes or non-finite values."""
     import numpy as np
 
     if found.shape != wanted.shape or not np.isfinite(found).all():
@@ -210,10 +210,10 @@ def _difference(found: Float32, wanted: Float32) -> float:
 def _must_agree(checks: tuple[Check, ...], form: Format, out: Path) -> None:
     problems = [
         Problem(
-            f"the {form} file gives a batch of {each.batch} other values than the model: relative difference "
-            f"{each.map_difference:.1e} of the map, {each.score_difference:.1e} of the score, where {TOLERANCE:g} pass",
+            f"the {form} file and the model differ on a batch of {each.batch}: relative difference "
+            f"{each.map_difference:.1e} of the map, {each.score_difference:.1e} of the score, allowed {TOLERANCE:g}",
             str(out),
-            f"nothing was written; another format may do: {', '.join(sorted(set(SUFFIXES.values()) - {form}))}",
+            f"nothing was written; try another format: {', '.join(sorted(set(SUFFIXES.values()) - {form}))}",
         )
         for each in checks
         if not max(each.map_difference, each.score_difference) <= TOLERANCE
@@ -223,7 +223,7 @@ def _must_agree(checks: tuple[Check, ...], form: Format, out: Path) -> None:
 
 
 def _images(count: int, side: int) -> Float32:
-    """(count, 3, side, side): from a fixed seed, each a plain grey, a ramp and noise mixed in other shares."""
+    """(count, 3, side, side) images from a fixed seed: plain grey, a ramp and noise, mixed in different proportions."""
     import numpy as np
 
     rng = np.random.default_rng(seed_for("export", side))

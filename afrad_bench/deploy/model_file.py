@@ -1,9 +1,9 @@
-"""A fitted method in one file: its tensors, the backbone's included, and a card that says what it is.
+"""A fitted method in one file: its tensors, including the backbone's, and a card with metadata.
 
-The file is safetensors: no code in it, nothing to unpickle. Its header holds the card as JSON. Nothing else is needed
-to score images on another machine: no data, no weights files, no network. A file is complete or absent (written beside
-and renamed), and equal fits make equal files. Reading one verifies a digest of its tensors, and that the method made
-from it scores a test image as it did when the file was written."""
+The format is safetensors: no code in it, nothing to unpickle. Its header holds the card as JSON. Nothing else is needed
+to score images on another machine: no data, no weights files, no network access. A file is complete or absent (written
+under another name, then renamed), and equal fits give equal files. Loading verifies a digest of the tensors, and that
+the loaded method scores a test image as it did when the file was written."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
-"""Of the card and of what the tensors are; a file of a higher one is refused."""
+"""Version of the card and of the tensors; a file with a higher version is refused."""
 SUFFIX = ".safetensors"
 KEY = "afrad_bench"
 TOLERANCE = 1e-3
-"""Relative difference of the test image's score at which a file is refused: other rounding on other hardware stays far
-below, another architecture behind an equal name does not."""
+"""Relative difference of the test image's score above which a file is refused: rounding on other hardware stays far
+below, another architecture under the same name does not."""
 
 
 class TrainedOn(BaseModel):
@@ -45,7 +45,7 @@ class TrainedOn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: str = Field(description="Name of the data set; empty for images that were handed over.")
+    dataset: str = Field(description="Name of the data set; empty for images passed in Python.")
     fingerprint: str = Field(description="Digest of the training data.")
     images: int = Field(description="Training images.")
     seed: int = Field(description="Seed of the fit.")
@@ -54,7 +54,7 @@ class TrainedOn(BaseModel):
 
 
 class Card(BaseModel):
-    """What a model file says of itself."""
+    """Metadata of a model file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,7 +63,7 @@ class Card(BaseModel):
     method_version: str = Field(description="VERSION of the method's module.")
     config: dict[str, Any] = Field(description="The whole validated configuration, defaults included.")
     image_size: int = Field(description="Side of the square input in pixels.")
-    preprocessing: str = Field(PREPROCESSING, description="How images are brought to that size.")
+    preprocessing: str = Field(PREPROCESSING, description="How images are resized to that size.")
     weights: str = Field(description="Where the frozen backbone's weights came from; empty without a backbone.")
     weights_hash: str = Field(description='SHA-256 of the weights\' file, or "random".')
     trained_on: TrainedOn = Field(description="Data and length of the fit.")
@@ -74,7 +74,7 @@ class Card(BaseModel):
 
 @dataclass(frozen=True)
 class Restored:
-    """A method made from a file."""
+    """A method loaded from a file."""
 
     method: Method
     card: Card
@@ -96,7 +96,7 @@ def card_of(method: str, config: BaseModel, image_size: int, weights: Weights | 
 
 
 def trained_on(dataset: str, fingerprint: str, images: int, seed: int, record: TrainingRecord) -> TrainedOn:
-    """What a fit was, from its record."""
+    """Data and length of a fit, from its record."""
     return TrainedOn(
         dataset=dataset,
         fingerprint=fingerprint,
@@ -108,12 +108,12 @@ def trained_on(dataset: str, fingerprint: str, images: int, seed: int, record: T
 
 
 def place_of(store: Path, cell: Cell) -> Path:
-    """Where `run --keep-models` keeps the model of a cell."""
+    """Path at which `run --keep-models` keeps the model of a cell."""
     return store / "models" / f"{cell.method}-{cell.id}{SUFFIX}"
 
 
 def is_current(path: Path, terms: Mapping[str, str]) -> bool:
-    """Whether there is a model file that was fitted on these terms of a result: data, weights, versions."""
+    """Whether `path` is a model file that was fitted under these terms of a result: data, weights, versions."""
     try:
         card = read_card(path)
     except UserError:
@@ -128,13 +128,13 @@ def is_current(path: Path, terms: Mapping[str, str]) -> bool:
 
 
 def write(path: Path, method: Method, card: Card) -> Path:
-    """Write a fitted method; what stood at `path` before is replaced whole or not at all.
+    """Write a fitted method; an existing file at `path` is replaced completely or not at all.
 
-    Raises `UserError` for a method that offers no state."""
+    Raises `UserError` for a method without state."""
     from safetensors.torch import save_file
 
     if not isinstance(method, HasState):
-        raise fail(f"{card.method} offers no state that could be kept in a file", str(path))
+        raise fail(f"{card.method} offers no state that can be saved in a file", str(path))
     tensors = {name: value.detach().cpu().contiguous() for name, value in method.state().items()}
     found = {"tensors": _digest(tensors), "test_score": _test_score(method, card.image_size)}
     complete = card.model_copy(update=found)
@@ -151,11 +151,11 @@ def write(path: Path, method: Method, card: Card) -> Path:
 
 
 def read_card(path: Path) -> Card:
-    """The card alone; the tensors are not read. A `UserError` for a file that is absent, foreign, damaged or newer."""
+    """Read the card only, not the tensors. Raises `UserError` for a file that is missing, foreign, damaged or newer."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise fail("no such model file", str(path), "`afrad-bench run SUITE --keep-models` writes some")
+        raise fail("no such model file", str(path), "`afrad-bench run SUITE --keep-models` writes model files")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -165,15 +165,15 @@ def read_card(path: Path) -> Card:
         raise fail(
             "a safetensors file, but no model of afrad-bench",
             str(path),
-            "weights of a backbone alone are named in a configuration: backbone.weights=file:PATH",
+            "to use it as weights of a backbone, set in a configuration: backbone.weights=file:PATH",
         )
     try:
         facts = json.loads(metadata[KEY])
     except ValueError as error:
-        raise _damaged(path, f"its card is no JSON: {error}") from error
+        raise _damaged(path, f"its card is not valid JSON: {error}") from error
     if isinstance(facts, dict) and isinstance(facts.get("format"), int) and facts["format"] > FORMAT:
         raise fail(
-            f"written in format {facts['format']} by a newer afrad-bench; this one reads up to {FORMAT}",
+            f"written in format {facts['format']} by a newer afrad-bench; this version reads up to {FORMAT}",
             str(path),
             "pip install --upgrade afrad-bench",
         )
@@ -185,7 +185,7 @@ def read_card(path: Path) -> Card:
 
 
 def load(path: Path, device: str = "auto") -> Restored:
-    """The fitted method of a file, on `device`, verified (see the module). What is wrong with it is a `UserError`."""
+    """Load a fitted method from a file to `device` and verify it (see the module). Raises `UserError` if invalid."""
     card = read_card(path)
     tensors = _tensors(path, card)
     module = registry.find("method", card.method, str(path)).load()
@@ -195,19 +195,20 @@ def load(path: Path, device: str = "auto") -> Restored:
     bench = Bench(resolve_device(device), card.image_size, Seeds(0, 0), _Bare(card))
     method: Method = module.build(config, bench)
     if not isinstance(method, HasState):
-        raise fail(f"the method {card.method} cannot be made from a file in this version", str(path))
+        raise fail(f"the method {card.method} cannot be loaded from a file in this version", str(path))
     try:
         method.restore(tensors)
     except (RuntimeError, KeyError, ValueError) as error:
         raise fail(
-            f"its tensors do not fit {card.method} as it is made here: {str(error).splitlines()[0]}",
+            f"its tensors do not fit {card.method} in this installation: {str(error).splitlines()[0]}",
             str(path),
             _versions(card),
         ) from error
     score = _test_score(method, card.image_size)
     if not abs(score - card.test_score) <= TOLERANCE * abs(card.test_score):
         raise fail(
-            f"the model gives its test image {score:.6g} here, but gave {card.test_score:.6g} when it was written",
+            f"the model gives its test image the score {score:.6g} here, but gave {card.test_score:.6g} "
+            "when it was written",
             str(path),
             _versions(card),
         )
@@ -215,7 +216,7 @@ def load(path: Path, device: str = "auto") -> Restored:
 
 
 class _Bare(FeatureCache):
-    """Keeps nothing, and makes backbones without weights: the state brings them."""
+    """A cache that stores nothing and builds backbones without weights: the loaded state contains them."""
 
     def __init__(self, card: Card) -> None:
         super().__init__(None)
@@ -235,7 +236,7 @@ def _tensors(path: Path, card: Card) -> dict[str, torch.Tensor]:
 
 
 def _damaged(path: Path, what: str) -> UserError:
-    return fail(what, str(path), "copy the file again, or make it anew")
+    return fail(what, str(path), "copy the file again, or create it again")
 
 
 def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -263,5 +264,5 @@ def _packages() -> dict[str, str]:
 
 def _versions(card: Card) -> str:
     here = _packages()
-    told = ", ".join(f"{name} {card.packages.get(name, 'unknown')} (here {here[name]})" for name in here)
-    return f"written with {told}; method version {card.method_version}"
+    packages = ", ".join(f"{name} {card.packages.get(name, 'unknown')} (here {here[name]})" for name in here)
+    return f"written with {packages}; method version {card.method_version}"

@@ -1,11 +1,11 @@
-"""AFRAD outside the harness: fit it on a folder, keep it in a file, load it elsewhere, score images.
+"""AFRAD outside the harness: fit it on a folder, save it to a file, load it elsewhere, score images.
 
     from afrad_bench import AFRAD
 
     model = AFRAD.load("afrad.safetensors")
     prediction = model.predict("part.png")  # prediction.pred_score (1,), prediction.anomaly_map (1, 256, 256)
 
-What it computes is what the harness computes: the same preprocessing, network and batches."""
+Results are those of the harness: preprocessing, network and batches are the same."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ class AFRAD:
     ) -> None:
         """An unfitted model for images that are resized to `image_size` x `image_size`.
 
-        `config`: fields as in a suite, e.g. `training={"epochs": 60}`, `backbone={"name": "tf_efficientnet_lite0",
-        "weights": "packaged"}`; a `UserError` lists what is wrong with them. `device`: "auto", "cpu", "cuda:0", "mps".
-        `cache`: folder in which the features of training images are kept for the next fit."""
+        `config`: fields as in a suite, e.g. `training={"epochs": 60}`,
+        `backbone={"name": "tf_efficientnet_lite0", "weights": "packaged"}`; a `UserError` lists the invalid ones.
+        `device`: "auto", "cpu", "cuda:0", "mps". `cache`: folder in which the features of training images are kept for
+        the next fit."""
         checked = validated(Config, config, lambda _: "AFRAD")
         if isinstance(checked, list):
             raise UserError(*checked)
@@ -60,23 +61,23 @@ class AFRAD:
         self.device = resolve_device(device)
         self.seed = seed
         self.record: TrainingRecord | None = None
-        """What `fit` did; None for a model from a file, whose card tells it."""
+        """Record of `fit`; None for a model from a file, whose `card` has this information."""
         self._cache = None if cache is None else Path(cache).expanduser()
         self._method: Afrad | None = None
         self._card: Card | None = None
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> AFRAD:
-        """The fitted model of a file that `save` or `afrad-bench run --keep-models` wrote.
+        """Load the fitted model from a file that `save` or `afrad-bench run --keep-models` wrote.
 
-        Raises `UserError` for a file that is absent, foreign, damaged, of another method or newer than this version."""
+        Raises `UserError` if the file is missing, foreign, damaged, of another method or newer than this version."""
         path = Path(path).expanduser()
         card = model_file.read_card(path)
         if card.method != METHOD:
             raise fail(
                 f"a model of {card.method}, not of AFRAD",
                 str(path),
-                "afrad_bench.deploy.model_file.load takes a model of any method",
+                "afrad_bench.deploy.model_file.load loads a model of any method",
             )
         restored = model_file.load(path, device)
         made = cls(card.image_size, device=restored.bench.device, seed=card.trained_on.seed, **card.config)
@@ -86,15 +87,15 @@ class AFRAD:
 
     @property
     def card(self) -> Card:
-        """What a file of this model says of it: data, epochs, weights, versions. Raises `UserError` before `fit`."""
+        """Metadata in the file of this model: data, epochs, weights, versions. Raises `UserError` before `fit`."""
         self._fitted("card")
         assert self._card is not None
         return self._card
 
     def fit(self, images: Image | Sequence[Image], watch: Watch = unwatched) -> AFRAD:
-        """Train anew on normal images: a folder (searched through), paths, PIL images or uint8 arrays; returns itself.
+        """Train from scratch on normal images: folder (recursive), paths, PIL images or uint8 arrays; returns self.
 
-        `watch(done, total, what, loss)` is told of the progress."""
+        `watch(done, total, what, loss)` is called with the progress."""
         train = training_set(images, self.image_size)
         features = FeatureCache(self._cache, watch=watch)
         seeds = Seeds(init=seed_for(self.seed, METHOD, "init"), order=seed_for(self.seed, METHOD, "order"))

@@ -1,1 +1,1 @@
-"""Image files on disk, ordered sets of images as methods see them, and defects planted on photographs."""
+"""Image files on disk, ordered sets of images as methods see them, and synthetic defects planted on photographs."""

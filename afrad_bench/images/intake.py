@@ -1,4 +1,4 @@
-"""Images as a program has them: paths, folders, PIL images, arrays. Read here into what the harness works on."""
+"""Images that a caller passes in: paths, folders, PIL images, arrays. Converted here for the harness."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ KINDS = "a path, a folder, a PIL image, a uint8 array (H, W, 3) or (N, H, W, 3) 
 
 @dataclass(frozen=True, eq=False)
 class HeldPicture:
-    """An image that is in memory."""
+    """An image in memory."""
 
     pixels: ByteArray
     """(H, W, 3) uint8 RGB."""
     name: str
 
     def fingerprint(self) -> str:
-        """Of its pixels."""
+        """Digest of shape and pixels."""
         return digest("pixels", repr(self.pixels.shape), self.pixels.tobytes())
 
     def read(self) -> ByteArray:
@@ -43,7 +43,7 @@ class HeldPicture:
 
 
 def pictures(images: Image | Sequence[Image]) -> list[Picture]:
-    """One picture per image, folders (searched through, sorted by path) unfolded. Problems come as one `UserError`."""
+    """One picture per image; a folder gives all images below it, sorted by path. One `UserError` lists all problems."""
     found: list[Picture] = []
     problems: list[Problem] = []
     each: Sequence[Any] = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
@@ -60,7 +60,7 @@ def pictures(images: Image | Sequence[Image]) -> list[Picture]:
 
 
 def training_set(images: Image | Sequence[Image], side: int) -> ImageSet:
-    """Normal images to fit on, resized as the harness does; its fingerprint is one of their content."""
+    """Normal training images, resized as in the harness; the fingerprint is a digest of their content."""
     found = pictures(images)
     samples = tuple(Sample(f"{i}:{each.name}", "", each, False) for i, each in enumerate(found))
     content = digest(*(each.fingerprint() for each in found))
@@ -68,7 +68,7 @@ def training_set(images: Image | Sequence[Image], side: int) -> ImageSet:
 
 
 def batches(images: Image | Sequence[Image], side: int, size: int) -> Iterator[ImageArray]:
-    """The images in order, `size` at a time, resized as the harness does: nothing of them is cached."""
+    """The images in order, `size` at a time, resized as in the harness; nothing is cached."""
     found = pictures(images)
     samples = tuple(Sample(f"{i}:{each.name}", "", each, False) for i, each in enumerate(found))
     for batch in ImageSet(samples, side, "").batches(size):
@@ -85,9 +85,9 @@ def _pictures(image: Any, name: str) -> list[Picture]:
         return [HeldPicture(rgb(image), name)]
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3:
-            raise fail(f"cannot take an array of {image.dtype} {image.shape} for an image", name, f"give {KINDS}")
+            raise fail(f"cannot use an array of {image.dtype} {image.shape} as an image", name, f"give {KINDS}")
         return [HeldPicture(np.ascontiguousarray(each), name) for each in (image if image.ndim == 4 else [image])]
-    raise fail(f"cannot take a {type(image).__module__}.{type(image).__name__} for an image", name, f"give {KINDS}")
+    raise fail(f"cannot use a {type(image).__module__}.{type(image).__name__} as an image", name, f"give {KINDS}")
 
 
 def _files(path: Path) -> list[Picture]:

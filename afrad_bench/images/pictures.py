@@ -1,8 +1,8 @@
-"""Pictures on disk: reading them, and knowing their content without reading them twice.
+"""Image files on disk: reading them, and an index of facts about their content.
 
-A file's facts (digest, size, whether it decodes) are kept in a small SQLite index keyed by path, length and
-modification time, as git keeps its index: the fingerprint of a data set is one of content, and still costs no more
-than a look at the folder once the files have been seen."""
+The facts about a file (digest, size, whether it decodes) are stored in a small SQLite index, keyed by path, length and
+modification time, like git's index. So the fingerprint of a data set depends on content only, but once the files have
+been read, computing it needs only their length and modification time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from afrad_bench.types import BoolArray, ByteArray
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-"""Known image suffixes, compared without case; everything else in a folder (licences, thumbnails) is no image."""
+"""Known image suffixes, case-insensitive; other files in a folder (licences, thumbnails) are not images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class FilePicture:
 
 @dataclass(frozen=True, slots=True)
 class FileMask:
-    """A mask file: every value above 0, in any channel but alpha, is defective (VisA's masks hold small class ids)."""
+    """A mask file: a pixel is defective if any channel except alpha is above 0 (VisA's masks hold small class ids)."""
 
     path: Path
     sha256: str
@@ -74,7 +74,7 @@ def rgb(image: Image) -> ByteArray:
 
 
 def _marked(image: Image) -> BoolArray:
-    """(H, W), True where any channel but alpha is above 0."""
+    """(H, W), True where any channel except alpha is above 0."""
     import numpy as np
 
     if image.mode == "P":  # palette indices, not colours: index 0 is the background
@@ -97,17 +97,17 @@ def _open(path: Path) -> Image:
 
 
 class FileIndex:
-    """Facts of image files, each file read and decoded once in its life. Safe for several processes.
+    """Facts about image files; an unchanged file is read and decoded only once. Safe to use from several processes.
 
-    `location` is the SQLite file, or None to remember nothing. A file whose length or modification time (in
-    nanoseconds) changed is read again; everything that is returned derives from content."""
+    `location` is the SQLite file, or None to store nothing. A file is read again if its length or modification time
+    (in nanoseconds) has changed. All returned facts are derived from content."""
 
     def __init__(self, location: Path | None = None, watch: Watch = unwatched) -> None:
         self._location = location
         self._watch = watch
 
     def facts(self, paths: Sequence[Path]) -> list[FileFacts]:
-        """Facts of each path, in order; a missing file has an `error`, it does not raise."""
+        """Facts about each path, in order. A missing file gets an `error`; nothing is raised."""
         stamps = {path: _stamp(path) for path in paths}
         known = self._load(stamps)
         new = [path for path in stamps if path not in known]
@@ -132,7 +132,7 @@ class FileIndex:
             return found
 
     def _save(self, facts: Iterable[tuple[tuple[int, int], FileFacts]]) -> None:
-        """Keep what decoded; a broken file is looked at again each time, since its owner is about to replace it."""
+        """Store the facts of files that decode. Broken files are read again each time: the user will replace them."""
         rows = [
             (str(one.path.absolute()), *stamp, one.sha256, one.width, one.height, one.mode, one.blank)
             for stamp, one in facts
@@ -153,10 +153,10 @@ class FileIndex:
                 "sha256 TEXT, width INTEGER, height INTEGER, mode TEXT, blank INTEGER)"
             )
             return connection
-        except sqlite3.OperationalError:  # locked, disk full: nothing that a new index would mend
+        except sqlite3.OperationalError:  # locked or disk full: a new index would not help
             connection.close()
             raise
-        except sqlite3.DatabaseError:  # damaged: it only remembers what can be read again
+        except sqlite3.DatabaseError:  # damaged: delete it, all of its content can be read again
             connection.close()
             self._location.unlink()
             return self._connect()

@@ -1,7 +1,7 @@
-"""Planting defects on photographs of textures, with exact masks.
+"""Synthetic defects planted on photographs of textures, with exact masks.
 
-A defect changes every pixel of its mask by at least `VISIBLE` grey levels and no other pixel at all. Random numbers
-come from numpy's legacy generator, whose stream is frozen for good."""
+A defect changes every pixel inside its mask by at least `VISIBLE` grey levels and no pixel outside it. Random numbers
+come from numpy's legacy generator, whose stream is the same in all numpy versions."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from afrad_bench.types import BoolArray, ByteArray, FloatArray
 
     Draw = tuple[BoolArray, FloatArray]
-    """Where the defect is, and the grey values there; both (H, W)."""
+    """Mask of the defect, and the grey values wanted inside it; both (H, W)."""
 
 VERSION = "1"
 VISIBLE = 8
-"""Grey levels, of 255, by which a planted pixel differs at least from the photograph."""
+"""Minimum difference of a planted pixel from the photograph, in grey levels of 255."""
 
 
 def plant(kind: str, clean: ByteArray, donor: ByteArray, seed: int) -> tuple[ByteArray, BoolArray]:
-    """The photograph (H, W) uint8 with one defect of this kind, and its mask (H, W). `donor` is of the same shape."""
+    """The photograph (H, W) uint8 with one defect of this kind, and its mask (H, W). `donor` has the same shape."""
     import numpy as np
 
     rng = np.random.RandomState(seed)
@@ -31,13 +31,13 @@ def plant(kind: str, clean: ByteArray, donor: ByteArray, seed: int) -> tuple[Byt
     change = np.clip(np.rint(wanted), 0, 255).astype(np.int64) - was
     least = np.where(change < 0, -VISIBLE, VISIBLE)
     change = np.where(np.abs(change) < VISIBLE, least, change)
-    outside = (was + change < 0) | (was + change > 255)  # only where the change was made larger
+    outside = (was + change < 0) | (was + change > 255)  # happens only where the change was enlarged
     change = np.where(outside, -change, change)
     return np.where(mask, was + change, was).astype(np.uint8), mask
 
 
 def crack(clean: FloatArray, donor: FloatArray, rng: np.random.RandomState) -> Draw:
-    """A dark, jagged line that branches: a random walk whose width tapers."""
+    """A dark, jagged line with branches: a random walk that becomes thinner towards its end."""
     import numpy as np
 
     side = min(clean.shape)
@@ -55,7 +55,7 @@ def crack(clean: FloatArray, donor: FloatArray, rng: np.random.RandomState) -> D
 
 
 def scratch(clean: FloatArray, donor: FloatArray, rng: np.random.RandomState) -> Draw:
-    """A thin, gently bent line, lighter than the surface, as a tool leaves it; sometimes two of them."""
+    """A thin, slightly curved line, lighter than the surface, like the mark of a tool; sometimes two lines."""
     import numpy as np
 
     side = min(clean.shape)
@@ -76,7 +76,7 @@ def scratch(clean: FloatArray, donor: FloatArray, rng: np.random.RandomState) ->
 
 
 def stain(clean: FloatArray, donor: FloatArray, rng: np.random.RandomState) -> Draw:
-    """A smooth-edged spot that lets the texture show: darkened as by oil, or bleached."""
+    """A spot with smooth edges, in which the texture stays visible: darker (like oil) or lighter (like bleach)."""
     import numpy as np
 
     bold = _boldness(clean)
@@ -87,7 +87,7 @@ def stain(clean: FloatArray, donor: FloatArray, rng: np.random.RandomState) -> D
 
 
 def hole(clean: FloatArray, donor: FloatArray, rng: np.random.RandomState) -> Draw:
-    """A pit: dark inside, darkest on the side of the light, with a light rim on the other one."""
+    """A pit: dark inside, darkest on the side of the light source, lighter on the opposite side."""
     import numpy as np
 
     rows, columns = np.mgrid[: clean.shape[0], : clean.shape[1]]
@@ -103,7 +103,7 @@ def hole(clean: FloatArray, donor: FloatArray, rng: np.random.RandomState) -> Dr
 
 
 def patch(clean: FloatArray, donor: FloatArray, rng: np.random.RandomState) -> Draw:
-    """A piece of another surface set in, its brightness and contrast brought near those of the place."""
+    """A piece of another texture, with brightness and contrast adapted to the place where it is inserted."""
     import numpy as np
 
     cover = _blob(clean, rng, _scaled((0.1, 0.17), _boldness(clean)), 0.3, softness=0.008)
@@ -124,26 +124,26 @@ KINDS: dict[str, Callable[[FloatArray, FloatArray, np.random.RandomState], Draw]
 
 
 def _boldness(clean: FloatArray) -> float:
-    """How strong and large a defect must be to be found on this surface: 0.6 on a calm one, 1.7 on a busy one."""
+    """How strong and large a defect must be to be visible: from 0.6 (low contrast) to 1.7 (high contrast)."""
     import numpy as np
 
     return float(np.clip((clean.std() / 30) ** 2, 0.6, 1.7))
 
 
 def _scaled(radius: tuple[float, float], bold: float) -> tuple[float, float]:
-    """A range of radii for this boldness, which is one of area."""
+    """The range of radii for this boldness. Boldness scales the area, so radii scale with its square root."""
     return (radius[0] * bold**0.5, radius[1] * bold**0.5)
 
 
 def _centre(clean: FloatArray, rng: np.random.RandomState, margin: float) -> FloatArray:
-    """A (row, column) at least `margin` of the side away from the border."""
+    """A random (row, column), at least `margin` times the side away from the border."""
     import numpy as np
 
     return np.array([rng.uniform(margin, 1 - margin) * extent for extent in clean.shape])
 
 
 def _walk(start: FloatArray, angle: float, steps: int, jitter: float, rng: np.random.RandomState) -> FloatArray:
-    """(steps, 2) rows and columns: unit steps along a heading, from which each step strays anew (angles in radians)."""
+    """(steps, 2) rows and columns: unit steps in the direction `angle` plus a random deviation per step (radians)."""
     import numpy as np
 
     stray = np.repeat(rng.normal(0, 2 * jitter, steps // 4 + 1), 4)[:steps] + rng.normal(0, jitter, steps)
@@ -151,7 +151,7 @@ def _walk(start: FloatArray, angle: float, steps: int, jitter: float, rng: np.ra
 
 
 def _stroke(clean: FloatArray, path: FloatArray, radius: FloatArray) -> FloatArray:
-    """(H, W) in [0, 1]: how much each pixel is covered by discs along a path (P, 2), with edges one pixel soft."""
+    """(H, W) in [0, 1]: coverage of each pixel by discs along a path (P, 2), with soft edges of one pixel."""
     import numpy as np
 
     rows, columns = (np.arange(extent, dtype=np.float64) for extent in clean.shape)
@@ -183,7 +183,7 @@ def _blob(
 
 
 def _smooth_noise(shape: tuple[int, ...], cells: int, rng: np.random.RandomState) -> FloatArray:
-    """(H, W): normal values on a coarse grid, interpolated."""
+    """(H, W): normally distributed values on a coarse grid, interpolated (bicubic)."""
     import numpy as np
     from PIL import Image
 

@@ -1,7 +1,7 @@
-"""Sets of images at one size: decoded from samples when asked for, or held in memory.
+"""Sets of images of one size: decoded from samples on demand, or held in memory.
 
-Preprocessing, version 1: PIL's bilinear resize (antialiased) straight to a square, no crop, RGB in [0, 1]; masks by
-nearest neighbour, which keeps the area of small defects unbiased. The normalisation belongs to the backbone."""
+Preprocessing, version 1: PIL's bilinear resize (antialiased) directly to a square, no crop, RGB in [0, 1]; masks are
+resized by nearest neighbour, which keeps the area of small defects unbiased. Normalisation is part of the backbone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREPROCESSING = "pil-bilinear-direct/1"
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of samples, resized to `side` x `side`. Batches and subsets share the root they came from."""
+    """Images of samples, resized to `side` x `side`. Batches and subsets refer to the same root set."""
 
     samples: tuple[Sample, ...]
     side: int
@@ -90,7 +90,7 @@ def test_images(dataset: Dataset, side: int) -> ImageSet:
     return ImageSet(dataset.test, side, digest(dataset.fingerprint, "test", PREPROCESSING, str(side)))
 
 
-test_images.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+test_images.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it as a test
 
 
 def resized_image(sample: Sample, side: int) -> FloatArray:
@@ -110,14 +110,14 @@ MaskRule = Literal["nearest", "bilinear", "any"]
 def resized_mask(sample: Sample, side: int, rule: MaskRule = "nearest") -> BoolArray:
     """(side, side) bool; all False for a normal image without a mask.
 
-    `rule` for a mask of another size: "nearest" neighbour; "bilinear" (antialiased), marked above 0.5; "any", marked
-    where the new pixel covers any marked one."""
+    `rule` is for a mask of another size: "nearest" neighbour; "bilinear" (antialiased), True above 0.5; "any", True
+    if the new pixel covers any True pixel. Raises `ValueError` for an anomalous image without a mask."""
     import numpy as np
     from PIL import Image
 
     if sample.mask is None:
         if sample.gt_label:
-            raise ValueError(f"{sample.id}: an anomalous image without a mask has no truth per pixel")
+            raise ValueError(f"{sample.id}: an anomalous image without a mask has no pixel-level ground truth")
         return np.zeros((side, side), dtype=bool)
     mask = Image.fromarray(sample.mask.read().astype(np.uint8))
     if mask.size != (side, side) and rule == "nearest":
@@ -130,7 +130,7 @@ def resized_mask(sample: Sample, side: int, rule: MaskRule = "nearest") -> BoolA
 
 @dataclass(frozen=True, eq=False)
 class ImageArray:
-    """Images that exist in memory only: for `latency`, for use outside the harness, and for tests."""
+    """Images in memory only: for `latency`, for use outside the harness, and for tests."""
 
     pixels: FloatArray
     """(N, 3, H, W) float32 in [0, 1]."""

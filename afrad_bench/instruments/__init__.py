@@ -1,1 +1,1 @@
-"""What a measure measures with: arrays or modules go in, numbers come out. Nothing here knows suites or stores."""
+"""Tools of the measures: arrays or modules go in, numbers come out. Nothing here depends on suites or stores."""

@@ -1,6 +1,6 @@
-"""Clocks: how long one call takes, as a caller sees it and as the device sees it.
+"""Clocks: how long one call takes for the caller and for the device.
 
-A device computes while Python runs on, so a wall clock has to wait for it on both sides of the call. CUDA also offers
+A device computes asynchronously to Python, so a wall clock must wait for it before and after the call. CUDA also has
 events, which time the device alone, without the gaps in which it waits for the host."""
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Call = Callable[[], object]
 
 
 class Event(Protocol):
-    """A mark in the stream of a device, as `torch.cuda.Event(enable_timing=True)`."""
+    """A marker in the stream of a device, like `torch.cuda.Event(enable_timing=True)`."""
 
     def record(self, stream: Any = None) -> None: ...
 
     def elapsed_time(self, end_event: Any) -> float:
-        """Milliseconds to another event that has passed."""
+        """Milliseconds from this event to `end_event`, after both have completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class WallClock:
     """Seconds."""
 
     def time_ms(self, call: Call) -> float:
-        """Milliseconds of one call, until its result is there. The result is dropped after the clock is read."""
+        """Milliseconds of one call until its result is complete. The result is freed after the clock is read."""
         self.synchronise()
         start = self.now()
         result = call()
@@ -52,7 +52,7 @@ class WallClock:
 
 @dataclass(frozen=True, slots=True)
 class EventClock:
-    """A pair of events around each call of a block, and one wait at its end: the time of the device."""
+    """Time of the device: a pair of events around each call of a block, and one wait at the end of the block."""
 
     name: str
     synchronise: Callable[[], object]
@@ -61,7 +61,7 @@ class EventClock:
     """The stream in which the calls run."""
 
     def times_ms(self, call: Call, count: int) -> list[float]:
-        """Milliseconds of each of `count` calls, which are queued without waiting for one another."""
+        """Milliseconds of each of `count` calls, which are queued without a wait between them."""
         pairs = [(self.event(), self.event()) for _ in range(count)]
         self.synchronise()
         for start, end in pairs:
@@ -73,7 +73,7 @@ class EventClock:
 
 
 def clock_for(device: str) -> WallClock:
-    """The wall clock of "cpu", "cuda:0" or "mps"; its name says which. Raises `UserError` for other devices."""
+    """The wall clock of "cpu", "cuda:0" or "mps", named after the device. Raises `UserError` for other devices."""
     match torch.device(device).type:
         case "cpu":
             return WallClock("CPU wall clock", _nothing)
@@ -86,7 +86,7 @@ def clock_for(device: str) -> WallClock:
 
 
 def device_clock_for(device: str) -> EventClock | None:
-    """The events of a CUDA device; None for devices that have none."""
+    """The event clock of a CUDA device; None for other devices."""
     if torch.device(device).type != "cuda":
         return None
     return EventClock(
@@ -99,9 +99,9 @@ def device_clock_for(device: str) -> EventClock | None:
 
 @contextmanager
 def pinned_threads(threads: int) -> Iterator[None]:
-    """Compute with that many threads, in torch and in the BLAS and OpenMP of numpy and scipy; restored at the end.
+    """Use this many threads in torch and in the BLAS and OpenMP of numpy and scipy; restored at the end.
 
-    torch's inter-operator pool cannot be changed once it is used and is left alone."""
+    torch's inter-operator pool cannot be changed after its first use and is left alone."""
     before = torch.get_num_threads()
     with threadpool_limits(limits=threads):
         torch.set_num_threads(threads)
@@ -112,7 +112,7 @@ def pinned_threads(threads: int) -> Iterator[None]:
 
 
 def _nothing() -> None:
-    """The CPU has computed when the call returns."""
+    """The CPU has finished when the call returns."""
 
 
 def _cuda(device: str) -> str:

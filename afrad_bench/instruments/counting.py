@@ -1,7 +1,7 @@
-"""Count what a network does to one image: once as fvcore traces it, once as the dispatcher runs it.
+"""Count the work of a network on one image: once as fvcore traces it, once as the dispatcher runs it.
 
-Both look at the code path of inference, which differs from that of training (fused attention, for one). A trace keeps
-only what the outputs depend on; the dispatcher sees everything that runs, and which stored tensors it reads."""
+Both count the inference path, which differs from the training path (for example fused attention). A trace keeps only
+what the outputs depend on; the dispatcher sees everything that runs, and which stored tensors are read."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Execution:
 
     work: Tally
     read: Mapping[int, tuple[int, int]]
-    """Address of each stored tensor whose values an operator read -> (number of values, bytes). Neither the image nor
-    what was computed in the pass."""
+    """Address of each stored tensor whose values an operator read -> (number of values, bytes). Without the image and
+    the tensors computed in the pass."""
     by_module: Mapping[str, int]
     """Name of a module -> multiply-accumulates while it ran."""
 
@@ -59,9 +59,9 @@ class Trace:
 
     work: Tally
     by_module: Mapping[str, int]
-    """Name of a module -> multiply-accumulates of it and of what is inside it."""
+    """Name of a module -> multiply-accumulates of it and of its submodules."""
     uncalled: frozenset[str]
-    """Modules of which nothing reaches the outputs, or which are used without being called."""
+    """Modules whose results do not reach the outputs, or which are used without being called."""
 
 
 class Untraceable(Exception):
@@ -69,7 +69,7 @@ class Untraceable(Exception):
 
 
 def execute(network: torch.nn.Module, image: torch.Tensor) -> Execution:
-    """Run `network` on (1, 3, H, W) once, under the dispatcher. Whatever it raises is raised."""
+    """Run `network` on (1, 3, H, W) once, under the dispatcher. Errors of the network are passed on."""
     formulas = {}
     for name, formula in EXECUTED.items():
         if (packet := _packet(name)) is not None:
@@ -90,9 +90,9 @@ def execute(network: torch.nn.Module, image: torch.Tensor) -> Execution:
 
 
 def trace(network: torch.nn.Module, image: torch.Tensor) -> Trace:
-    """Count `network` on (1, 3, H, W) by fvcore with the formulas that it lacks. Raises `Untraceable`."""
+    """Count `network` on (1, 3, H, W) with fvcore and the formulas in `TRACED`. Raises `Untraceable`."""
     with warnings.catch_warnings():
-        # fvcore rests on torch.jit, which announces its retirement at import and at every trace.
+        # fvcore uses torch.jit, which warns of its deprecation at import and at every trace.
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
         from fvcore.nn import FlopCountAnalysis
@@ -105,15 +105,15 @@ def trace(network: torch.nn.Module, image: torch.Tensor) -> Trace:
             try:
                 counted = analysis.by_operator()
                 by_module = {name: int(macs) for name, macs in analysis.by_module().items()}
-            except Exception as error:  # the network runs; what tracing cannot follow is in the row
+            except Exception as error:  # the network runs; the row says why tracing fails
                 raise Untraceable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
     work = _tally({name: int(macs) for name, macs in counted.items()}, analysis.unsupported_ops())
     return Trace(work, by_module, frozenset(analysis.uncalled_modules()))
 
 
 def without_effect(trace: Trace, execution: Execution) -> tuple[str, ...]:
-    """The outermost modules that compute products of which nothing reaches the outputs, as `torch.jit` sees it: their
-    results are dropped, or go on outside torch. The network itself is ""."""
+    """Names of the outermost modules that compute products without effect on the outputs that `torch.jit` sees: their
+    results are dropped, or used outside torch. The network itself is ""."""
     found: list[str] = []
     for name in sorted(trace.uncalled):
         if execution.by_module.get(name, 0) and not any(_within(name, outer) for outer in found):
@@ -132,7 +132,7 @@ def _tally(macs: Mapping[str, int], uncounted: Mapping[str, int]) -> Tally:
 
 
 def _packet(name: str) -> Any:
-    """The operator of that name, or None where this version of torch has none."""
+    """The operator of that name, or None if this version of torch does not have it."""
     space, _, operator = name.partition("::")
     return getattr(getattr(torch.ops, space), operator, None)
 
@@ -168,7 +168,7 @@ def _shape(value: Any) -> list[int] | None:
 
 
 class _Reads(TorchDispatchMode):
-    """Notes every operator, and every tensor that is read without having been computed before."""
+    """Records every operator, and every tensor that is read but was not computed in the pass."""
 
     def __init__(self, image: torch.Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -181,7 +181,7 @@ class _Reads(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         self.operators[func._schema.name] += 1
-        if not func.is_view:  # a view reads nothing; whoever uses it is seen with the same address
+        if not func.is_view:  # a view reads nothing; the operator that uses it has the same address
             for tensor in _tensors((args, kwargs)):
                 if (place := address(tensor)) not in self._computed:
                     size = tensor.untyped_storage().nbytes()
@@ -196,13 +196,13 @@ def _tensors(tree: Any) -> Iterator[torch.Tensor]:
 
 
 def address(tensor: torch.Tensor) -> int:
-    """Of the memory that holds a tensor; the same for its views, 0 if it is empty."""
+    """Memory address of a tensor's storage; the same for its views, 0 if it is empty."""
     return tensor.untyped_storage().data_ptr()
 
 
 @contextmanager
 def _hooks_restored(network: torch.nn.Module) -> Iterator[None]:
-    """fvcore leaves its hooks behind when a trace fails; a later measure must not run them."""
+    """Remove the hooks that fvcore leaves behind when a trace fails; a later measure must not run them."""
     tables = [table for module in network.modules() for table in (module._forward_pre_hooks, module._forward_hooks)]
     before = [set(table) for table in tables]
     try:

@@ -1,8 +1,8 @@
-"""Formulas for the work of operators, in multiply-accumulates (MAC), and which operators may go without one.
+"""Formulas for the work of operators in multiply-accumulates (MAC), and the operators that need no formula.
 
 fvcore counts what `torch.jit` traces, `FlopCounterMode` what the dispatcher runs; both lack formulas for products that
-methods of this field use. The formulas here serve both. A `Formula` gets the shapes of the operator's arguments (None
-for what is no tensor) and of its first output."""
+methods of this field use. The formulas here are for both. A `Formula` gets the shapes of the operator's arguments (None
+for an argument that is not a tensor) and of its first output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Formula = Callable[[Sequence[Any], Shape], int]
 def attention(shapes: Sequence[Any], out: Shape) -> int:
     """softmax(Q K^T) V for Q (..., Lq, D), K (..., Lk, D), V (..., Lk, Dv): Lq * Lk * (D + Dv) per head.
 
-    Dense, whatever the mask: a causal kernel may do half of it."""
+    Counted as dense for every mask: a causal kernel may do half of this work."""
     query, key, value = shapes[:3]
     return math.prod(out[:-1]) * key[-2] * (query[-1] + value[-1])
 
@@ -53,7 +53,7 @@ def convolution(shapes: Sequence[Any], out: Shape) -> int:
 
 
 def deformable_convolution(shapes: Sequence[Any], out: Shape) -> int:
-    """The convolution, and four per sampled value of the input: one sample per input channel, tap and position."""
+    """The convolution, plus four per sampled input value: one sample per input channel, tap and position."""
     (batch, channels, _, _), weight = shapes[:2]
     taps = math.prod(weight[2:])
     return convolution(shapes, out) + 4 * batch * channels * taps * math.prod(out[2:])
@@ -74,7 +74,7 @@ def summed_product(shapes: Sequence[Any], out: Shape) -> int:
 
 
 def tensordot(shapes: Sequence[Any], out: Shape) -> int:
-    """An (M, K) and a (K, N) product in disguise: sqrt(MK * KN * MN) = MKN."""
+    """Equivalent to a product of (M, K) and (K, N): sqrt(MK * KN * MN) = MKN."""
     return math.isqrt(math.prod(shapes[0]) * math.prod(shapes[1]) * math.prod(out))
 
 
@@ -97,9 +97,9 @@ def per_output(weight: int) -> Formula:
 
 
 def einsum(equation: str, shapes: Sequence[Shape], path: Sequence[int] | None = None) -> int:
-    """Products of `torch.einsum` in the order in which it contracts: the given path (pairs of positions, results
-    appended), else from left to right. A step that sums over no shared index is element-wise and counts nothing, as
-    everywhere here."""
+    """Products of `torch.einsum` in its order of contraction: the given path (pairs of positions, results appended),
+    else from left to right. A step that sums over no shared index is element-wise and counts as zero, as in all
+    formulas."""
     terms, result, size = _einsum_terms(equation, shapes)
     steps = list(path or [])
     macs = 0
@@ -165,7 +165,7 @@ TRACED: Mapping[str, Formula] = {
     "aten::_upsample_nearest_exact2d": per_output(1),
     "aten::_upsample_nearest_exact3d": per_output(1),
 }
-"""What fvcore lacks or gets wrong (a broadcast matmul is counted once, a matrix times a vector fails)."""
+"""Formulas that fvcore lacks or has wrong (a broadcast matmul is counted once, a matrix times a vector fails)."""
 
 EXECUTED: Mapping[str, Formula] = {
     "aten::_scaled_dot_product_flash_attention_for_cpu": attention,
@@ -181,7 +181,7 @@ EXECUTED: Mapping[str, Formula] = {
     "aten::addbmm": summed_product,
     "torchvision::deform_conv2d": deformable_convolution,
 }
-"""What `FlopCounterMode` lacks, under the names that reach the dispatcher."""
+"""Formulas that `FlopCounterMode` lacks, by the names that reach the dispatcher."""
 
 _NOT_PRODUCTS = """
     batch_norm layer_norm group_norm instance_norm adaptive_avg_pool2d grid_sampler
@@ -226,13 +226,13 @@ _CHEAP_BY_NAME = """
     _fused_sdp_choice _linalg_check_errors dim is_nonzero item numel size sym_numel sym_size
 """
 _CHEAP = frozenset(_CHEAP_BY_NAME.split())
-"""Reductions, selections, scans, pooling, normalisation, interpolation, creation and movement of data: of the order of
-one operation per value. Element-wise operators and views are recognised by what torch says of them."""
+"""Reductions, selections, scans, pooling, normalisation, interpolation, creation and movement of data: about one
+operation per value. Element-wise operators and views are recognised by torch's own tags."""
 
 
 @cache
 def is_cheap(operator: str) -> bool:
-    """Whether an operator like "aten::gelu" costs about one operation per value. Anything unknown does not pass."""
+    """Whether an operator like "aten::gelu" costs about one operation per value. False for unknown operators."""
     space, _, name = operator.partition("::")
     if space != "aten":
         return space == "prim" and not name.startswith(("PythonOp", "CallFunction"))

@@ -1,4 +1,4 @@
-"""Which numbers a method holds, which of them it trains, and which it reads to score an image."""
+"""Numbers that a method holds, that it trains, and that it reads to score an image."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Used:
 
     parameters: int
     unread: tuple[str, ...]
-    """Outermost modules, or single parameters, of which no parameter is read."""
+    """Outermost modules, or single parameters, none of whose parameters is read."""
     values: int
-    """Stored numbers that are no parameters: memory banks, Gaussians, running statistics, kernels, position tables."""
+    """Stored numbers that are not parameters: memory banks, Gaussians, running statistics, kernels, position tables."""
     bytes: int
     unregistered: int
-    """Those of `values` in tensors that are neither buffers nor parameters of the network."""
+    """The share of `values` in tensors that are neither buffers nor parameters of the network."""
 
 
 def held(modules: Iterable[torch.nn.Module]) -> Held:
@@ -43,7 +43,7 @@ def held(modules: Iterable[torch.nn.Module]) -> Held:
 def used(network: torch.nn.Module, read: Mapping[int, tuple[int, int]]) -> Used:
     """Split what was read (address -> values, bytes) into parameters and stored values.
 
-    A parameter counts whole if any part of the memory that holds it is read."""
+    A parameter counts completely if any part of the memory that holds it is read."""
     registered = {address(tensor) for tensor in (*network.parameters(), *network.buffers())}
     parameters = [p for p in network.parameters() if p.numel() and address(p) in read]
     buffers = [b for b in network.buffers() if b.numel() and address(b) in read]

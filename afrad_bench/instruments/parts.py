@@ -1,4 +1,4 @@
-"""Multiply-accumulates and parameters of each part of a network, split so that the parts add up to the whole."""
+"""Multiply-accumulates and parameters of each part of a network; the parts add up to the network's total."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from afrad_bench.instruments.counting import Trace, address
 
 REST = "rest"
-"""What stands in no named part: scaling, scoring, and whatever else a network does between its parts."""
+"""Everything outside the named parts: scaling, scoring, and whatever a network does between its parts."""
 SHARED = "shared by parts"
 """Parameters that belong to several parts."""
 
 
 class Parts:
-    """Named submodules of a network, none inside another; a `ValueError` names those that are not. May be empty."""
+    """Named submodules of a network; raises `ValueError` if one is missing or inside another. May be empty."""
 
     def __init__(self, network: torch.nn.Module, named: Mapping[str, torch.nn.Module]) -> None:
         places = {id(module): name for name, module in network.named_modules()}
@@ -31,18 +31,18 @@ class Parts:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The parts and the rest; nothing if no part is named."""
+        """The parts and the rest; empty if no part is named."""
         return (*self._named, REST) if self._named else ()
 
     def macs(self, trace: Trace) -> dict[str, int]:
-        """Part -> multiply-accumulates of one pass, as fvcore counts them. The sum is the count of the network."""
+        """Part -> multiply-accumulates of one pass, as fvcore counts them. Their sum is the network's count."""
         if not self._named:
             return {}
         counts = {name: trace.by_module.get(place, 0) for name, place in self._places.items()}
         return {**counts, REST: trace.work.total - sum(counts.values())}
 
     def parameters(self, read: Mapping[int, tuple[int, int]]) -> dict[str, int]:
-        """Part -> parameters that were read (address -> values, bytes). The sum is that of the network."""
+        """Part -> number of parameters in `read` (address -> values, bytes). Their sum is the network's number."""
         if not self._named:
             return {}
         counts = dict.fromkeys(self.names, 0)

@@ -1,4 +1,4 @@
-"""Polylines that go from left to right: drawn with fewer points, cut off, averaged. Coordinates are float64 arrays."""
+"""Polylines from left to right: thinned, cut off, averaged. Coordinates are float64 arrays."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def thinned(x: FloatArray, y: FloatArray, slack: float, enough: int) -> tuple[FloatArray, FloatArray]:
-    """A polyline without the points that matter least, until `enough` are left; ends stay.
+    """Remove the points that matter least until `enough` are left; the end points stay.
 
-    The area under it changes by `slack` at most; where that does not suffice, more points are left.
-    To leave out a point changes the area by the triangle that it makes with its neighbours. Those of points that are
-    no neighbours add up, so odd and even points take turns.
+    The area under the polyline changes by at most `slack`; if this limit is reached first, more points are left.
+    Removing a point changes the area by the triangle that it forms with its neighbours. The changes of points that are
+    not neighbours add up, so odd and even points take turns.
 
     >>> thinned(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0, 2.0]), 0.0, 2)[0].tolist()
     [0.0, 2.0, 3.0]
@@ -27,7 +27,7 @@ def thinned(x: FloatArray, y: FloatArray, slack: float, enough: int) -> tuple[Fl
         triangles = np.abs((x[i + 1] - x[i - 1]) * (y[i] - y[i - 1]) - (x[i] - x[i - 1]) * (y[i + 1] - y[i - 1])) / 2
         order = triangles.argsort(kind="stable")[: len(x) - enough]
         spent = triangles[order].cumsum()
-        count = int(spent.searchsorted(slack / 4, side="right"))  # what is left is for better choices, in later turns
+        count = int(spent.searchsorted(slack / 4, side="right"))  # the rest is for better choices in later turns
         x, y = np.delete(x, i[order[:count]]), np.delete(y, i[order[:count]])
         slack -= float(spent[count - 1]) if count else 0.0
         turn, idle = 3 - turn, 0 if count else idle + 1
@@ -35,7 +35,7 @@ def thinned(x: FloatArray, y: FloatArray, slack: float, enough: int) -> tuple[Fl
 
 
 def cut(x: FloatArray, y: FloatArray, limit: float) -> tuple[FloatArray, FloatArray]:
-    """A polyline from its start to `limit`, where its height is read off, or to its end if that comes first.
+    """A polyline from its start to `limit`, where its height is interpolated, or to its end if that comes first.
 
     >>> [part.tolist() for part in cut(np.array([0.0, 1.0]), np.array([0.0, 1.0]), 0.25)]
     [[0.0, 0.25], [0.0, 0.25]]
@@ -48,7 +48,7 @@ def cut(x: FloatArray, y: FloatArray, limit: float) -> tuple[FloatArray, FloatAr
 
 
 def steps(x: FloatArray, y: FloatArray, at: FloatArray) -> FloatArray:
-    """Heights of a polyline at ascending places; where it is vertical, its upper end.
+    """Heights of a polyline at ascending x values; where it is vertical, its upper end.
 
     >>> steps(np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5])).tolist()
     [0.5, 0.75]
@@ -58,6 +58,6 @@ def steps(x: FloatArray, y: FloatArray, at: FloatArray) -> FloatArray:
 
 
 def spread(lines: Sequence[tuple[FloatArray, FloatArray]], at: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean, lowest and highest of several polylines at each of these places."""
+    """Mean, lowest and highest height of several polylines at each of these x values."""
     heights = np.stack([steps(x, y, at) for x, y in lines])
     return heights.mean(axis=0), heights.min(axis=0), heights.max(axis=0)

@@ -1,4 +1,4 @@
-"""From single times to a figure that can be trusted, or that says why not."""
+"""From single times to percentiles, and reasons not to trust them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 FEWEST = 10
-"""Timed calls below which the percentiles mean little."""
+"""Fewest timed calls for which percentiles are meaningful."""
 
 
 class Clock(Protocol):
@@ -21,7 +21,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long to go on. `seconds` bounds each of the two phases, whatever the counts say."""
+    """Limits of warm-up and timing. `seconds` bounds each of the two phases, whatever the counts are."""
 
     warmup: int
     warmup_seconds: float
@@ -35,7 +35,7 @@ class Timing:
 
     times_ms: tuple[float, ...]
     warmup: int
-    """Calls that were made before and not counted."""
+    """Number of warm-up calls, which are not part of `times_ms`."""
 
     def percentile(self, percent: float) -> float:
         """Milliseconds, linearly interpolated between the order statistics."""
@@ -43,7 +43,7 @@ class Timing:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why the figure should not be trusted; empty for a steady run."""
+        """Reasons not to trust the percentiles; empty for a steady run."""
         found = []
         if len(self.times_ms) < FEWEST:
             found.append(f"only {len(self.times_ms)} timed calls")
@@ -61,7 +61,7 @@ def _thirds(times: Sequence[float]) -> tuple[float, float]:
 
 
 def warm_up(call: Callable[[], object], clock: Clock, limits: Limits) -> int:
-    """Call at least `warmup` times and for `warmup_seconds`; the number of calls made."""
+    """Call at least `warmup` times and for `warmup_seconds`, unless `seconds` are over; returns the number of calls."""
     calls, spent = 0, 0.0
     while (calls < limits.warmup or spent < limits.warmup_seconds * 1e3) and spent < limits.seconds * 1e3:
         spent += clock.time_ms(call)
@@ -70,7 +70,7 @@ def warm_up(call: Callable[[], object], clock: Clock, limits: Limits) -> int:
 
 
 def timed(call: Callable[[], object], clock: Clock, limits: Limits) -> Timing:
-    """Warm up, then time `repeats` calls one by one, or as many as begin within `seconds`, at least one."""
+    """Warm up, then time `repeats` calls one by one, or as many as start within `seconds`, at least one."""
     warmup = warm_up(call, clock, limits)
     times = [clock.time_ms(call)]
     spent = times[0]

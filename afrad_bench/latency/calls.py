@@ -1,4 +1,4 @@
-"""A fitted method in one mode, as a call that scores one batch of images, checked against eager."""
+"""A fitted method in one mode, as a call that scores one batch of images; its output is compared with eager mode."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Scores = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is timed, and what is known of it before the first timed call."""
+    """The call to time, and the facts that are known before the first timed call."""
 
     call: Callable[[], object]
     facts: dict[str, Any] = field(default_factory=dict)
 
 
 def prepared(method: Method, pixels: Tensor, device: str, mode: Mode) -> Prepared:
-    """Score `pixels`, (B, 3, H, W) float32 on the CPU, by the method's network on the device, or by `predict` if it has
-    none. Compiles and captures; raises whatever that raises, and `ValueError` for a mode that the method does not have
-    or an output that is not finite."""
+    """Prepare the call that scores `pixels`, (B, 3, H, W) float32 on the CPU, with the method's network on the device,
+    or with `predict` if it has no network. Compiles and captures the network if the mode requires it; errors of these
+    steps are raised. Raises `ValueError` if the method does not support the mode, or an output is not finite."""
     if not isinstance(method, HasNetwork):
         return _by_predict(method, pixels, mode)
     network = method.network()
@@ -76,8 +76,8 @@ def _inferring(network: Callable[[Tensor], Any], autocast: Any = None) -> Callab
 
 
 def _autocast(device: str, mode: Mode) -> Any:
-    """The cache of cast weights would leave memory behind that a captured graph goes on using; without it they are cast
-    anew."""
+    """Autocast for the mode, or None. With CUDA graphs, the cache of cast weights is off, because a captured graph
+    would go on using its memory after it is freed; the weights are cast in every call instead."""
     if "amp" not in mode:
         return None
     return torch.autocast(_type(device), dtype=_half(device), cache_enabled="cuda_graphs" not in mode)
@@ -96,7 +96,7 @@ def _type(device: str) -> str:
 
 
 def _compiled(network: nn.Module) -> Callable[[Tensor], Any]:
-    """Inductor by a function of its own, so that a program that was compiled for another line is never taken again."""
+    """Compile with Inductor through a new function, so that a program compiled for another row is never reused."""
     from torch._dynamo import lookup_backend
 
     inductor = lookup_backend("inductor")
@@ -105,8 +105,8 @@ def _compiled(network: nn.Module) -> Callable[[Tensor], Any]:
 
 @contextmanager
 def _compiling(facts: dict[str, Any]) -> Iterator[None]:
-    """Lift the limit of programs per function, for methods share code and each line has its own. Note the graphs that
-    torch.compile made inside; none is a `ValueError`, for eager would pass for compiled."""
+    """Raise torch's limit of programs per function, because methods share code and each row compiles its own. Count the
+    graphs that torch.compile makes; raise `ValueError` if there are none, because then the call runs in eager mode."""
     from torch._dynamo import config
     from torch._dynamo.utils import counters
 
@@ -121,11 +121,11 @@ def _compiling(facts: dict[str, Any]) -> Iterator[None]:
 
 
 def _graphed(run: Callable[[Tensor], Any], images: Tensor, device: str) -> Callable[[Tensor], Any]:
-    """Capture `run` on a copy of the images; the new function copies images there and replays."""
+    """Capture `run` on a copy of the images. The returned function copies its images there and replays the graph."""
     held = images.clone()
     aside = torch.cuda.Stream(device)
     aside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(aside):  # what is made once must not be captured
+    with torch.cuda.stream(aside):  # one-time initialisation must not be captured
         for _ in range(3):
             run(held)
     torch.cuda.current_stream(device).wait_stream(aside)
@@ -142,7 +142,7 @@ def _graphed(run: Callable[[Tensor], Any], images: Tensor, device: str) -> Calla
 
 
 def _scores(output: Any) -> Scores:
-    """Copies in float32 on the CPU."""
+    """Copies in float32 on the CPU. Raises `ValueError` if a value is not finite."""
     anomaly_map, score = (each.detach().float().cpu().clone() for each in output)
     for name, values in (("map", anomaly_map), ("score", score)):
         if not torch.isfinite(values).all():
@@ -151,7 +151,7 @@ def _scores(output: Any) -> Scores:
 
 
 def _differences(found: Scores, expected: Scores) -> dict[str, float]:
-    """The largest ones from eager, of the map also relative to the range of eager's map."""
+    """Largest differences from eager mode; for the map also relative to the range of the eager map."""
     (anomaly_map, score), (eager_map, eager_score) = found, expected
     largest = float((anomaly_map - eager_map).abs().max())
     spread = float(eager_map.max() - eager_map.min())

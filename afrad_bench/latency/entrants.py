@@ -1,4 +1,4 @@
-"""Who takes part: methods named on the command line, and the rows of suites, each with what it is fitted on."""
+"""The methods of a session: methods given by name and rows of suites, each with its training images."""
 
 from __future__ import annotations
 
@@ -20,44 +20,48 @@ from afrad_bench.suite.yaml import read_value
 from afrad_bench.types import Cell, Images
 
 PROFILE = "latency"
-"""Profile of a method that is named alone; one of a suite has the suite's."""
+"""Profile of a method that is given by name; a row of a suite has the profile of the suite."""
 NOISE = "noise"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the command line says of methods that are named alone, and of the images of all."""
+class EntrantOptions:
+    """Options of the command line for methods that are given by name."""
 
     image_size: int
     train: int = 16
-    """Images of noise to fit on."""
+    """Number of noise images to fit on."""
     backbone: str | None = None
     weights: str | None = None
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """One line of the comparison, before it is fitted."""
+    """One row of the comparison, before the fit."""
 
     label: str
     cell: Cell
     weights: Weights | None
     fitted_on: str
-    """In words, with the number of images."""
+    """Text on the training images, with their number."""
     images: Callable[[], tuple[Images, Images]]
-    """Those to fit on, and those to score."""
+    """Returns the images to fit on, and the images to score."""
     suite: str = ""
     published: str | None = None
     """Row of the paper's table of latencies."""
 
 
 def entrants(
-    texts: Sequence[str], plan_of: Callable[[str], Plan], suites: Sequence[str], asked: Asked, workspace: Workspace
+    texts: Sequence[str],
+    plan_of: Callable[[str], Plan],
+    suites: Sequence[str],
+    options: EntrantOptions,
+    workspace: Workspace,
 ) -> tuple[list[Entrant], tuple[str, ...]]:
     """Resolve `name`, `name:field=value,...` and suites (by name or path; `suites` are the known names, `plan_of` plans
-    one). Also the keys of the paper's rows that the suites want and for which no method is installed.
+    one). Also returns the keys of the paper's rows that the suites request, but for which no method is installed.
 
-    A method of that name goes before a suite. Everything that is wrong is one `UserError`."""
+    A method name takes precedence over a suite name. One `UserError` lists all problems."""
     methods = registry.entries("method")
     found: list[Entrant] = []
     absent: dict[str, None] = {}
@@ -66,7 +70,7 @@ def entrants(
         name, colon, fields = text.partition(":")
         try:
             if name in methods:
-                found.append(_alone(text, name, fields, asked, workspace))
+                found.append(_alone(text, name, fields, options, workspace))
             elif not colon and (text in suites or text.endswith((".yaml", ".yml"))):
                 plan = plan_of(text)
                 found += _of_suite(plan)
@@ -84,19 +88,19 @@ def entrants(
 def _clashes(found: Sequence[Entrant]) -> list[Problem]:
     labels = [one.label for one in found]
     twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
-    problems = [Problem(f"{label!r} takes part twice", "METHOD", "leave one out") for label in twice]
+    problems = [Problem(f"{label!r} is given twice", "METHOD", "leave one out") for label in twice]
     if len({one.cell.image_size for one in found}) > 1:
-        told = "; ".join(f"{one.label} {one.cell.image_size} px" for one in found)
+        sizes = "; ".join(f"{one.label} {one.cell.image_size} px" for one in found)
         problems.append(
-            Problem(f"one table needs one image size: {told}", "--image-size", "name a size: it holds for all")
+            Problem(f"all methods need the same image size: {sizes}", "--image-size", "give a size for all")
         )
     return problems
 
 
-def _alone(text: str, name: str, fields: str, asked: Asked, workspace: Workspace) -> Entrant:
-    """A method by name, fitted on noise; where it trains, for one epoch unless the fields say otherwise."""
+def _alone(text: str, name: str, fields: str, options: EntrantOptions, workspace: Workspace) -> Entrant:
+    """A method given by name, fitted on noise; if it trains, for one epoch unless the fields change that."""
     model = registry.find("method", name).load().Config
-    given = {"backbone": {"name": asked.backbone, "weights": asked.weights}}
+    given = {"backbone": {"name": options.backbone, "weights": options.weights}}
     chosen = {part: {key: value for key, value in each.items() if value is not None} for part, each in given.items()}
     layers = [
         Layer(known_part(model, {"training": {"epochs": 1}}), lambda _: text),
@@ -111,24 +115,24 @@ def _alone(text: str, name: str, fields: str, asked: Asked, workspace: Workspace
         method=name,
         params=params,
         dataset=NOISE,
-        dataset_params=canonical({"train": asked.train}),
+        dataset_params=canonical({"train": options.train}),
         setting="unified",
         category=None,
-        image_size=asked.image_size,
+        image_size=options.image_size,
         seed=0,
         profile=PROFILE,
     )
 
     def images() -> tuple[Images, Images]:
-        return _noise("train", asked.train, asked.image_size), _noise("test", 1, asked.image_size)
+        return _noise("train", options.train, options.image_size), _noise("test", 1, options.image_size)
 
     epochs = ", 1 epoch" if _trains_one_epoch(checked) else ""
-    told = f"{asked.train} images of noise{epochs}"
-    return Entrant(text, cell, weights_of(name, params, workspace.cache), told, images)
+    fitted_on = f"{options.train} images of noise{epochs}"
+    return Entrant(text, cell, weights_of(name, params, workspace.cache), fitted_on, images)
 
 
 def _of_suite(plan: Plan) -> list[Entrant]:
-    """Each row of a suite by its first cell: the first data set, category and seed."""
+    """Each row of a suite, represented by its first cell: the first data set, category and seed."""
     firsts = [next(one for one in plan.cells if one.row == row) for row in plan.selection.rows]
     found = []
     for one in firsts:
@@ -136,16 +140,16 @@ def _of_suite(plan: Plan) -> list[Entrant]:
         def images(dataset=one.dataset, side=one.cell.image_size) -> tuple[Images, Images]:  # type: ignore[no-untyped-def]
             return train_images(dataset, side), test_images(dataset, side)
 
-        told = f"{len(one.dataset.train)} training images of {one.cell.dataset}"
+        fitted_on = f"{len(one.dataset.train)} training images of {one.cell.dataset}"
         published = one.row.published if plan.selection.reproduces == "table4" else None
         found.append(
-            Entrant(one.row.label, one.cell, one.weights, told, images, plan.selection.suite, published),
+            Entrant(one.row.label, one.cell, one.weights, fitted_on, images, plan.selection.suite, published),
         )
     return found
 
 
 def _fields(text: str, where: str) -> Params:
-    """`a.b=1,c=[2, 3]` as nested parameters; a comma inside brackets separates no fields."""
+    """`a.b=1,c=[2, 3]` as nested parameters; commas inside brackets do not separate fields."""
     found: Params = {}
     for part in _split(text):
         field, equals, value = part.partition("=")

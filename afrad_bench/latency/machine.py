@@ -1,4 +1,4 @@
-"""What the machine says of itself while it is timed: clocks, power, temperature, load. What it hides is said so."""
+"""State of the machine during timing: clocks, power, temperature, load, or why a value cannot be read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Gauge = Callable[[], float]
 
 
 class Readings:
-    """Several readings of each gauge, told as a range. A gauge that fails is told with its reason and left alone."""
+    """Several readings of each gauge, as a range. A gauge that fails is shown with its reason and not read again."""
 
     def __init__(self, gauges: Mapping[str, tuple[Gauge, str]]) -> None:
         """Name -> (gauge, unit)."""
@@ -32,11 +32,11 @@ class Readings:
             except Exception as error:  # noqa: BLE001 - a driver may refuse in any way; the reason is shown
                 self._unreadable[name] = str(error).partition("\n")[0] or type(error).__name__
 
-    def told(self) -> dict[str, str]:
+    def summary(self) -> dict[str, str]:
         """Name -> "1410–1980 MHz", or why it is not readable."""
-        return {name: self._told(name, unit) for name, (_, unit) in self._gauges.items()}
+        return {name: self._summary(name, unit) for name, (_, unit) in self._gauges.items()}
 
-    def _told(self, name: str, unit: str) -> str:
+    def _summary(self, name: str, unit: str) -> str:
         if name in self._unreadable:
             return f"not readable: {self._unreadable[name]}"
         low, high = (f"{bound:.4g}" for bound in (min(self._values[name]), max(self._values[name])))
@@ -44,7 +44,7 @@ class Readings:
 
 
 def gauges_for(device: str) -> dict[str, tuple[Gauge, str]]:
-    """The gauges of the CPU, and on CUDA those of the card (by NVML, of the optional package nvidia-ml-py)."""
+    """The gauges of the CPU, and on CUDA those of the card (by NVML, from the optional package nvidia-ml-py)."""
     found: dict[str, tuple[Gauge, str]] = {"CPU clock": (_cpu_clock, "MHz"), "CPU load": (_load, "processes")}
     if device_type(device) == "cuda":
         import torch
@@ -56,18 +56,18 @@ def gauges_for(device: str) -> dict[str, tuple[Gauge, str]]:
 
 
 def settings(device: str) -> dict[str, str]:
-    """What does not change during a session: torch, precision, threads, cores, governor."""
+    """Settings that do not change during a session: torch, precision, threads, cores, governor."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    told = {
+    found = {
         "torch": torch.__version__,
         "CPU governor": governor(),
         "CPU cores allowed": str(cores),
         "inter-operator threads": str(torch.get_num_interop_threads()),
     }
     if device_type(device) == "cuda":
-        told |= {
+        found |= {
             "CUDA": str(torch.version.cuda),
             "cuDNN": str(torch.backends.cudnn.version()),
             "TF32 convolutions": _on(torch.backends.cudnn.allow_tf32),
@@ -75,7 +75,7 @@ def settings(device: str) -> dict[str, str]:
             "float32 matrix products": torch.get_float32_matmul_precision(),
             "cudnn.benchmark": _on(torch.backends.cudnn.benchmark),
         }
-    return told
+    return found
 
 
 def governor(cpus: Path = CPUS) -> str:
@@ -96,12 +96,12 @@ def _cpu_clock() -> float:
 
     clock = psutil.cpu_freq()
     if clock is None:
-        raise RuntimeError("the system does not tell it")
+        raise RuntimeError("the system does not report it")
     return float(clock.current)
 
 
 def _load() -> float:
-    """Processes that ran or waited, over the last minute."""
+    """Average number of processes that ran or waited, over the last minute."""
     import psutil
 
     return float(psutil.getloadavg()[0])

@@ -1,4 +1,4 @@
-"""The ways in which a network may be run, by name; a row of a table always says which one it is."""
+"""Execution modes of a network, by name. Each row of a table names its mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHANGES: Mapping[str, str] = {
     "compile": "torch.compile, its default backend; compiling is not timed with the calls",
     "cuda_graphs": "one captured CUDA graph, replayed; copying the image into it is timed",
 }
-"""What may be changed of eager float32, in the order in which a mode names it."""
+"""Possible changes to eager float32, in the order in which a mode names them."""
 EAGER = "eager"
 
 
@@ -33,8 +33,8 @@ class Mode:
 
 
 def parse_modes(texts: Iterable[str], device: str) -> tuple[Mode, ...]:
-    """Modes from texts such as "eager" and "amp+channels_last", each once. A `UserError` names every text that is none,
-    and every mode that this device ("cpu", "cuda:0", "mps") does not have."""
+    """Modes from texts such as "eager" and "amp+channels_last", each once. A `UserError` names every invalid
+    mode, and every mode that this device ("cpu", "cuda:0", "mps") does not have."""
     modes: dict[Mode, None] = {}
     problems = []
     for text in texts:
@@ -42,8 +42,8 @@ def parse_modes(texts: Iterable[str], device: str) -> tuple[Mode, ...]:
         strange = [part for part in parts if part not in CHANGES and part != EAGER]
         problems += [unknown("mode", part, [EAGER, *CHANGES], "--mode") for part in strange]
         if EAGER in parts and len(parts) > 1:
-            told = f"{text!r}: eager means that nothing is changed"
-            problems.append(Problem(told, "--mode", "name the changes alone, e.g. amp+compile"))
+            what = f"{text!r}: eager means that nothing is changed"
+            problems.append(Problem(what, "--mode", "name the changes alone, e.g. amp+compile"))
         elif "cuda_graphs" in parts and not device.startswith("cuda"):
             problems.append(Problem(f"{text!r}: CUDA graphs need a CUDA device, this is {device}", "--mode"))
         else:

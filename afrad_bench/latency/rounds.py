@@ -1,4 +1,4 @@
-"""Taking turns: warm up each call, then A B C A B C ... until the rounds or the time are over."""
+"""Interleaved timing: warm up each call, then time A B C A B C ... until all rounds are done or the time is over."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How long to go on."""
+    """Length of the warm-up and of the timing."""
 
     rounds: int = 100
     warmup: int = 10
-    """Least number of calls of each before the first round."""
+    """Minimum number of calls of each before the first round."""
     warmup_seconds: float = 0.5
-    """Least time of calling each before the first round."""
+    """Minimum time of these calls of each, in seconds."""
     seconds: float = 600.0
-    """After which no further round begins; the warm-up of one call ends after a tenth of it."""
+    """Seconds after which no further round starts; the warm-up of one call ends after a tenth of them."""
 
 
 @dataclass
 class Turns(Generic[Key]):
-    """What was measured."""
+    """The measured times."""
 
     warmups: dict[Key, int] = field(default_factory=dict)
     """Calls before the first round."""
     times: dict[Key, list[float]] = field(default_factory=dict)
     """Milliseconds of each complete round; the same number for all."""
     failed: dict[Key, Exception] = field(default_factory=dict)
-    """Calls that raised, and what; they are left out from then on."""
+    """Calls that raised, with the exception; they are not called again."""
 
 
 def take_turns(
@@ -52,7 +52,7 @@ def take_turns(
     for key, call in calls.items():
         try:
             turns.warmups[key] = warm_up(call, clock, limits)
-        except Exception as error:  # noqa: BLE001 - a method may fail in any way; the others go on, its row says how
+        except Exception as error:  # noqa: BLE001 - a method may fail in any way; its row holds the error
             turns.failed[key] = error
     turns.times = {key: [] for key in calls if key not in turns.failed}
     began, done = now(), 0

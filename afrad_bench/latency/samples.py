@@ -1,4 +1,4 @@
-"""What was measured, as values: the times of each method in each mode and batch; to the store and back."""
+"""The times of each method in each mode and batch as values, and their conversion to rows of the store and back."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Timed:
     mode: str
     batch: int
     times_ms: tuple[float, ...] = ()
-    """Of each round, for the whole batch; empty if it failed."""
+    """Time of each round, for the whole batch; empty if the method failed."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What is known of it: backbone, weights, what it was fitted on, compile time, differences from eager, ..."""
+    """Facts about it: backbone, weights, what it was fitted on, compile time, differences from eager, ..."""
     error: str = ""
     cell: dict[str, Any] = field(default_factory=dict, compare=False)
     """Further columns of its cell; not read back."""
@@ -43,13 +43,14 @@ class Session:
     threads: int
     image_size: int
     terms: dict[str, Any]
-    """Settings and readings of the machine, versions, the command, and what of the paper belongs beside it."""
+    """Settings and readings of the machine, versions, the command, suites and profiles, and the paper's rows without a
+    method here."""
     timed: tuple[Timed, ...]
 
 
 def rows(session: Session) -> list[dict[str, Any]]:
-    """The session as rows of the store's table `latency`, one per timed call. What failed has no call; it is kept in
-    the terms of the session."""
+    """The session as rows of the store's table `latency`, one per timed call. A failed method has no calls; it is
+    kept in the terms of the session."""
     failed = [
         {"label": one.label, "method": one.method, "mode": one.mode, "batch": one.batch, "error": one.error}
         | {"facts": one.facts}
@@ -112,18 +113,18 @@ def stored(frame: pd.DataFrame) -> Iterator[Session]:
 
 
 def find(sessions: list[Session], names: list[str], where: str) -> tuple[Session, ...]:
-    """Sessions by id, the beginning of one, or "last"; all of one device, thread count and image size. Raises
-    `UserError` otherwise: times from different machines do not belong into one table."""
+    """Sessions by id, by the beginning of an id, or "last". Raises `UserError` unless all have the same device, thread
+    count and image size: times from different machines do not belong in one table."""
     if not sessions:
-        raise fail("the store holds no latency sessions", where, "`afrad-bench latency METHOD...` makes one")
+        raise fail("the store holds no latency sessions", where, "`afrad-bench latency METHOD...` creates one")
     found: dict[str, Session] = {}
     for name in names:
         fits = sessions[-1:] if name == "last" else [one for one in sessions if one.id.startswith(name)]
         if not fits:
             raise UserError(unknown("latency session", name, [one.id for one in sessions], "--show"))
         if len(fits) > 1:
-            told = ", ".join(one.id for one in fits)
-            raise fail(f"{name!r} begins several sessions: {told}", "--show", "write more of the id")
+            ids = ", ".join(one.id for one in fits)
+            raise fail(f"several sessions begin with {name!r}: {ids}", "--show", "write more of the id")
         found[fits[0].id] = fits[0]
     chosen = tuple(found.values())
     must_match(chosen)
@@ -131,12 +132,12 @@ def find(sessions: list[Session], names: list[str], where: str) -> tuple[Session
 
 
 def must_match(sessions: tuple[Session, ...]) -> None:
-    """A `UserError` unless the times of these sessions may stand in one table."""
+    """Raise `UserError` unless the times of these sessions may be in one table."""
     for what, values in (
         ("devices", {one.id: f"{one.device} ({one.device_name})" for one in sessions}),
         ("numbers of threads", {one.id: str(one.threads) for one in sessions}),
         ("image sizes", {one.id: f"{one.image_size} px" for one in sessions}),
     ):
         if len(set(values.values())) > 1:
-            told = "; ".join(f"{name[:8]} {value}" for name, value in values.items())
-            raise fail(f"different {what} do not go into one table: {told}", "--show", "show each of them alone")
+            each = "; ".join(f"{name[:8]} {value}" for name, value in values.items())
+            raise fail(f"different {what} do not go into one table: {each}", "--show", "show each session alone")

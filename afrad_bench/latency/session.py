@@ -89,7 +89,7 @@ def measure(
             **about,
             "clock": clock.name,
             "settings": settings(device),
-            "readings": machine.told(),
+            "readings": machine.summary(),
             "rounds": length.rounds,
             "code_version": environment.code_version,
             "git_revision": environment.git_revision,

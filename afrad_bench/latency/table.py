@@ -1,4 +1,4 @@
-"""Sessions as people and machines read them: a report with one table, records for JSON, and CSV."""
+"""Output of sessions: a report with one table, records for JSON, and CSV."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ STEADY = (
     "10 %, or the 95th percentile exceeds 1.2 times the median."
 )
 MEANING = (
-    "Every line was called once a round, in turns, after a warm-up of its own. Ratio: median over the rounds of the "
-    "ratio to the first line of the same batch and session, with a 95 % interval by bootstrap over the rounds. "
+    "After a warm-up, every row was called once per round, in turn. Ratio: median over the rounds of the ratio to the "
+    "first row of the same batch and session, with a 95 % interval by bootstrap over the rounds. "
     f"Images/s: batch divided by the median. {STEADY}"
 )
 
 
 def records(sessions: Sequence[Session]) -> list[dict[str, Any]]:
-    """One mapping per session: its terms, and a mapping per line with figures, doubts and what failed."""
+    """One mapping per session: its terms, and a mapping per row with its numbers, warnings and error."""
     return [
         {
             "session": one.id,
@@ -76,7 +76,7 @@ def _lines(session: Session) -> Iterator[dict[str, Any]]:
 
 
 def _ratio(one: Timed, session: Session) -> Ratio | None:
-    """To the first line of its batch; None if that failed."""
+    """Ratio to the first row of its batch; None if that one failed."""
     reference = next(each for each in session.timed if each.batch == one.batch)
     return paired_ratio(one.times_ms, reference.times_ms) if reference.times_ms else None
 
@@ -103,7 +103,7 @@ CSV_COLUMNS = (
 
 
 def to_csv(sessions: Sequence[Session]) -> str:
-    """One line per method, mode and batch; empty where there is no number."""
+    """One row per method, mode and batch; empty fields where there is no number."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow((*CSV_COLUMNS, "facts"))
@@ -127,15 +127,15 @@ def latency_report(sessions: Sequence[Session]) -> Report:
     quoted = any("published_ms" in line for session in known for line in session["lines"])
     headings = [
         Heading("Method", numeric=False),
-        Heading("Mode", hint="What is changed of eager float32"),
+        Heading("Mode", hint="Changes to eager float32"),
         Heading("Batch"),
         Heading("median", arrow="↓", unit="ms"),
         Heading("p5–p95", unit="ms"),
         Heading("images/s", arrow="↑"),
-        Heading("ratio", arrow="↓", hint="To the first line of the same batch"),
+        Heading("ratio", arrow="↓", hint="To the first row of the same batch"),
         Heading("95 %"),
         Heading("rounds"),
-        Heading("off eager", unit="% of range", hint="Largest difference of the map from eager, of the map's range"),
+        Heading("off eager", unit="% of range", hint="Largest difference of the map from eager, relative to its range"),
         *([Heading("paper", unit="ms"), Heading("paper, ratio")] if quoted else []),
     ]
     cut = len(headings)
@@ -207,7 +207,7 @@ def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
 
 
 def _absent(row: str, session: dict[str, Any]) -> Line:
-    """A row of the paper without a method here."""
+    """A row of the paper for which no method is installed."""
     paper = {figure.row: figure.value for figure in published.figures(PAPER)}
     first = next((paper[name] for line in session["lines"] if (name := line["facts"].get("published"))), None)
     ratio = f"{paper[row] / first:.2f}" if first else "–"
@@ -216,12 +216,12 @@ def _absent(row: str, session: dict[str, Any]) -> Line:
 
 
 def _ms(value: float) -> str:
-    """Four digits, never in powers of ten."""
+    """Four significant digits, never with an exponent."""
     return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _details(facts: dict[str, Any]) -> Iterator[str]:
-    """What is known of a line, in words."""
+    """The facts about a row, as text."""
     yield f"fitted on {facts['fitted_on']}"
     yield from facts.get("notes", ())
     if facts["backbone"]:
@@ -243,7 +243,7 @@ def _about_paper() -> str:
     return (
         f"Paper: Table 4, batch {protocol.batch}, {protocol.image_size} × {protocol.image_size} px; it names no "
         f"device, precision or mode (the section on training names an {protocol.device_name}). Its times are not "
-        "comparable with another device's; its ratios are to its figure for the first method here that has one."
+        "comparable with another device's; its ratios are to its value for the first method here that has one."
     )
 
 
@@ -271,7 +271,8 @@ def _cautions(known: Sequence[dict[str, Any]]) -> Iterator[Caution]:
         yield Caution(f"Unreliable, measure again on an idle machine: {', '.join(doubted)}.", "alarm")
     if drawn := dict.fromkeys(line["label"] for line in lines if line["facts"].get("random_weights")):
         yield Caution(
-            f"Random weights: {', '.join(drawn)}. They change no time, but what is computed means nothing.", "alarm"
+            f"Random weights: {', '.join(drawn)}. They do not change the times, but the computed scores mean nothing.",
+            "alarm",
         )
     if cut := [
         each for each in known if any(line.get("rounds", each["rounds"]) < each["rounds"] for line in each["lines"])

@@ -1,1 +1,1 @@
-"""What is known of the machine: packages and devices, free memory, peak memory."""
+"""Facts about the machine: packages and devices, free memory, peak memory."""

@@ -1,4 +1,4 @@
-"""Where a number was measured: device, threads, versions, revision. Found without importing torch where that can be."""
+"""Where a number was measured: device, threads, versions, revision. Imports torch only where it is needed."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Environment:
     code_version: str
     git_revision: str
     git_dirty: bool | None
-    """None when the code does not stand in a git work tree."""
+    """None if the code is not in a git work tree."""
     packages: dict[str, str]
     python: str
     platform: str
 
 
 def current(device: str = "auto", threads: int | None = None) -> Environment:
-    """What a run started now would find; `device` "auto" takes CUDA, then MPS, then the CPU."""
+    """The environment of a run started now; `device` "auto" selects CUDA, then MPS, then the CPU."""
     device = resolve_device(device)
     revision, dirty = _git()
     return Environment(
@@ -55,7 +55,7 @@ def current(device: str = "auto", threads: int | None = None) -> Environment:
 
 
 def resolve_device(wanted: str) -> str:
-    """A device that exists, or a `UserError`. torch is asked only when an accelerator is at all possible."""
+    """The device to use. Raises `UserError` if it does not exist. "auto" imports torch only if a driver is there."""
     if wanted == "cpu":
         return "cpu"
     if wanted == "auto" and not _accelerator_possible():
@@ -72,11 +72,11 @@ def resolve_device(wanted: str) -> str:
         return "mps"
     found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     found += ["mps"] if torch.backends.mps.is_available() else []
-    raise fail(f"no device {wanted!r} here", "--device", f"found: {', '.join(['cpu', *found])}")
+    raise fail(f"no device {wanted!r} on this machine", "--device", f"found: {', '.join(['cpu', *found])}")
 
 
 def _accelerator_possible() -> bool:
-    """False only where no driver of an accelerator is installed."""
+    """False only if no driver of an accelerator is installed."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     library = "nvcuda" if sys.platform == "win32" else "cuda"
@@ -109,7 +109,7 @@ def _cpu_name() -> str:
 
 
 def _precision(device: str) -> str:
-    """float32, and on CUDA whether convolutions and products may round to TF32 on the way."""
+    """float32, and on CUDA whether convolutions and matrix products may use TF32."""
     if not device.startswith("cuda"):
         return "float32"
     import torch
@@ -133,7 +133,7 @@ def _version(package: str) -> str:
 
 
 def _git() -> tuple[str, bool | None]:
-    """Revision of the code's own work tree, and whether code (not reports) was changed; empty outside of git."""
+    """Revision of the code's work tree, and whether anything but reports was changed; ("", None) outside of git."""
     folder = Path(afrad_bench.__file__).parent
 
     def git(*arguments: str) -> str | None:

@@ -1,4 +1,4 @@
-"""How much memory a method may still take."""
+"""How much memory is still free for a method."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 
 def free_bytes(device: str) -> int:
-    """Memory that is free on a device now; the machine's for the CPU and for MPS, which shares it."""
+    """Free memory on a device now, in bytes; for the CPU and MPS (shared memory), that of the machine."""
     if device.startswith("cuda"):
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)

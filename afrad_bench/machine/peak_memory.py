@@ -1,4 +1,4 @@
-"""Peak memory of a stretch of code: on CUDA what torch allocated at most, elsewhere the increase, sampled."""
+"""Peak memory of a block of code: on CUDA the maximum that torch allocated, elsewhere the sampled increase."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEASURED: Mapping[str, str] = {
 
 
 class PeakMemory:
-    """Context manager; `bytes` holds the peak once it is left, whether or not the code inside raised.
+    """Context manager; `bytes` is the peak after the context has exited, also if the code inside raised.
 
     Contexts on the same CUDA device must not be nested: each resets the statistics of the device."""
 
@@ -35,7 +35,7 @@ class PeakMemory:
     @property
     def bytes(self) -> int:
         if self._bytes is None:
-            raise RuntimeError("the peak is known when the context has been left")
+            raise RuntimeError("the peak is known only after the context has exited")
         return self._bytes
 
     def __enter__(self) -> PeakMemory:
@@ -62,7 +62,7 @@ class _Gauge(Protocol):
 
 
 class _Allocated:
-    """CUDA keeps the peak itself."""
+    """Read from torch's statistics, which record the peak on CUDA."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -116,10 +116,10 @@ def _gauge(device: str, interval: float) -> _Gauge:
 
 
 def _give_back_free_memory() -> None:
-    """Memory that was freed but is still the process's would hide what is allocated next. glibc can return it."""
+    """Return freed memory to the system (glibc only). Memory kept by the process would hide later allocations."""
     gc.collect()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # missing in other C libraries
         if trim is not None:
             trim(0)
 

@@ -1,1 +1,1 @@
-"""The measures, one file or folder each; its name is the name that suites use. None knows another."""
+"""The measures, one file or folder each; its name is the name that suites use. No measure imports another."""

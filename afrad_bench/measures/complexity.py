@@ -1,6 +1,6 @@
 """Complexity: multiply-accumulates of one image, and parameters in total, trained, and used to score; also by part.
 
-GMACs are counted by fvcore, whose "flops" are multiply-accumulates, with formulas for the products that it lacks;
+fvcore counts the GMACs (its "flops" are multiply-accumulates), with added formulas for the products that it lacks;
 torch's `FlopCounterMode` counts the same pass again as a check. Operators without a formula are named in the notes."""
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ class Config(BaseModel):
         default=0.02,
         gt=0,
         lt=1,
-        description="largest relative difference of fvcore's and torch's convolutions and matrix products left unsaid",
+        description="largest relative difference of fvcore's and torch's counts of products that is not noted",
     )
 
 
 def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
     """Count one pass of the method's network at (1, 3, S, S), S the cell's image size.
 
-    A network that `torch.jit` cannot trace keeps torch's count; its fvcore figures are None, with the reason."""
+    If `torch.jit` cannot trace the network, torch's count remains; the fvcore figures are None, with the reason."""
     network = subject.method.network() if isinstance(subject.method, HasNetwork) else None
     yield from _held(subject.method, network)
     if network is None:
@@ -157,8 +157,8 @@ def _work(traced: Trace, execution: Execution, size: str, differ: list[str]) -> 
     executed = execution.work
     unknown = _lower_bound(traced.work.unknown, executed.unknown)
     cheap = traced.work.negligible
-    told = ", ".join(name.removeprefix("aten::") for name in sorted(cheap))
-    names = [f"not counted, about one operation per value: {told}"] if cheap else []
+    uncounted = ", ".join(name.removeprefix("aten::") for name in sorted(cheap))
+    names = [f"not counted, about one operation per value: {uncounted}"] if cheap else []
     calls = [f"calls not counted: {_calls(cheap)}"] if cheap else []
     yield _row("gmacs", traced.work.total / 1e9, f"fvcore, {size}", *unknown, *differ, *names)
     yield _row("gflops", 2 * traced.work.total / 1e9, f"2 x gmacs, {size}", *unknown, *differ, *calls)
@@ -176,13 +176,13 @@ def _untraced(execution: Execution, size: str, reason: str, parts: Parts) -> Ite
 
 
 def _lower_bound(*unknown: Mapping[str, int]) -> list[str]:
-    """The warning that a count lacks operators that may cost as much as a matrix product."""
+    """Warning for a count that lacks operators which may cost as much as a matrix product."""
     calls = _calls({name: n for each in unknown for name, n in each.items()})
     return [f"LOWER BOUND, no formula for {calls}"] if calls else []
 
 
 def _disagreement(traced: Trace, execution: Execution, tolerance: float, idle: Sequence[str]) -> list[str]:
-    """Compare convolutions and matrix products; say where the difference comes from if that is known."""
+    """Compare the counts of convolutions and matrix products; name the cause of a difference if it is known."""
     fvcore, torch_ = traced.work.products, execution.work.products
     if abs(fvcore - torch_) <= tolerance * max(fvcore, torch_):
         return []
@@ -212,7 +212,7 @@ def _idle(names: Sequence[str]) -> str:
 
 
 def _image(subject: Subject) -> torch.Tensor:
-    """A reproducible image of noise: the work of a network depends on its size only."""
+    """A reproducible noise image: the work of a network depends on the image size only."""
     import torch
 
     side = subject.cell.image_size

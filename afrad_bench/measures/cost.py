@@ -1,4 +1,4 @@
-"""Cost: what it took to get the result: time, images and epochs of the fit, and peak memory."""
+"""Cost: time, images and epochs of the fit, and peak memory."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ MEBI = 1024**2
 
 
 class Config(BaseModel):
-    """Nothing to choose: the harness takes time and memory during the fit."""
+    """No options: the harness records time and memory during the fit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
-    """Report what the harness noted while it fitted the method, and on CUDA the memory of one prediction."""
+    """Report what the harness recorded during the fit, and on CUDA the memory of one prediction."""
     record = subject.record
     note = "; ".join(record.notes)
     resumed = f"resumed at epoch {record.resumed_at}: of the last run only" if record.resumed_at else ""
-    told = "; ".join(filter(None, [resumed, _where(subject), _features(subject), note]))
-    yield _row("fit_seconds", subject.fit_seconds, told)
+    fit_note = "; ".join(filter(None, [resumed, _where(subject), _features(subject), note]))
+    yield _row("fit_seconds", subject.fit_seconds, fit_note)
     if subject.feature_seconds or subject.features_found:
         yield _row("fit_feature_seconds", subject.feature_seconds, _features(subject))
     else:
@@ -80,7 +80,7 @@ def _predict_peak(subject: Subject) -> Measurement:
     from afrad_bench.measures._subject.scoring import scoring
 
     call = scoring(subject).call
-    call()  # what is made once, at the first call, is not the memory of a prediction
+    call()  # what only the first call allocates does not belong to a prediction
     with PeakMemory(subject.device) as peak:
         call()
     return _row("predict_peak_memory", peak.bytes / MEBI, f"{MEASURED['cuda']}, batch 1, after one warm-up call")

@@ -1,7 +1,7 @@
 """Latency: milliseconds from one image to its pixel map and score, batch 1, after a warm-up.
 
-By the wall clock, which waits for the device on both sides of each call; on CUDA by device events as well. The note of
-every row names the clock, so that a CPU time never passes for a GPU time."""
+Times are wall-clock times; the device is synchronised before and after each call. On CUDA there are also times by
+device events. The note of every row names the clock, so that a CPU time is never mistaken for a GPU time."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ NO_EVENTS = "not measured: only CUDA devices time themselves, this is {device}"
 
 
 class Config(BaseModel):
-    """How often to call before and while timing."""
+    """Number and duration of the warm-up and of the timed calls."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    warmup: int = Field(default=10, ge=1, description="least number of calls before timing")
-    warmup_seconds: float = Field(default=0.5, ge=0, description="least time of calling before timing")
+    warmup: int = Field(default=10, ge=1, description="minimum number of warm-up calls")
+    warmup_seconds: float = Field(default=0.5, ge=0, description="minimum duration of the warm-up in seconds")
     repeats: int = Field(default=50, ge=10, description="timed calls")
     max_seconds: float = Field(
         default=120.0,
         gt=0,
-        description="time after which warm-up and timing each begin no further call, for very slow methods",
+        description="seconds after which warm-up and timing each start no further call, for very slow methods",
     )
 
 
@@ -77,7 +77,7 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
 
 
 def _times(subject: Subject, config: Config) -> tuple[Timing, tuple[Timing, str] | None, str]:
-    """By the wall clock, and by the device's own; each with its terms. Nothing else happens meanwhile."""
+    """Times by the wall clock and by the device's own clock, each with its terms. Nothing else runs in between."""
     from afrad_bench.instruments.clock import clock_for, device_clock_for, pinned_threads
     from afrad_bench.instruments.timing import Limits, Timing, timed
     from afrad_bench.measures._subject.scoring import scoring
@@ -102,7 +102,7 @@ def _terms(subject: Subject, clock: str, work: Scoring) -> str:
 
 
 def _precision(device: str) -> str:
-    """What CUDA is allowed to do to float32; nothing on other devices."""
+    """CUDA's settings for float32, as text; empty on other devices."""
     import torch
 
     if torch.device(device).type != "cuda":

@@ -1,3 +1,3 @@
-"""What methods have in common (training loops, frozen features, synthetic anomalies), and AFRAD itself in `afrad/`.
+"""Shared code of the methods (training loops, frozen features, synthetic anomalies), and AFRAD itself in `afrad/`.
 
-Adapters of published baselines lie in `baselines/`; they use this room too."""
+Adapters of published baselines are in `baselines/`; they use this package too."""

@@ -1,7 +1,7 @@
-"""What every method that trains does in the same way: draws that follow from (seed, epoch), and a state to resume from.
+"""Shared code of methods that train: random numbers that depend on (seed, epoch) only, and a state to resume from.
 
-An epoch whose order and noise are drawn from its number is the same whether the fit ran through or was taken up again,
-so a state at the end of an epoch is all that resuming needs."""
+The order and noise of an epoch are seeded with its number, so an epoch is the same in an uninterrupted and in a resumed
+fit. To resume, the state at the end of an epoch is enough."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from afrad_bench.hashing import seed_for
 from afrad_bench.types import Bench, Stopped, TrainingRecord
 
 CHECKPOINT_SECONDS = 10.0
-"""A checkpoint is written at the end of an epoch when the last one is older than this."""
+"""A checkpoint is written at the end of an epoch if the last one is older than this."""
 
 
 class Stateful(Protocol):
-    """A module, an optimizer, a schedule."""
+    """An object with a state dict: a module, an optimizer, a schedule."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -34,15 +34,15 @@ class Stateful(Protocol):
 
 
 def batches(bench: Bench, count: int, size: int, epoch: int) -> tuple[Tensor, ...]:
-    """The indices of `count` images in the order of this epoch, `size` at a time; the last batch may be smaller."""
+    """Indices of `count` images in the order of this epoch, `size` at a time; the last batch may be smaller."""
     order = torch.Generator().manual_seed(seed_for(bench.seeds.order, "epoch", epoch))
     return torch.randperm(count, generator=order).split(size)
 
 
 @contextmanager
 def draws_of(bench: Bench, *names: object) -> Iterator[None]:
-    """What torch draws inside from its default generators (dropout, noise, initial values) follows from `bench.seeds`
-    and these names; the generators are left as they were."""
+    """Inside, torch's default generators (dropout, noise, initial values) are seeded with `bench.seeds.init` and these
+    names; afterwards their states are restored."""
     device = torch.device(bench.device)
     own = [] if device.type == "cpu" else [device.index or 0]
     with torch.random.fork_rng(own, device_type="cuda" if device.type == "cpu" else device.type):
@@ -51,20 +51,20 @@ def draws_of(bench: Bench, *names: object) -> Iterator[None]:
 
 
 def must_be_finite(loss: float, epoch: int) -> None:
-    """Raise `FloatingPointError` for the loss of an epoch (from 0) that is none."""
+    """Raise `FloatingPointError` if the loss of an epoch (counted from 0) is not finite."""
     if not math.isfinite(loss):
         raise FloatingPointError(f"the training loss became {loss} in epoch {epoch + 1}")
 
 
 def jittered(features: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """UniAD's feature jitter: each token f gets normal noise of deviation scale·|f|/C. (B, C, h, w) -> same shape."""
+    """UniAD's feature jitter: normal noise with standard deviation scale·|f|/C on each token f of (B, C, h, w)."""
     noise = torch.randn(features.shape, generator=generator, dtype=features.dtype).to(features.device)
     deviation = features.norm(dim=1, keepdim=True) * (scale / features.shape[1])
     return features + noise * deviation
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None) -> float:
-    """One step of the optimizer on this loss, with the norm of all gradients cut at `clip`; the loss's value."""
+    """One optimizer step on this loss, with the norm of all gradients clipped to `clip`; returns the loss value."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if clip is not None:
@@ -74,7 +74,7 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None =
 
 
 def rate_factor(kind: str, epoch: int, epochs: int) -> float:
-    """Learning rate of `epoch` (from 0) over the initial one."""
+    """Learning rate of `epoch` (from 0) divided by the initial one."""
     if kind == "step":
         return 0.1 if epoch >= 0.8 * epochs else 1.0
     if kind == "cosine":
@@ -86,17 +86,17 @@ class Checkpoint:
     """The state of one fit in a file: everything in `parts`, and the mean loss of each epoch so far."""
 
     def __init__(self, path: Path | None, identity: str, parts: Mapping[str, Stateful]) -> None:
-        """`identity` says in a canonical way which fit this is; a file of another one is left behind. No path: keep
-        nothing."""
+        """`identity` is a canonical description of the fit; a file with another identity is ignored. No path: nothing
+        is saved."""
         self._path = path
         self._identity = identity
         self._parts = parts
         self._saved = time.monotonic()
 
     def resume(self) -> list[float]:
-        """Load the state if there is one of this very fit; returns the loss of the epochs that it holds.
+        """Load the saved state of the same fit, if there is one; returns the loss of each epoch that it holds.
 
-        A file that cannot be read, or belongs to another fit, means that training starts anew."""
+        If the file cannot be read or belongs to another fit, training starts from the beginning."""
         if self._path is None or not self._path.is_file():
             return []
         try:
@@ -110,7 +110,7 @@ class Checkpoint:
         return [float(value) for value in state["loss"]]
 
     def epoch_done(self, history: list[float]) -> None:
-        """Write the state, if the last one is old enough to be worth it. Readers see all of it or none."""
+        """Write the state if the last one is older than `CHECKPOINT_SECONDS`. Readers see all of it or nothing."""
         if self._path is None or time.monotonic() - self._saved < CHECKPOINT_SECONDS:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,12 +133,12 @@ def train_epochs(
     one_epoch: Callable[[int], float],
     notes: tuple[str, ...] = (),
 ) -> TrainingRecord:
-    """Train `net` from where the checkpoint left off; `one_epoch` does epoch 0, 1, ... and returns its mean loss.
+    """Train `net` from where the checkpoint left off; `one_epoch` runs epoch 0, 1, ... and returns its mean loss.
 
-    After each epoch the loss must be finite, progress is shown, the state is kept, and whoever wants to know looks at
-    the method so far. `count`: training images of an epoch. `net` is in training mode in `one_epoch` and in eval mode
-    everywhere else. Raises `FloatingPointError` for a loss that is no number, and `Stopped` when training on was found
-    not worth it."""
+    After each epoch the loss is checked, progress is reported, the state is saved, and `bench.should_continue` is
+    called (not after the last epoch). `count`: training images per epoch. `net` is in training mode in `one_epoch` and
+    in eval mode everywhere else. Raises `FloatingPointError` if a loss is not finite, and `Stopped` if
+    `bench.should_continue` returns False."""
     history = checkpoint.resume()
     resumed_at = len(history)
 

@@ -1,8 +1,8 @@
-"""What every method on a frozen backbone does in the same way: fetch its maps, score them, and be one network.
+"""Shared code of methods with a frozen backbone: read its feature maps, score them, build the inference network.
 
-Such a method is an `Extractor` (shared, cached) and a head of its own: a module from feature maps, a sequence of
-(B, C_i, H_i, W_i), to (anomaly map (B, H, W), image score (B,)). Scoring cached maps and scoring an image through the
-whole network are then the same head."""
+Such a method has an `Extractor` (shared, cached) and its own head: a module that maps a sequence of feature maps
+(B, C_i, H_i, W_i) to (anomaly map (B, H, W), image score (B,)). The same head scores cached maps and, in the whole
+network, images."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class FrozenNetwork(nn.Module):
 
 
 def feature_maps(bench: Bench, extractor: Extractor, images: Images) -> list[Tensor]:
-    """The maps of these images on the bench's device: one (N, C_i, H_i, W_i) per output of the extractor."""
+    """Feature maps of these images on the bench's device: one (N, C_i, H_i, W_i) per output of the extractor."""
     maps = bench.features.read(extractor, images)
     return [torch.from_numpy(np.ascontiguousarray(values)).to(bench.device) for values in maps]
 
 
 def predict(bench: Bench, extractor: Extractor, head: nn.Module, images: Images, batch_size: int) -> Prediction:
-    """What the head says of these images, from their cached features, `batch_size` at a time."""
+    """Score these images with the head, from their cached features, in batches of `batch_size`."""
     with torch.inference_mode():
         return gathered(head(feature_maps(bench, extractor, batch)) for batch in images.batches(batch_size))

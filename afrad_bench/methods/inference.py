@@ -1,4 +1,4 @@
-"""From batches that were scored to the `Prediction` of a whole set."""
+"""Collects the scores of batches into the `Prediction` of a whole image set."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from afrad_bench.types import Bench, Images, Prediction
 
 
 def gathered(scored: Iterable[tuple[Tensor, Tensor]]) -> Prediction:
-    """What was said of each batch, anomaly maps (B, H, W) and image scores (B,), as one prediction."""
+    """Concatenate the anomaly maps (B, H, W) and image scores (B,) of all batches into one prediction."""
     maps, scores = zip(*((maps.cpu().numpy(), scores.cpu().numpy()) for maps, scores in scored), strict=True)
     return Prediction(np.concatenate(scores), np.concatenate(maps))
 
 
 def predict(bench: Bench, network: nn.Module, images: Images, batch_size: int) -> Prediction:
-    """What a whole network, image in [0, 1] to (map, score), says of these images, `batch_size` at a time."""
+    """Score these images with a whole network, image in [0, 1] -> (map, score), in batches of `batch_size`."""
     with torch.inference_mode():
         batches = (torch.from_numpy(batch.array()).to(bench.device) for batch in images.batches(batch_size))
         return gathered(network(batch) for batch in batches)

@@ -1,4 +1,4 @@
-"""Checkpoints of a method's official code: read safely, loaded only where every tensor fits, named in the result."""
+"""Checkpoints of a method's official code: read safely, loaded only if every tensor fits, named in the result."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from afrad_bench.errors import fail
 
 
 def read(path: Path, hint: str, stand_ins: Sequence[type] = ()) -> Any:
-    """What a file of `torch.save` holds; `UserError` where there is none, or none that `weights_only` can read.
+    """Content of a `torch.save` file; `UserError` if there is no file or `weights_only` cannot read it.
 
-    `stand_ins`: harmless classes under the names of foreign ones, for objects in the file that nobody needs
+    `stand_ins`: harmless classes that replace foreign ones of the same name, for objects that are not needed
     (torch 2.5 or newer)."""
     if not path.is_file():
         raise fail(f"no such checkpoint: {path}", hint=hint)
@@ -30,9 +30,9 @@ def read(path: Path, hint: str, stand_ins: Sequence[type] = ()) -> Any:
 
 
 def read_state(path: Path, hint: str, code: str, our_name: Callable[[str], str]) -> dict[str, Tensor]:
-    """The tensors of a state dict under our names; `UserError` where the file holds anything else.
+    """Tensors of a state dict, renamed by `our_name`; `UserError` if the file holds anything else.
 
-    `our_name` raises `KeyError` for a name that the layout of this `code` lacks."""
+    `our_name` raises `KeyError` for a name that is not in the layout of this `code`."""
     loaded = read(path, hint)
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise fail(f"not a checkpoint of {code}: it holds no state dict", str(path))
@@ -46,9 +46,9 @@ def read_state(path: Path, hint: str, code: str, our_name: Callable[[str], str])
 
 
 def load_into(module: nn.Module, what: str, state: Mapping[str, Tensor], path: Path, hint: str) -> None:
-    """Load tensors under the module's own names; `UserError` unless all are there, no others, and of its shapes.
+    """Load tensors into a module; `UserError` unless their names and shapes are exactly those of its state dict.
 
-    `what`: what the module is called in that error, which `hint` ends."""
+    `what`: name of the module in that error; `hint`: the error's last line."""
     wanted = module.state_dict()
     wrong = [name for name in sorted(wanted.keys() | state.keys()) if _shape(wanted, name) != _shape(state, name)]
     if wrong:
@@ -62,7 +62,7 @@ def load_into(module: nn.Module, what: str, state: Mapping[str, Tensor], path: P
 
 
 def note(path: Path) -> str:
-    """What the result of a method that started from this checkpoint must say."""
+    """Note for the result of a method that starts from this checkpoint."""
     return f"starts from the official checkpoint {path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 

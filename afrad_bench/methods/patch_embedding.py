@@ -1,12 +1,12 @@
-"""Locally aware patch features, PatchCore's and SimpleNet's, as one grouped convolution per feature map.
+"""Locally aware patch features of PatchCore and SimpleNet, as one grouped convolution per feature map.
 
-Roth et al., CVPR 2022, section 3.1; Liu et al., CVPR 2023, section 3.1. The steps of both official codes, per position:
-unfold the patch (C x p x p values, channel by channel, zeros beyond the border), average it to S values by 1-D adaptive
-pooling, join the stages, average again to D values; coarser stages are sampled bilinearly onto the finest grid before.
-All of it is linear. Pooling acts on channels and sampling on positions, so they commute, and the two poolings of one
+Roth et al., CVPR 2022, section 3.1; Liu et al., CVPR 2023, section 3.1. At each position both official codes unfold the
+patch (C x p x p values, channel by channel, zeros beyond the border), average it to S values by 1-D adaptive pooling,
+concatenate the stages, and average again to D values; coarser stages are first resized bilinearly to the finest grid.
+All of this is linear. Pooling acts on channels and resizing on positions, so they commute, and the two poolings of one
 stage are one p x p convolution with fixed weights. Adaptive pooling repeats its windows with the greatest common
-divisor of channels and outputs, which makes the convolution a grouped one: on Wide-ResNet-50-2 at PatchCore's widths,
-512 groups of one channel for stage 2 and of two for stage 3."""
+divisor of channels and outputs, so the convolution is grouped: on Wide-ResNet-50-2 at PatchCore's widths it has 512
+groups, of one channel for stage 2 and of two for stage 3."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pooling(values: int, outputs: int) -> sparse.csr_matrix:
 
 
 def grouped(matrix: sparse.csr_matrix, channels: int, patch: int) -> tuple[Tensor, int]:
-    """Weights (rows, C / g, p, p) and the largest number of groups g of the convolution that a matrix stands for.
+    """A matrix as a convolution: weights (rows, C / g, p, p) and the largest possible number of groups g.
 
     The matrix is (rows, C p p); with g groups it is block-diagonal."""
     entries = matrix.tocoo()
@@ -59,7 +59,7 @@ class PatchEmbedding(nn.Module):
         self.padding = patch // 2
         self.groups: list[int] = []
         self.margins: list[tuple[int, int]] = []
-        """Channels of the embedding before and after those to which a stage contributes."""
+        """For each stage, the channels of the embedding before and after those that it contributes to."""
         join = pooling(len(channels) * stage_width, width).tocsc()
         for i, count in enumerate(channels):
             stage = join[:, i * stage_width : (i + 1) * stage_width].tocsr() @ pooling(count * patch**2, stage_width)

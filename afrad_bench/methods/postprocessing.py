@@ -1,7 +1,7 @@
-"""From scores of patches to scores of pixels, as matrices: bilinear upsampling, then Gaussian smoothing.
+"""From patch scores to pixel scores by matrix products: bilinear upsampling, then Gaussian smoothing.
 
-Both are linear and separable, so that a whole map is `rows @ patches @ columns.T`: two small matrix products instead of
-an interpolation and a convolution, on any device, with SciPy's border exactly."""
+Both are linear and separable, so a whole map is `rows @ patches @ columns.T`: two small matrix products instead of an
+interpolation and a convolution. This works on any device and reproduces SciPy's border exactly."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch.nn import functional as F
 
 
 def upsampling(patches: int, pixels: int, sigma: float) -> Tensor:
-    """(pixels, patches) float64: linear interpolation (corners not aligned), then a Gaussian of deviation `sigma`.
+    """(pixels, patches) float64: linear interpolation (corners not aligned), then a Gaussian of `sigma` pixels.
 
-    The Gaussian is cut at 4 deviations and repeats the border's samples (d c b a | a b c d), as
-    `scipy.ndimage.gaussian_filter` does by default; torch's "reflect" padding is another border."""
+    The Gaussian is cut at 4 sigma and repeats the border's samples (d c b a | a b c d), as
+    `scipy.ndimage.gaussian_filter` does by default; torch's "reflect" padding is different."""
     impulses = torch.eye(patches, dtype=torch.float64)[None]
     linear = F.interpolate(impulses, pixels, mode="linear", align_corners=False)[0].T.numpy()
     return torch.from_numpy(np.ascontiguousarray(ndimage.gaussian_filter(linear, (sigma, 0.0), mode="reflect")))
 
 
 class PixelMap(nn.Module):
-    """(B, h, w) scores of patches -> (B, H, W) smoothed scores of pixels."""
+    """(B, h, w) patch scores -> (B, H, W) smoothed pixel scores."""
 
     rows: Tensor
     columns: Tensor
@@ -40,8 +40,8 @@ class PixelMap(nn.Module):
 def box_mean(maps: Tensor, window: tuple[int, int]) -> Tensor:
     """Average pooling with stride 1, first along the rows, then along the columns: (B, H, W) -> (B, H-h+1, W-w+1).
 
-    Equal to `avg_pool2d` up to rounding with h + w additions per value instead of h · w: for 16 x 16 on 256 x 256
-    pixels a twelfth of its time on a CPU, and a twenty-fifth in ONNX Runtime."""
+    Equal to `avg_pool2d` up to rounding, with h + w additions per value instead of h · w. For 16 x 16 on 256 x 256
+    pixels it takes a twelfth of the time on a CPU, and a twenty-fifth in ONNX Runtime."""
     height, width = window
     rows = F.avg_pool1d(maps, width, stride=1)
     return F.avg_pool1d(rows.mT, height, stride=1).mT

@@ -1,10 +1,9 @@
-"""Synthetic anomalies, as DRAEM makes them and DeSTSeg after it: foreign textures blended into images where Perlin
-noise is high.
+"""Synthetic anomalies as in DRAEM and DeSTSeg: foreign textures blended into images where Perlin noise is high.
 
 Zavrtanik, Kristan and Skocaj, "DRAEM", ICCV 2021, section 3.3. Axes: B images of 3 channels and `side` x `side` pixels.
 
-Every draw for an image follows from (seed, epoch, the image's place in the training set), so that a fit which was
-taken up again sees what an uninterrupted one would have seen."""
+All random numbers for an image are seeded with (seed, epoch, index in the training set), so a resumed fit sees the same
+images as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from afrad_bench.types import BoolArray, FloatArray
 
 LARGEST_LATTICE = 5
-"""A lattice has 2^0 to 2^5 cells along each side, drawn separately."""
+"""A lattice has 2^0 to 2^5 cells along each side; the two sides are drawn separately."""
 THRESHOLD = 0.5
-"""Of the noise, above which a pixel is anomalous."""
+"""Noise value above which a pixel is anomalous."""
 MOST_OF_THE_IMAGE = 0.8
-"""Largest weight of the image beside the texture."""
+"""Largest weight of the image in the blend with the texture."""
 
 
 class Pair(NamedTuple):
@@ -43,17 +42,17 @@ class Batch(NamedTuple):
     """Pairs as tensors on the CPU: `clean` and `corrupted` (B, 3, side, side), `mask` (B, 1, side, side) of 0 and 1."""
 
     indices: list[int]
-    """Places of the images in the training set."""
+    """Indices of the images in the training set."""
     clean: Tensor
     corrupted: Tensor
     mask: Tensor
 
 
 def perlin(angles: FloatArray, side: int) -> FloatArray:
-    """Perlin noise (side, side) of a lattice whose gradients point to `angles` (rows + 1, columns + 1) in radians.
+    """Perlin noise (side, side) of a lattice with gradient directions `angles` (rows + 1, columns + 1) in radians.
 
-    `side` is a multiple of rows and of columns. Gradients are of unit length, the fade is Perlin's second (of fifth
-    degree), and the result is scaled by the square root of 2."""
+    `side` is a multiple of rows and of columns. Gradients have unit length, the fade is Perlin's second (degree 5), and
+    the result is scaled by the square root of 2."""
     rows, columns = angles.shape[0] - 1, angles.shape[1] - 1
     down = (np.arange(side // rows) * rows / side)[:, None, None]  # within a cell; axes: rows, y, columns, x
     across = np.arange(side // columns) * columns / side
@@ -73,7 +72,7 @@ def _fade(t: FloatArray) -> FloatArray:
 
 
 def rotated(planes: FloatArray, degrees: float, fill: float = 0.0) -> FloatArray:
-    """Planes (..., side, side) turned about their centre, bilinear; what comes from outside is `fill`. float32."""
+    """Planes (..., side, side) rotated about their centre, bilinear; pixels from outside are `fill`. float32."""
     flat = [
         Image.fromarray(plane).rotate(degrees, Image.Resampling.BILINEAR, fillcolor=fill)
         for plane in planes.reshape(-1, *planes.shape[-2:]).astype(np.float32)
@@ -82,7 +81,7 @@ def rotated(planes: FloatArray, degrees: float, fill: float = 0.0) -> FloatArray
 
 
 def draw_mask(rng: np.random.Generator, side: int) -> BoolArray:
-    """Where to corrupt an image, (side, side): turned Perlin noise above the threshold. May be empty.
+    """Mask (side, side) of the pixels to corrupt: rotated Perlin noise above the threshold. May be empty.
 
     `side` is a multiple of 2^LARGEST_LATTICE."""
     rows, columns = 2 ** rng.integers(0, LARGEST_LATTICE + 1, 2)
@@ -91,7 +90,7 @@ def draw_mask(rng: np.random.Generator, side: int) -> BoolArray:
 
 
 def corrupt(rng: np.random.Generator, image: FloatArray, texture: FloatArray) -> Pair:
-    """Blend a texture into an image, both (3, side, side) in [0, 1], where a mask is drawn."""
+    """Blend a texture into an image, both (3, side, side) in [0, 1], inside a random mask."""
     mask = draw_mask(rng, image.shape[-1])
     share = rng.uniform(0, MOST_OF_THE_IMAGE)
     return Pair(image, np.where(mask, (1 - share) * texture + share * image, image).astype(np.float32), mask)
@@ -106,7 +105,7 @@ def pairs(
 ) -> Iterator[Batch]:
     """The batches of an epoch, given by their indices; `make` corrupts one image (3, side, side).
 
-    A thread makes the next batch while one is used."""
+    A thread makes the next batch while the current one is used."""
 
     def batch(indices: Tensor) -> Batch:
         places = [int(i) for i in indices]

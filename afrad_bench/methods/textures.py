@@ -1,4 +1,4 @@
-"""Foreign textures for synthetic anomalies: where they come from, and one of them at a time.
+"""Foreign textures for synthetic anomalies: sources, and drawing one texture at a time.
 
 Sources, as written in a suite:
 
@@ -7,7 +7,7 @@ Sources, as written in a suite:
     photographs   photographs in scikit-image's package (extra `demo`), cut into random squares
     training      the training images themselves: in the unified setting mostly of another category
 
-All but the first are stand-ins, which the notes of the result name. Nothing here downloads anything."""
+All but the first replace DTD, and the notes of the result name them. Nothing here downloads anything."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "AFRAD_BENCH_DTD"
 SOURCES = ("dtd", "photographs", "training")
-STAND_INS = "or say in the open that others stand in for it: source: photographs (or training)"
+STAND_INS = "or use other textures, which the notes of the result then name: source: photographs (or training)"
 PHOTOGRAPHS = (
     "astronaut.png",
     "camera.png",
@@ -49,7 +49,7 @@ PHOTOGRAPHS = (
     "rocket.jpg",
     "text.png",
 )
-"""Without brick, grass and gravel, of which the data set `demo` is made."""
+"""Without brick, grass and gravel, from which the data set `demo` is made."""
 
 
 class TextureConfig(BaseModel):
@@ -68,18 +68,18 @@ class TextureConfig(BaseModel):
 
 
 class Textures(Protocol):
-    """A source that was found on this machine."""
+    """A source of textures that is available on this machine."""
 
     @property
     def note(self) -> str:
-        """What it is, for the notes of the result."""
+        """Description for the notes of the result."""
 
     def draw(self, rng: np.random.Generator, side: int) -> ByteArray:
         """A texture (side, side, 3) uint8 RGB."""
 
 
 def find(config: TextureConfig, train: Images) -> Textures:
-    """The source on this machine, or a `UserError` that says what is missing and how to supply it."""
+    """The source on this machine; raises a `UserError` that says what is missing and how to provide it."""
     if config.source == "training":
         return FromTraining(train)
     if config.source == "photographs":
@@ -112,8 +112,8 @@ def _photographs() -> FromFiles:
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         raise fail(
-            "the photographs that stand in for textures are not installed",
-            hint="pip install scikit-image\nor everything that the demo needs: pip install 'afrad-bench[demo]'",
+            "the photographs that replace DTD's textures are not installed",
+            hint="pip install scikit-image\nor all packages of the demo: pip install 'afrad-bench[demo]'",
         )
     paths = tuple(Path(spec.origin).parent / "data" / name for name in PHOTOGRAPHS)
     missing = [path.name for path in paths if not path.is_file()]
@@ -124,7 +124,7 @@ def _photographs() -> FromFiles:
 
 @dataclass(frozen=True, slots=True)
 class FromFiles:
-    """Image files, whole, or random squares `cut` from them: at least as large as what is asked for, if they can be."""
+    """Image files, whole or, with `cut`, random squares of them, where possible no smaller than the requested side."""
 
     paths: tuple[Path, ...]
     note: str
@@ -145,7 +145,7 @@ class FromFiles:
 
 @dataclass(frozen=True, slots=True)
 class FromTraining:
-    """Training images."""
+    """Training images, whole."""
 
     train: Images
     note: str = "textures: instead of DTD other training images"

@@ -1,16 +1,16 @@
-"""The figures that the paper prints, as data: every cell of Tables 1 to 7, and the terms on which they were taken.
+"""The paper's figures (printed numbers) as data: every cell of Tables 1 to 7, and how they were measured.
 
 One tidy CSV per table, with the columns `table, row, category, dataset, metric, value, unit`:
 
-- `row` is a method under the name it has in a suite (Tables 1 to 4), or the configuration of an ablation: what is left
-  out (Table 5), the stages of each decoder (Table 6), with or without the FRM (Table 7).
-- `category` and `dataset` are spelled as the data sets spell them; the paper's mean is the category "mean". Latency
+- `row` is the name of a method as in suites (Tables 1 to 4), or the configuration of an ablation: what is left out
+  (Table 5), the stages of each decoder (Table 6), with or without the FRM (Table 7).
+- `category` and `dataset` are the names that the data sets use; the paper's mean is the category "mean". Latency
   (Table 4) belongs to neither, so both are empty.
-- `value` is what is printed, in the printed unit (percent, not a fraction); it is never corrected. Tables 5 and 6 do
-  not name their data; their complete row repeats Table 1's mean, so they stand under MVTec-AD.
+- `value` is the printed number, in the printed unit (percent, not a fraction); it is never corrected. Tables 5 and 6 do
+  not name their data set; their complete row repeats Table 1's mean, so they are assigned to MVTec-AD.
 
-Beside them stand what else the paper states, as far as a table can check it (`claims()`, `marks()`, `GROUPS`), and
-what others print for the same methods (`independent()`)."""
+This package also contains other statements of the paper that a table can check (`claims()`, `marks()`, `GROUPS`), and
+figures that other sources print for the same methods (`independent()`)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "latency_median": "ms/image",
     }
 )
-"""What the paper calls each metric."""
+"""The name of each metric in the paper."""
 
 CAPTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -116,7 +116,7 @@ class Figure:
     table: str
     row: str
     category: str | None
-    """Of the data set; "mean" for the printed mean; None where the figure belongs to no category."""
+    """A category of the data set; "mean" for the printed mean; None if the figure belongs to no category."""
     dataset: str | None
     metric: str
     value: float
@@ -126,9 +126,9 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """On which terms the paper took its figures (section 4.2). What it leaves open is not here.
+    """How the paper measured its figures (section 4.2). It has only what the paper states.
 
-    Backbone and epochs are stated for AFRAD only; the section on training names the GPU, Table 4 does not."""
+    Backbone and epochs are stated for AFRAD only. The section on training names the GPU; Table 4 does not."""
 
     image_size: int = 256
     setting: str = "unified"
@@ -144,13 +144,13 @@ PROTOCOL = Protocol()
 
 
 def tables() -> tuple[str, ...]:
-    """The tables that there are: "table1" to "table7"."""
+    """Names of the tables: "table1" to "table7"."""
     return tuple(CAPTIONS)
 
 
 @cache
 def figures(table: str) -> tuple[Figure, ...]:
-    """Every figure of a table, row by row. An unknown table is a `UserError`.
+    """Every figure of a table, row by row. Raises `UserError` for an unknown table.
 
     >>> [(f.row, f.value) for f in figures("table5") if f.metric == "pixel_aupro"][-1]
     ('full', 91.3)
@@ -172,18 +172,18 @@ def figures(table: str) -> tuple[Figure, ...]:
 
 
 def rows(table: str) -> tuple[str, ...]:
-    """The rows of a table, in the order in which it prints them."""
+    """The rows of a table, in printed order."""
     return tuple(dict.fromkeys(figure.row for figure in figures(table)))
 
 
 def printed(row: str) -> str:
-    """How to write a row for people, e.g. "HVQ-Trans" for `hvq_trans`."""
+    """The display name of a row, e.g. "HVQ-Trans" for `hvq_trans`."""
     return _PRINTED[row]
 
 
 @cache
 def categories(dataset: str) -> tuple[str, ...]:
-    """The categories over which the paper's mean of a data set is taken; empty for data that it does not use."""
+    """The categories that the paper's mean of a data set averages; empty for a data set that it does not use."""
     found = (
         figure.category
         for table in ("table1", "table2", "table3")

@@ -1,4 +1,4 @@
-"""What others publish for the methods of the paper: figures on the same data, from runs that are not the paper's."""
+"""Figures that other sources publish for the methods of the paper: the same data sets, but independent runs."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from afrad_bench.published._read import lines
 
 @dataclass(frozen=True, slots=True)
 class Independent:
-    """One figure that another source prints, with the terms that it states.
+    """One figure that another source prints, with the conditions that it states.
 
-    The sources are ADer, which trained all methods alike, and MambaAD's comparison table, which later papers repeat.
-    ADer's lines are its whole benchmark table for these data, so methods that the paper does not compare are among
-    them. Nothing is corrected, and nothing that a source leaves open is filled in."""
+    The sources are ADer, which trained all methods in the same way, and MambaAD's comparison table, which later papers
+    repeat. ADer's lines are its whole benchmark table for these data sets, including methods that the paper does not
+    compare. Figures are not corrected, and missing information is not filled in."""
 
     source: str
     """Short name, e.g. "ADer"."""
     method: str
-    """The key of `Figure.row` where the paper has the method, else a name of the same form."""
+    """As in `Figure.row` if the paper has the method, else a name of the same form."""
     dataset: str
     category: str
-    """Always "mean" so far: these sources print no categories."""
+    """Always "mean" so far: these sources do not print categories."""
     metric: str
     value: float
     """As printed, in the unit."""
     unit: str
     epochs: int | None
-    """None where the source does not state it."""
+    """None if the source does not state it."""
     image_size: int
     """Side of the input in pixels."""
     setting: str
     seeds: int | None
-    """Seeds behind the figure; None where the source does not state it."""
+    """Number of seeds; None if the source does not state it."""
     confidence: str
     """"T": read in a table of the paper or of its authors' repository; "A": in an abstract or on a leaderboard;
-    "r": recalled, not seen again; "M": measured with the official code."""
+    "r": from memory, not verified; "M": measured with the official code."""
     citation: str
     note: str
-    """What is known to make it incomparable, or empty."""
+    """A known reason why the figure is not comparable, or empty."""
 
     @property
     def told(self) -> str:
-        """The source and its recipe, e.g. "ADer, 100 epochs"."""
+        """The source and the number of epochs, e.g. "ADer, 100 epochs"."""
         return f"{self.source}, {self.epochs} epochs" if self.epochs else self.source
 
 
 @cache
 def independent() -> tuple[Independent, ...]:
-    """Every figure from elsewhere, source by source.
+    """Every figure from other sources, source by source.
 
     >>> [f.value for f in independent() if (f.told, f.method, f.metric) == ("ADer, 100 epochs", "diad", "pixel_aupro")]
     [63.9, 44.5, 58.1]

@@ -1,4 +1,4 @@
-"""What the paper says besides its figures: claims in its text, marks of rank in its tables, groups of categories."""
+"""Statements of the paper besides its figures: claims in the text, rank marks in the tables, groups of categories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Test = Literal["value", "highest", "lowest", "better", "rows", "categories", "su
 Place = Literal["best", "second"]
 
 COMPLETE: Mapping[str, str] = MappingProxyType({"table5": "full", "table6": "fld12_cd12_sad1234", "table7": "frm"})
-"""The row of each ablation that is the complete AFRAD, so that its figures repeat those of Tables 1 and 2."""
+"""The row of each ablation that is the complete AFRAD; its figures should repeat those of Tables 1 and 2."""
 
 GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -32,23 +32,23 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
         },
     }
 )
-"""The groups into which Tables 1 and 2 sort their categories; no table prints the mean of a group."""
+"""The groups of categories in Tables 1 and 2; no table prints the mean of a group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One statement of the text that a table can confirm or contradict. `test` says how:
+    """One statement of the text that a table can confirm or contradict. `test` says what is checked:
 
     - `value`: the text gives `value` for a row, a category and a metric;
-    - `highest`, `lowest`: the row has the best (worst) figure of all rows, alone;
+    - `highest`, `lowest`: the row has the best (worst) figure of all rows, without ties;
     - `better`: the row is better than each row of `against`; a lower time is better;
     - `rows`: the table compares `row` with the rows of `against`, and with no others;
-    - `categories`: the table, or the group `category` of it, has `value` categories;
+    - `categories`: the table, or its group `category`, has `value` categories;
     - `sum`: the parts in `against` add up to `value`; no table is needed."""
 
     section: str
     says: str
-    """In our words."""
+    """The statement, paraphrased."""
     test: Test
     table: str
     row: str
@@ -58,17 +58,17 @@ class Claim:
     dataset: str | None
     metric: str | None
     value: str
-    """The number in the text, as it is written there; empty where there is none."""
+    """The number as written in the text; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A mark of rank on one printed figure. The captions of Tables 1 to 3 say what marks mean: bold is the best,
-    underlined the second best.
+    """A rank mark on one printed figure. The captions of Tables 1 to 3 define the marks: bold is the best, underlined
+    the second best.
 
-    The tables were read from a text version of the paper. It keeps underlines; bold type is lost, but has left spaces
-    beside the figure where several figures share a place. A figure that stands alone in its place, or in one that is
-    bold as a whole, cannot be told from a plain one: the marks that are here were seen, others may have been lost."""
+    The tables were read from a text version of the paper. It keeps underlines. Bold type is lost, but it leaves spaces
+    around the figure if several figures share a cell. If a figure is alone in its cell, or the whole cell is bold, bold
+    cannot be detected: the marks listed here were seen, but others may be missing."""
 
     table: str
     row: str
@@ -104,7 +104,7 @@ def claims() -> tuple[Claim, ...]:
 
 @cache
 def marks() -> tuple[Mark, ...]:
-    """The marks of rank that could be read, table by table."""
+    """The rank marks that could be read, table by table."""
     return tuple(
         Mark(each["table"], each["row"], each["category"], each["dataset"], each["metric"], cast(Place, each["mark"]))
         for each in lines("marks")

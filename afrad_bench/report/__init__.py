@@ -1,6 +1,6 @@
-"""The report: rows of the store laid beside the paper's figures, with the terms of the comparison first.
+"""Reports: stored results compared with the paper's values, with the terms of the comparison first.
 
-`build` makes a frozen `Report` out of a suite (as `ReportInput`) and frames of the store; the renderers show it."""
+`build` turns a suite (as `ReportInput`) and frames of the store into a frozen `Report`; the renderers write it."""
 
 from __future__ import annotations
 

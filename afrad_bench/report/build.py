@@ -1,4 +1,4 @@
-"""A suite and its rows of the store -> a report. Nothing is measured; only the paper's figures are read from disk."""
+"""Build a report from a suite and its rows in the store. Measures nothing; reads only the paper's values from disk."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def build(
     curves: pd.DataFrame | None = None,
     examples: pd.DataFrame | None = None,
 ) -> Report:
-    """The report of a suite.
+    """Build the report of a suite.
 
-    The frames are tables of the store (`Store.read`, oldest first), restricted to the suite's cells or not; without the
-    last three there are no pictures of what they hold. Of each cell and measure the newest complete run counts. An
-    unknown table of the paper is a `UserError`."""
+    The frames are tables of the store (`Store.read`, oldest first); they may also hold cells of other suites. Without
+    `scores`, `curves` or `examples`, the figures that need them are left out. For each cell and measure, the newest
+    complete run counts. Raises `UserError` for an unknown table of the paper."""
     spec = checked(spec)
     grid = Grid(spec, results.read(cells, measurements))
     return Report(
@@ -67,19 +67,19 @@ def build(
 
 
 def checked(spec: ReportInput) -> ReportInput:
-    """The suite with the rows of the paper's table that it lacks; a `ValueError` if two rows or cells are alike."""
+    """Add the rows of the paper's table that the suite lacks. Raises `ValueError` for duplicate rows or cells."""
     for row in spec.rows:
         places = [(cell.dataset, cell.seed, cell.part) for cell in row.cells]
         if len(set(places)) < len(places):
-            raise ValueError(f"two cells of {row.label!r} share data, seed and part; name their parts or data apart")
+            raise ValueError(f"two cells of {row.label!r} share data, seed and part; give them different ones")
     labels = [row.label for row in spec.rows]
     if len(set(labels)) < len(labels):
-        raise ValueError("two rows of a report have one label")
+        raise ValueError("two rows of a report have the same label")
     return replace(spec, rows=(*spec.rows, *uncovered(spec.rows, spec.reproduces)))
 
 
 def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
-    """What there is to show, in the order of importance. Add a section here; every renderer shows it."""
+    """All non-empty sections, most important first. Add a new section here; every renderer then shows it."""
     rule = (RULE,) if grid.spec.reproduces else ()
     made = []
     if columns := items(grid, cost=False, headline=True):

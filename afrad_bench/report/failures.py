@@ -1,9 +1,9 @@
-"""Which images a method gets wrong: the worst false negatives and false positives of each category, with pictures where
-the store has them.
+"""Misclassified images: the worst false negatives and false positives of each category, with pictures if the store has
+them.
 
-A method gives scores, not verdicts, so a threshold must be chosen. By default it is the one of the best F1 of the
-category, which is chosen on the test labels, so that no other would be kinder in F1's sense. The other
-choice is a share of the normal test images that may be called anomalous."""
+A method gives scores, not decisions, so a threshold is needed. By default it is the threshold with the best F1 of the
+category. It is chosen on the test labels, so no other threshold has a higher F1. The alternative is a limit on the
+share of normal test images that are called anomalous."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from afrad_bench.report.basis import evidence, results
 from afrad_bench.report.basis.cautions import cautions
-from afrad_bench.report.basis.evidence import Seen, collect
+from afrad_bench.report.basis.evidence import RowEvidence, collect
 from afrad_bench.report.basis.figures import key, label, of_data, packed, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.terms import terms
@@ -40,9 +40,9 @@ class Failure:
     category: str
     kind: Kind
     rank: int
-    """From 1, the worst of its category and kind."""
+    """1 is the worst failure of its category and kind."""
     of: int
-    """How many there are of its category and kind."""
+    """Number of failures of its category and kind."""
     image_id: str
     defect: str
     score: float
@@ -51,11 +51,12 @@ class Failure:
     """Share of the category's normal test images with a lower score; in [0, 1]."""
 
 
-def failures(grid: Grid, seen: Sequence[Seen[Score]], top: int, fpr: float | None) -> tuple[Failure, ...]:
-    """The `top` worst of each kind, category by category; an image is called anomalous from the threshold on.
+def failures(grid: Grid, seen: Sequence[RowEvidence[Score]], top: int, fpr: float | None) -> tuple[Failure, ...]:
+    """The `top` worst failures of each kind, by category. An image is called anomalous if its score >= the threshold.
 
-    `fpr` None takes the threshold of the best F1, else the lowest at which at most this share of the normal images is
-    called anomalous. Categories that lack one kind of image have no threshold, and no failures."""
+    With `fpr` None, the threshold is that of the best F1. Otherwise it is the lowest one at which at most the share
+    `fpr` of the normal images is called anomalous. A category without normal or without anomalous images has no
+    threshold and no failures."""
     found: list[Failure] = []
     for one in seen:
         for category, scores in one.by_category.items():
@@ -84,7 +85,7 @@ def failures(grid: Grid, seen: Sequence[Seen[Score]], top: int, fpr: float | Non
 
 
 def best_f1(scores: Sequence[Score]) -> float:
-    """The highest score that, as a threshold, gives the largest F1.
+    """The threshold with the largest F1: one of the scores, the highest if several are equally good.
 
     >>> known = ((0.1, False), (0.35, True), (0.4, False), (0.8, True))
     >>> best_f1([Score("a", "", anomalous, score) for score, anomalous in known])
@@ -104,7 +105,9 @@ def best_f1(scores: Sequence[Score]) -> float:
 
 
 def at_rate(normal: Sequence[float], fpr: float) -> float:
-    """The lowest threshold above which at most the share `fpr` of the ascending scores of normal images lies.
+    """The lowest threshold at which at most the share `fpr` of normal images is called anomalous.
+
+    `normal`: scores of the normal images, ascending.
 
     >>> at_rate([0.1, 0.2, 0.3, 0.4], 0.25) > 0.3
     True
@@ -126,8 +129,9 @@ def failure_report(
     top: int,
     fpr: float | None,
 ) -> tuple[Report, tuple[Failure, ...]]:
-    """The failures of every row of a suite, as a report and as values. Frames as for `build`; of each row the first
-    seed with scores is shown. Without `examples` there are no pictures."""
+    """The failures of every row of a suite, as a report and as values.
+
+    Frames as for `build`. Each row shows its first seed with scores. Without `examples` there are no pictures."""
     grid = Grid(checked(spec), results.read(cells, measurements))
     found = collect(grid, scores, None, examples)
     sections: list[Section] = []
@@ -162,7 +166,7 @@ def failure_report(
 
 
 def _with_rule(sections: Sequence[Section], fpr: float | None, top: int) -> list[Section]:
-    """The sections, the first of which says how to read all of them."""
+    """Add to the first section how to read all sections."""
     chosen = (
         "the best F1 of its category, chosen on the test labels: the kindest choice in F1's sense, no operating point"
         if fpr is None
@@ -198,7 +202,7 @@ def _texts(one: Failure) -> tuple[str, ...]:
 
 
 def _figures(grid: Grid, shown: Shown, dataset: str, found: Sequence[Failure]) -> tuple[Figure, ...]:
-    """The failures that the store has pictures of, in the order of the table."""
+    """Galleries of the failures that have pictures in the store, in the order of the table."""
     (row,) = shown.rows
     pictures: dict[tuple[str, str], Example] = {}
     for category, of_category in row.by_category.items():

@@ -1,4 +1,4 @@
-"""From a plan to its report: the only place where planned cells, measures and the report's own input meet."""
+"""Build a report from a plan. Only this module converts planned cells and measures to the report's input."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 def report_of(plan: Plan, store: Store, suite: str) -> report.Report:
-    """The report of everything in the store that belongs to this plan; `suite` is how the user named it."""
+    """The report of all results in the store that belong to this plan. `suite`: as the user wrote it."""
     return report.build(input_of(plan, suite), **frames_of(plan, store))
 
 
 def failures_of(
     plan: Plan, store: Store, suite: str, top: int, fpr: float | None, *, pictures: bool
 ) -> tuple[report.Report, tuple[report.Failure, ...]]:
-    """What the methods of this plan get wrong (see `report.failure_report`), with pictures or without."""
+    """The failures of this plan's methods (see `report.failure_report`), with or without pictures."""
     frames = frames_of(plan, store)
     shown = frames["examples"] if pictures else None
-    told = (frames["cells"], frames["measurements"], frames["scores"], shown)
-    return report.failure_report(input_of(plan, suite), *told, top, fpr)
+    tables = (frames["cells"], frames["measurements"], frames["scores"], shown)
+    return report.failure_report(input_of(plan, suite), *tables, top, fpr)
 
 
 def ranking_of(
     plan: Plan, store: Store, suite: str, metric: str, test: Literal["nemenyi", "wilcoxon"], alpha: float
 ) -> tuple[report.Report, report.Ranking]:
-    """The rows of this plan by their ranks over categories (see `report.ranking_report`)."""
+    """Rank the rows of this plan over categories (see `report.ranking_report`)."""
     frames = frames_of(plan, store)
     return report.ranking_report(input_of(plan, suite), frames["cells"], frames["measurements"], metric, test, alpha)
 
@@ -44,7 +44,7 @@ def frames_of(plan: Plan, store: Store) -> dict[str, pd.DataFrame]:
 
 
 def input_of(plan: Plan, suite: str) -> report.ReportInput:
-    """A plan as its report sees it."""
+    """Convert a plan to the input of its report."""
     selection = plan.selection
     rows = tuple(
         report.RowSpec(
@@ -87,8 +87,10 @@ def input_of(plan: Plan, suite: str) -> report.ReportInput:
 
 
 def _part(one: PlannedCell, plan: Plan) -> str | None:
-    """What tells cells of one row, data set and seed apart: the category, the normal classes of CIFAR-10, or the
-    options in which data sets of one name and equal categories differ, such as the seed of a split."""
+    """The label that distinguishes cells of one row, data set and seed.
+
+    It is the category, the normal classes of CIFAR-10, or, for data sets with the same name and categories, the options
+    in which they differ, such as the seed of a split."""
     pairs = zip(plan.selection.datasets, plan.datasets, strict=True)
     peers = [(chosen, dataset) for chosen, dataset in pairs if dataset.name == one.cell.dataset]
     if len(peers) == 1:
@@ -100,5 +102,5 @@ def _part(one: PlannedCell, plan: Plan) -> str | None:
         if name in (*dataset.categories, ",".join(dataset.categories))
     ]
     mine = json.loads(one.chosen.params)
-    told = [f"{key}={value}" for key, value in mine.items() if any(other.get(key) != value for other in alike)]
-    return f"{name} ({', '.join(told)})" if len(alike) > 1 and told else name
+    differing = [f"{key}={value}" for key, value in mine.items() if any(other.get(key) != value for other in alike)]
+    return f"{name} ({', '.join(differing)})" if len(alike) > 1 and differing else name

@@ -1,4 +1,4 @@
-"""What a report is made from and what it is: frozen values only, no frames, no files, no rendering."""
+"""Input and content of a report: frozen values only, no data frames, no files, no rendering."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 from afrad_bench.report.drawing.shapes import Figure
 from afrad_bench.types import Metric
 
-# -------------------------------------------------------------------------------------------------------- what comes in
+# ---------------------------------------------------------------------------------------------------------------- input
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureSpec:
-    """What a report must know of a measure: how to read its metrics, and which terms make its results incomparable."""
+    """What a report needs to know about a measure: its metrics, and the terms that must agree for a comparison."""
 
     metrics: Mapping[str, Metric]
     terms: tuple[str, ...] = ()
@@ -22,7 +22,7 @@ class MeasureSpec:
 
     @property
     def is_cost(self) -> bool:
-        """Whether it measures what a method costs (its table is "Efficiency") rather than how right it is."""
+        """Whether it measures the cost of a method (table "Efficiency") rather than its accuracy."""
         return not any(metric.percent for metric in self.metrics.values())
 
 
@@ -32,16 +32,16 @@ class PlannedCell:
 
     id: str
     dataset: str
-    """The data column of the report in which it counts."""
+    """The data set column of the report that it belongs to."""
     seed: int
     part: str | None = None
-    """Which part of the data it covers, when several cells of one seed share them: the category of a `one_class`
-    cell, the normal classes of a CIFAR-10 cell. Their values are then averaged within the seed."""
+    """The part of the data that it covers, if several cells of one seed share the data: the category of a `one_class`
+    cell, the normal classes of a CIFAR-10 cell. The values of such cells are averaged within the seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowSpec:
-    """One line of the tables: a method or a variant of one."""
+    """One row of the suite, a line of the tables: a method or a variant of a method."""
 
     label: str
     method: str
@@ -50,32 +50,32 @@ class RowSpec:
     published_row: str | None = None
     """Key of its row in the paper's table (`afrad_bench.published`)."""
     axis: str = ""
-    """The axis of a sweep of which it is one reading."""
+    """The axis of a sweep that it is a reading of, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportInput:
-    """A suite as its report sees it."""
+    """A suite, as the input of its report."""
 
     suite: str
     title: str
     profile: str
     rows: tuple[RowSpec, ...]
     measures: Mapping[str, MeasureSpec]
-    """By name, in the order in which their metrics shall stand."""
+    """By name, in the order of the report's columns."""
     command: str
     """The command line that measures these numbers again."""
     reproduces: str | None = None
     """Table of the paper, e.g. "table5"."""
     stale: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Id of a cell -> measure -> the field that differs, for results that no longer belong to the suite as it is."""
+    """Cell id -> measure -> the field that differs, for results that no longer match the suite."""
     compare_to: str | None = None
-    """Label of the row from which the differences of all others are told."""
+    """Label of the reference row: differences of all other rows are relative to it."""
     absent: tuple[str, ...] = ()
-    """Keys of the paper's rows that have no cells because no such method is installed."""
+    """Keys of the paper's rows without cells because the method is not installed."""
 
 
-# ------------------------------------------------------------------------------------------------------- what comes out
+# -------------------------------------------------------------------------------------------------------------- content
 
 Level = Literal["plain", "note", "alarm"]
 State = Literal["value", "undefined", "failed", "missing", "text"]
@@ -92,14 +92,14 @@ class Summary:
     std: float | None = None
     """With ddof = 1; None for a single seed."""
     seeds: int = 0
-    """Seeds that the mean is taken over."""
+    """Number of seeds in the mean."""
     planned: int = 0
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A figure of the paper beside a measured one, and what can be said about the pair."""
+    """A value of the paper for comparison with a measured one, and the verdict on the pair."""
 
     text: str
     """As printed, without its unit."""
@@ -107,26 +107,26 @@ class Quote:
     verdict: Verdict
     why: str = ""
     dataset: str = ""
-    """Named only where it must be told which of several data sets of the paper it is for."""
+    """Set only if the paper has values for several data sets: the one that this value is for."""
     gap: str = ""
     """Measured minus published, for a comparable pair."""
     refs: tuple[int, ...] = ()
-    """Footnotes of its table, counted from 1."""
+    """Numbers of footnotes of its table, from 1."""
 
     @property
-    def told(self) -> str:
-        """ "paper 98.3", and for which data where that must be said."""
+    def label(self) -> str:
+        """ "paper 98.3", with the data set if one is set."""
         return f"paper, {self.dataset}: {self.text}" if self.dataset else f"paper {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line of the tidy CSV file: everything that is known of one metric of one row."""
+    """One line of the tidy CSV file: everything that is known about one metric of one row."""
 
     row: str
     dataset: str
     category: str
-    """"mean", a category, or empty for what belongs to the whole cell."""
+    """"mean", a category, or empty for a value of the whole cell."""
     metric: str
     unit: str
     summary: Summary
@@ -135,64 +135,64 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What stands in one place of a table."""
+    """The content of one place of a table."""
 
     text: str
     state: State = "text"
     spread: str = ""
-    """The standard deviation, without the sign in front of it."""
+    """The standard deviation, without "±"."""
     rank: Rank = ""
     quotes: tuple[Quote, ...] = ()
     refs: tuple[int, ...] = ()
-    """Footnotes of its table, counted from 1."""
+    """Numbers of footnotes of its table, from 1."""
     level: Level = "plain"
     flag: str = ""
-    """An alarm that belongs to it, such as "random weights"."""
+    """An alarm shown next to it, such as "random weights"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """Head of a column. Neighbours of one `group` share a head above."""
+    """Heading of a column. Adjacent headings with the same `group` share a group heading above."""
 
     text: str
     group: str = ""
     arrow: str = ""
     unit: str = ""
     hint: str = ""
-    """What it means, in a sentence."""
+    """Its meaning, in one sentence."""
     numeric: bool = True
     flag: str = ""
-    """An alarm that belongs to the column."""
+    """An alarm for the whole column."""
     refs: tuple[int, ...] = ()
     """Footnotes that hold for the whole column."""
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """ "I-AUROC ↑ (%)"."""
         return " ".join(each for each in (self.text, self.arrow, self.unit and f"({self.unit})") if each)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a table: its entries belong to the headings in order, the first one being its name."""
+    """One line of a table. Its entries follow the order of the headings; the first one is the name of the line."""
 
     entries: tuple[Entry, ...]
     strong: bool = False
-    """A line that sums up the others, such as the mean over categories."""
+    """Marks a line that summarises the others, such as the mean over categories."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Headings, lines, and footnotes to which the entries refer."""
+    """Headings, lines, and the footnotes that the entries refer to."""
 
     caption: str
     headings: tuple[Heading, ...]
     lines: tuple[Line, ...]
     footnotes: tuple[str, ...] = ()
     folded: bool = False
-    """Detail that a page may hide until it is asked for."""
+    """Details that a page may collapse."""
     compact: bool = False
-    """So many columns that verdicts are shown as signs; the footnotes have the words."""
+    """For many columns: verdicts are shown as signs, and the footnotes explain them in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class Caution:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that a report says, in the order in which it says it; equal results make equal reports."""
+    """The content of a report, in reading order. Equal results give equal reports."""
 
     suite: str
     title: str
@@ -239,18 +239,18 @@ class Report:
     sections: tuple[Section, ...]
     facts: tuple[Fact, ...]
     name: str = "report"
-    """Of its files."""
+    """Base name of its files."""
 
     @property
     def folder(self) -> str:
-        """Where its pictures lie beside it."""
+        """Folder of its figures, next to its files."""
         return "figures" if self.name == "report" else f"{self.name}_figures"
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """Every picture, in order."""
+        """All figures, in order."""
         return tuple(figure for section in self.sections for figure in section.figures)
 
     def section(self, key: str) -> Section | None:
-        """The section of that key, if there is anything in it."""
+        """The section with this key; None if the report has no such section."""
         return next((section for section in self.sections if section.key == key), None)

@@ -1,7 +1,7 @@
-"""Which method is best over many categories, and which lead is inside the noise of so few of them.
+"""Rank methods over many categories, and test which differences exceed the noise of so few categories.
 
-Demsar 2006 (JMLR 7:1-30): each category ranks the methods by their mean over seeds, ties sharing their ranks;
-Friedman's test asks whether any differ; then pairs are told apart by Nemenyi's test or by Wilcoxon's with Holm's
+Demsar 2006 (JMLR 7:1-30): each category ranks the methods by their mean over seeds; ties share their rank. Friedman's
+test checks whether any methods differ. Pairs are then compared by Nemenyi's test, or by Wilcoxon's test with Holm's
 correction."""
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 Test = Literal["nemenyi", "wilcoxon"]
 FEWEST = 5
-"""Categories below which no test is made: with fewer even the clearest order is a likely accident."""
+"""Minimum number of categories for a test: with fewer, even the clearest order is likely to be chance."""
 ENOUGH = 10
-"""Categories from which the chi-square approximation of Friedman's test is trusted."""
+"""Number of categories from which the chi-square approximation of Friedman's test is trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class Ranking:
     means: tuple[float, ...]
     categories: tuple[str, ...]
     friedman: float | None
-    """p that all methods are alike; None without a test."""
+    """p value of the hypothesis that all methods are equal; None without a test."""
     p: tuple[tuple[float, ...], ...]
-    """p of each pair, corrected for all of them; empty without a test."""
+    """p value of each pair, corrected for the number of pairs; empty without a test."""
     groups: tuple[tuple[int, ...], ...]
-    """Neighbours that cannot be told apart, as places in `labels`; the largest groups only."""
+    """Groups of adjacent methods that do not differ significantly, as indices into `labels`; maximal groups only."""
     note: str
     test: Test
     alpha: float
@@ -63,7 +63,7 @@ def rank(
     test: Test = "nemenyi",
     alpha: float = 0.05,
 ) -> Ranking:
-    """`values[i][k]`: method i on category k. Needs two methods and a category."""
+    """Rank methods. `values[i][k]`: method i on category k. Needs at least two methods and one category."""
     import numpy as np
     from scipy import stats
 
@@ -105,7 +105,7 @@ def rank(
 
 
 def _pairs(table: object, ranks: Sequence[float], test: Test) -> list[list[float]]:
-    """Symmetric p values; 1 on the diagonal."""
+    """Symmetric matrix (k, k) of p values; 1 on the diagonal."""
     import numpy as np
     from scipy import stats
 
@@ -130,7 +130,7 @@ def _pairs(table: object, ranks: Sequence[float], test: Test) -> list[list[float
 
 
 def _groups(p: Sequence[Sequence[float]], alpha: float) -> list[tuple[int, ...]]:
-    """Runs of neighbours of which no pair differs, that are in no longer one; single ones are none."""
+    """Maximal runs of two or more adjacent methods in which no pair differs."""
     k = len(p)
     found: list[tuple[int, ...]] = []
     for start in range(k):
@@ -145,7 +145,9 @@ def _groups(p: Sequence[Sequence[float]], alpha: float) -> list[tuple[int, ...]]
 def ranking_report(
     spec: ReportInput, cells: pd.DataFrame, measurements: pd.DataFrame, metric: str, test: Test, alpha: float
 ) -> tuple[Report, Ranking]:
-    """The ranking of a suite's rows over all categories of all its data sets. Frames as for `build`."""
+    """Rank a suite's rows over all categories of all its data sets. Frames as for `build`.
+
+    Raises `UserError` for an unknown metric, or if fewer than two rows share a measured category."""
     grid = Grid(checked(spec), results.read(cells, measurements))
     columns = [item for item in items(grid, cost=False) if item.name == metric]
     if not columns:
@@ -191,17 +193,18 @@ def ranking_report(
 def _values(
     grid: Grid, rows: Sequence[RowSpec], places: Sequence[Item]
 ) -> tuple[dict[str, list[float]], list[Item], list[str]]:
-    """Label -> a value for each category that counts; rows without any value and categories of differing terms or with
-    gaps are left out by name."""
+    """(Row label -> its values on the categories that count, these categories, names of what is left out).
+
+    Left out are rows without any value, and categories with differing terms or missing values."""
     known = {row.label: [fact(grid, row, item) for item in places] for row in rows}
-    present = [row for row in rows if any(told.summary.mean is not None for told, _ in known[row.label])]
+    present = [row for row in rows if any(each.summary.mean is not None for each, _ in known[row.label])]
     dropped = [f"{row.label} (not measured)" for row in rows if row not in present]
     used: list[int] = []
     for at, item in enumerate(places):
         found = [known[row.label][at] for row in present]
         if differing := incomparable(found, item):
             dropped.append(f"{item.category} (these differ: {', '.join(differing)})")
-        elif any(told.summary.mean is None for told, _ in found):
+        elif any(each.summary.mean is None for each, _ in found):
             dropped.append(f"{item.category} (not measured or undefined for every row)")
         else:
             used.append(at)

@@ -1,1 +1,1 @@
-"""From resolved rows to stored results: data and weights, the plan, and one cell after the other."""
+"""From resolved rows to stored results: data and weights, the plan, and the run of each cell."""

@@ -1,4 +1,4 @@
-"""The method of a cell, with everything that the harness lends it."""
+"""Builds the method of a cell, with everything that the harness provides to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def build(
     watch: Watch = unwatched,
     should_continue: Callable[[TrainingRecord], bool] | None = None,
 ) -> Method:
-    """The method of a cell, not fitted yet."""
+    """The method of a cell, not yet fitted."""
     module = registry.find("method", cell.method).load()
     order = seed_for(cell.seed, cell.dataset, cell.setting, cell.category, "order")
     bench = Bench(

@@ -1,4 +1,4 @@
-"""One run of one cell: build, fit, measure. What fails becomes a row, not a crash."""
+"""One run of one cell: build, fit, measure. A failure becomes a row of the store, not a crash."""
 
 from __future__ import annotations
 
@@ -30,40 +30,41 @@ from afrad_bench.types import HasState, Result, Stopped, Subject, TrainingRecord
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How cells are run: what is kept beside the results, and who is told or asked meanwhile. No result depends on it,
-    unless `should_continue` ends a training early."""
+    """Options of a run: extra files to keep, and callbacks. Results do not depend on them, unless `should_continue`
+    ends a training early."""
 
     force: bool = False
-    """Measure again what is done already."""
+    """Measure again what is already done."""
     keep_models: bool = False
-    """Write the fitted method of each complete run to a file, if the method offers its state."""
+    """Write the fitted method of each complete run to a file, if the method has a state (`HasState`)."""
     keep_maps: bool = False
     """Write the anomaly maps of the test images to a file, for `recompute`."""
     watch: Watch = unwatched
     should_continue: Callable[[Subject], bool] | None = None
-    """Asked after each epoch of a method that trains (`fitting.train_epochs`), with the method as trained so far."""
+    """Called after each epoch with the method as trained so far; False stops the training. Only methods that train with
+    `fitting.train_epochs` call it."""
     startup: Mapping[str, float] = field(default_factory=dict)
-    """Seconds that the process spent before, by phase; they are booked on the first cell."""
+    """Seconds that the process spent before the run, by phase; they count for the first cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An error of a method or a measure, as the results keep it."""
+    """An error of a method or a measure, as stored in the results."""
 
     text: str
-    """The first line of the error, with its type where the text alone says little."""
+    """The type of the error and its first line."""
     trace: str
 
     @classmethod
     def of(cls, error: Exception) -> Fault:
-        """Call it while the error is handled: the traceback is that of the current exception."""
+        """Must be called while the error is handled: the traceback is that of the current exception."""
         lines = str(error).splitlines()
         return cls(f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": "), traceback.format_exc())
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A run as the store takes it."""
+    """A run as rows of the store."""
 
     cell: dict[str, Any]
     """The row of the table `cells`."""
@@ -71,7 +72,7 @@ class Recorded:
 
 
 class CellRun:
-    """One run of one cell. `clock` holds seconds that are booked on it already."""
+    """One run of one cell. `clock` may already hold seconds that count for this cell."""
 
     def __init__(
         self,
@@ -90,10 +91,10 @@ class CellRun:
         self.checkpoint = None if cache is None else cache / "checkpoints" / f"{self.cell.id}-{identity}.pt"
         self.maps = kept_maps.place_of(workspace.store, self.cell) if options.keep_maps else None
         self.subject: Subject | None = None
-        """The fitted method, once there is one."""
+        """The fitted method; None until the fit succeeds."""
 
     def run(self) -> Recorded:
-        """Interrupts pass; every fault of the method or of a measure is recorded."""
+        """Run the cell. Errors of the method and of measures are recorded; interrupts are raised."""
         began, ticks, booked = datetime.now(timezone.utc), time.perf_counter(), self.clock.total
         self.features.notes.clear()
         stopped: Stopped | None = None
@@ -102,7 +103,7 @@ class CellRun:
             self.subject = self._fitted()
         except Stopped as stop:
             stopped = stop
-        except Exception as error:  # noqa: BLE001 - a method may fail in any way; the suite goes on, the row says how
+        except Exception as error:  # noqa: BLE001 - a method may fail in any way; the row holds the error
             fault = Fault.of(error)
         outcomes, rows = {}, no_rows()
         for measure in () if stopped else self.measures:
@@ -119,7 +120,7 @@ class CellRun:
         return Recorded(self._row(began, record, outcomes, "failed" if fault else "ok", fault), rows)
 
     def keep(self, path: Path) -> Path | None:
-        """Write the fitted method to a file; None if it offers no state."""
+        """Write the fitted method to a file; None if it has no state."""
         if self.subject is None or not isinstance(self.subject.method, HasState):
             return None
         cell, dataset = self.cell, self.planned.dataset
@@ -130,7 +131,7 @@ class CellRun:
         return model_file.write(path, self.subject.method, card)
 
     def forget_checkpoint(self) -> None:
-        """Remove the checkpoint of a finished cell, and what kills left of it half-written."""
+        """Remove the checkpoint of a finished cell, and partly written checkpoint files of killed runs."""
         if self.checkpoint is None:
             return
         self.checkpoint.unlink(missing_ok=True)
@@ -140,7 +141,7 @@ class CellRun:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _fitted(self) -> Subject:
-        """The fitted method, and what it may be measured on."""
+        """The fitted method, and the data on which it is measured."""
         import torch
 
         device, side = self.environment.device, self.cell.image_size
@@ -162,12 +163,12 @@ class CellRun:
                 watch=self.options.watch,
             )
 
-        asked = self.options.should_continue
+        callback = self.options.should_continue
 
         def should_continue(so_far: TrainingRecord) -> bool:
-            assert asked is not None
+            assert callback is not None
             with self.clock.phase("validation"):  # not part of the fit's time
-                return asked(subject(so_far))
+                return callback(subject(so_far))
 
         with self._phase("build"):
             method = build(
@@ -176,7 +177,7 @@ class CellRun:
                 self.features,
                 self.checkpoint,
                 self.options.watch,
-                None if asked is None else should_continue,
+                None if callback is None else should_continue,
             )
         computed, found = self.features.seconds, self.features.found
         with self.clock.phase("peak memory"), PeakMemory(device) as peak, self._phase("fit"):
@@ -188,12 +189,12 @@ class CellRun:
         )
 
     def _measured(self, measure: ChosenMeasure, before: Fault | None) -> tuple[list[Result], Fault | None]:
-        """What a measure yields, or the fault that it, or before it the method, ended with."""
+        """The results of a measure, or its error (or the earlier error of the method)."""
         if self.subject is None:
             return [], before
         try:
             return self._taken(measure, self.subject), None
-        except Exception as error:  # noqa: BLE001 - a measure may fail in any way; the others go on, the row says how
+        except Exception as error:  # noqa: BLE001 - a measure may fail in any way; the row holds the error
             return [], Fault.of(error)
 
     def _taken(self, measure: ChosenMeasure, subject: Subject) -> list[Result]:
@@ -207,7 +208,7 @@ class CellRun:
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
-        """A phase, with the time of backbone features (shared by cells) booked apart from it."""
+        """A phase; time for backbone features, which cells share, counts separately as "features"."""
         already = self.features.seconds
         with self.clock.phase(name):
             yield

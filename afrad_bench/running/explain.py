@@ -1,4 +1,4 @@
-"""Why a cell counts as done or not: its stored configuration against what a run would find now."""
+"""Why a cell counts as done or not: its stored configuration compared with the present state."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def explain(prefix: str, workspace: Workspace) -> dict[str, Any]:
-    """The cell whose id begins with `prefix`: its runs, and the state of each of its measures with the reason.
+    """The cell whose id begins with `prefix`: its runs, and the state of each measure with the reason.
 
-    An id that the store does not hold, or a beginning that fits several, is a `UserError`."""
+    Raises `UserError` if no id in the store, or more than one, begins with `prefix`."""
     history = Store(workspace.store).read("cells")
     ids = sorted({cell_id for cell_id in history["cell_id"] if cell_id.startswith(prefix)})
     if not ids:
         problem = unknown("cell", prefix, set(history["cell_id"]), str(workspace.store))
         raise UserError(problem)
     if len(ids) > 1:
-        raise fail(f"{prefix!r} begins {len(ids)} ids", str(workspace.store), f"one of: {', '.join(ids)}")
+        raise fail(f"{len(ids)} ids begin with {prefix!r}", str(workspace.store), f"one of: {', '.join(ids)}")
     runs = history[history["cell_id"] == ids[0]]
     last = runs.iloc[-1]
     planned = _planned_again(_values(last), workspace)
@@ -60,7 +60,7 @@ def _values(row: pd.Series) -> dict[str, Any]:
 
 
 def _planned_again(row: dict[str, Any], workspace: Workspace) -> PlannedCell:
-    """The cell of a stored row, with the terms that it would have now."""
+    """The cell of a stored row, with the terms of a run now."""
     cell = Cell(
         method=row["method"],
         params=row["params"],

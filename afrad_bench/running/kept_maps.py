@@ -1,8 +1,8 @@
-"""What a method said of the test images, kept in a file, so that accuracy can be computed anew without training.
+"""Predictions for the test images, kept in a file, so that accuracy can be computed again without training.
 
-One Parquet file for each cell, `STORE/maps/<cell>.parquet`: of each test image its id, its score (float64) and its map
-(float32, the precision in which maps are compared, so that recomputed values equal measured ones), compressed without
-loss. Masks are not kept; they come from the data set. The file names the terms under which the method was fitted."""
+One Parquet file per cell, `STORE/maps/<cell>.parquet`. It holds the id, the score (float64) and the map of each test
+image (float32, the precision in which maps are compared, so that recomputed values equal measured ones), with lossless
+compression, and the terms under which the method was fitted. Masks are not kept; they come from the data set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TERMS = "afrad_bench.terms"
 
 
 def place_of(store: Path, cell: Cell) -> Path:
-    """Where the maps of a cell lie in a store."""
+    """Path of a cell's maps in a store."""
     return store / "maps" / f"{cell.id}.parquet"
 
 
@@ -41,7 +41,7 @@ def _schema(terms: Mapping[str, str]) -> pa.Schema:
 
 
 class Keeping:
-    """A method whose predictions are also written to a file, which is there once the block has ended without fault."""
+    """A method whose predictions are also written to a file. The file appears when the block ends without an error."""
 
     def __init__(self, method: Method, path: Path, terms: Mapping[str, str]) -> None:
         self._method, self._path, self._terms = method, path, terms
@@ -95,7 +95,7 @@ class Keeping:
 
 
 class Kept:
-    """A method that says of each image what a file says that it once said."""
+    """A method that returns the predictions in a file of kept maps."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
@@ -120,7 +120,7 @@ class Kept:
         raise RuntimeError("kept maps cannot be fitted")
 
     def predict(self, images: Images) -> Prediction:
-        """Raises `KeyError` for an image that the file does not hold."""
+        """Raises `KeyError` for an image that is not in the file."""
         import numpy as np
 
         found = [self._of(name) for name in images.ids]

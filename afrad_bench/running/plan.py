@@ -1,8 +1,8 @@
-"""What a suite would run, what of it is done already, and why (not): the same path that `run` takes, up to running.
+"""The plan of a suite: its cells, which of them are done, and why (not). `run` executes this plan.
 
-A measure of a cell counts as done when the newest run of that cell that measured it did so on equal terms: the same
-method version, data, weights, preprocessing, measure version and options, and, for measures that say so, the same
-device and threads. Versions of packages and the revision of the code are recorded, not compared."""
+A measure of a cell counts as done if the newest successful run of the measure has equal terms: the same method version,
+data, weights, preprocessing, measure version and options and, for measures that declare them, the same device and
+threads. Package versions and the code revision are recorded, but not compared."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ State = Literal["done", "to do", "stale", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class MeasureState:
-    """Whether one measure of a cell is done, and why it counts so."""
+    """Whether one measure of a cell is done, and the reason."""
 
     state: State
     why: str
@@ -39,7 +39,7 @@ class MeasureState:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell with all that is needed to run it and to tell whether that has happened."""
+    """A cell with everything that is needed to run it and to decide whether it is done."""
 
     cell: Cell
     row: SuiteRow
@@ -52,7 +52,7 @@ class PlannedCell:
     seconds: float | None
     """Estimated from earlier runs; None if there were none."""
     notes: tuple[str, ...] = ()
-    """What its row of results must say beside the notes of the data and the method."""
+    """Notes for its row of results, in addition to those of the data and the method."""
 
     @property
     def open(self) -> tuple[ChosenMeasure, ...]:
@@ -61,13 +61,13 @@ class PlannedCell:
 
     @property
     def state(self) -> State:
-        """The worst of its measures."""
+        """The worst state of its measures."""
         found = {state.state for state in self.states.values()}
         order: tuple[State, ...] = ("failed", "stale", "to do", "done")
         return next(state for state in order if state in found)
 
     def measure_terms(self, measure: ChosenMeasure, environment: Environment) -> dict[str, str]:
-        """Everything that must be equal for a result of this measure to count."""
+        """All terms that must be equal for a stored result of this measure to count."""
         module = registry.find("measure", measure.name).load()
         own = {name: str(getattr(environment, name)) for name in module.TERMS}
         return {**self.terms, "measure_version": module.VERSION, "options": measure.options, **own}
@@ -84,7 +84,7 @@ class Plan:
 
     @property
     def open(self) -> tuple[PlannedCell, ...]:
-        """The cells with something left to do."""
+        """The cells that are not done."""
         return tuple(cell for cell in self.cells if cell.open)
 
 
@@ -107,9 +107,9 @@ def make(selection: Selection, workspace: Workspace, files: FileIndex) -> Plan:
 
 
 def with_rows(plan: Plan, rows: Sequence[SuiteRow], workspace: Workspace, notes: Sequence[str] = ()) -> Plan:
-    """A plan of other rows on the same data and machine, which are not looked at again; `notes` go into its results.
+    """A plan of other rows on the same data and machine, without loading the data again; `notes` go into its results.
 
-    Weights that are not here are a `UserError`."""
+    Raises `UserError` if weights are missing."""
     problems: list[Problem] = []
     weights = _weights(rows, workspace, problems)
     if problems:
@@ -120,7 +120,7 @@ def with_rows(plan: Plan, rows: Sequence[SuiteRow], workspace: Workspace, notes:
 
 
 def _weights(rows: Sequence[SuiteRow], workspace: Workspace, problems: list[Problem]) -> dict[str, Weights | None]:
-    """Configuration -> weights of its backbone; what is missing is added to the problems."""
+    """Configuration -> weights of its backbone; missing weights are added to `problems`."""
     weights: dict[str, Weights | None] = {}
     for row in rows:
         try:
@@ -131,7 +131,7 @@ def _weights(rows: Sequence[SuiteRow], workspace: Workspace, problems: list[Prob
 
 
 def _expanded(plan: Plan, weights: Mapping[str, Weights | None], workspace: Workspace, *, everything: bool) -> Plan:
-    """The plan with its cells. `everything`: the whole store is read, so that other cells' times help to estimate."""
+    """The plan with its cells. `everything`: read the whole store, so that times of other cells help to estimate."""
     selection = plan.selection
     expanded = [
         (cell, row, chosen, dataset if cell.category is None else dataset.only(cell.category))
@@ -139,7 +139,7 @@ def _expanded(plan: Plan, weights: Mapping[str, Weights | None], workspace: Work
         for row in selection.rows
         for cell in _cells(selection, row, chosen, dataset)
     ]
-    _check_apart(expanded)
+    _check_distinct(expanded)
     ids = None if everything else [cell.id for cell, *_ in expanded]
     history = Store(workspace.store).read("cells", ids)
     planned = []
@@ -150,13 +150,13 @@ def _expanded(plan: Plan, weights: Mapping[str, Weights | None], workspace: Work
     return replace(plan, cells=tuple(planned))
 
 
-def _check_apart(expanded: Sequence[tuple[Cell, SuiteRow, ChosenDataset, Dataset]]) -> None:
-    """Two data sets of one name and with equal options would be one cell, whatever their folders hold."""
+def _check_distinct(expanded: Sequence[tuple[Cell, SuiteRow, ChosenDataset, Dataset]]) -> None:
+    """Raise `UserError` if two data sets have equal names and options: they would share a cell."""
     seen: set[tuple[str, str]] = set()
     for cell, row, chosen, _ in expanded:
         if (cell.id, row.label) in seen:
-            told = f"the data set {cell.dataset} is named twice with equal options"
-            raise UserError(Problem(told, chosen.where, "leave one out, or give their folders different names"))
+            text = f"the data set {cell.dataset} is named twice with equal options"
+            raise UserError(Problem(text, chosen.where, "leave one out, or give their folders different names"))
         seen.add((cell.id, row.label))
 
 
@@ -235,7 +235,7 @@ def _short(value: str | None) -> str:
 
 
 def _estimate(cell: Cell, environment: Environment, history: pd.DataFrame) -> float | None:
-    """Median seconds of earlier complete runs on this kind of device: of the cell, else of its configuration with any
+    """Median seconds of earlier complete runs on the same device model: of the cell, else of its configuration with any
     seed."""
     same = history[(history["status"] == "ok") & (history["device_name"] == environment.device_name)]
     here = (same["dataset"] == cell.dataset) & (same["image_size"] == cell.image_size)

@@ -1,4 +1,4 @@
-"""Accuracy once more from what methods said before: other definitions or conventions without training again."""
+"""Recomputes accuracy from kept predictions: other definitions or conventions without training again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTE = "accuracy recomputed from stored maps"
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
-    """What became of a cell."""
+    """The outcome for a cell."""
 
     planned: PlannedCell
     state: Literal["recomputed", "current", "no maps", "other terms"]
@@ -36,9 +36,9 @@ class Recomputed:
 
 
 def recompute(plan: Plan, store: Store, force: bool = False, watch: Watch = unwatched) -> Iterator[Recomputed]:
-    """Append accuracy anew for every cell whose stored one is stale (with `force`: for all) and whose maps are kept.
+    """Compute accuracy again and append it, for every cell with kept maps whose accuracy is stale (`force`: for all).
 
-    A new run carries what the cell's last run of this measure recorded of the training."""
+    The new run copies the training record of the cell's newest run of this measure with equal terms."""
     history = store.read("cells")
     for planned in plan.cells:
         measure = next((one for one in planned.measures if one.name == MEASURE), None)
@@ -86,7 +86,7 @@ def _append(
     rows = rows_of(found, MEASURE)
     outcome = outcome_of(planned, measure, plan.environment, error="")
     trained = _trained(history, planned)
-    notes = [*json.loads(trained["notes"] or "[]"), NOTE]  # what training had to say still holds
+    notes = [*json.loads(trained["notes"] or "[]"), NOTE]  # notes of the training still apply
     row = trained | {
         **environment_row(plan.environment),
         "run_id": new_run_id(),
@@ -106,7 +106,7 @@ def _append(
 
 
 def _trained(history: pd.DataFrame, planned: PlannedCell) -> dict[str, Any]:
-    """The row of the cell's newest run with accuracy and equal terms: there is one, since its maps were kept."""
+    """The row of the cell's newest run with accuracy and equal terms; it exists because its maps were kept."""
     terms = canonical(dict(planned.terms))
     mine = history[(history["cell_id"] == planned.cell.id) & (history["terms"] == terms)]
     last = mine[mine["measures"].str.contains(f'"{MEASURE}"', regex=False)].iloc[-1]
@@ -114,7 +114,7 @@ def _trained(history: pd.DataFrame, planned: PlannedCell) -> dict[str, Any]:
 
 
 def _plain(value: Any, kind: str) -> Any:
-    """A value of a frame as the store takes it: pandas makes floats of whole numbers beside nulls."""
+    """A value of a frame in the type of the store: pandas turns integers into floats in columns with nulls."""
     if value is None or value != value:
         return None
     return int(value) if kind.startswith("int") else value

@@ -1,4 +1,4 @@
-"""What a run of a cell leaves in the tables of the store."""
+"""The rows that a run of a cell adds to the tables of the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLES: Mapping[type[Result], str] = {
     Curve: "curves",
     Example: "examples",
 }
-"""Where the store keeps what measures yield."""
+"""Type of result -> table of the store."""
 
 
 def no_rows() -> Rows:
@@ -31,7 +31,7 @@ def no_rows() -> Rows:
 
 
 def rows_of(found: Iterable[Result], measure: str) -> Rows:
-    """What a measure yielded, as rows of the tables."""
+    """The results of a measure as rows of the tables."""
     rows = no_rows()
     source = {"measure": measure, "measure_version": registry.find("measure", measure).load().VERSION}
     for one in found:
@@ -41,7 +41,7 @@ def rows_of(found: Iterable[Result], measure: str) -> Rows:
 
 
 def outcome_of(planned: PlannedCell, measure: ChosenMeasure, environment: Environment, error: str) -> dict[str, Any]:
-    """How one measure of a run ended, as the `measures` column of `cells` keeps it; no error means success."""
+    """How one measure of a run ended, for the `measures` column of `cells`; an empty error means success."""
     return {
         "version": registry.find("measure", measure.name).load().VERSION,
         "terms": planned.measure_terms(measure, environment),

@@ -1,4 +1,4 @@
-"""Running cells one after the other: each run is appended to the store as it ends, so that a kill loses at most one."""
+"""Runs cells one after another. Each run is appended to the store as it ends, so that a kill loses at most one."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ DEFAULTS = RunOptions()
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a cell."""
+    """The outcome of a cell."""
 
     planned: PlannedCell
     status: str
-    """"ok", "failed", or "stopped" where `RunOptions.should_continue` ended the training."""
+    """"ok", "failed", or "stopped" if `RunOptions.should_continue` ended the training."""
     error: str
     seconds: float
     model: Path | None = None
-    """The file in which the fitted method was kept."""
+    """The file of the fitted method, if it was kept."""
 
 
 def run_suite(
     plan: Plan, cells: Sequence[PlannedCell], workspace: Workspace, options: RunOptions = DEFAULTS
 ) -> Iterator[Done]:
-    """Run these cells of the plan in order; yields what became of each once its results are in the store."""
+    """Run these cells of the plan in order; yields the outcome of each after its results are stored."""
     store = Store(workspace.store)
     features = FeatureCache(workspace.cache, workspace.cache_limit, options.watch)
     before = dict(options.startup)
@@ -50,5 +50,5 @@ def run_suite(
         if options.keep_models and status == "ok":
             with stored.phase("store"):
                 model = runner.keep(model_file.place_of(store.root, planned.cell))
-        before = stored.seconds  # an append is over only after its row is written: it is booked on the next cell
+        before = stored.seconds  # known only after the row is written: it counts for the next cell
         yield Done(planned, status, error, runner.clock.total, model)

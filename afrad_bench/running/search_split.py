@@ -1,7 +1,7 @@
-"""Data for a search, apart from what reports quote: one part of a data set to search on, another to report on.
+"""Splits a data set for a search: one part to search on, another part for reports.
 
 `planted`: some normal training images are held out, and half of these get a planted defect with an exact mask; the test
-split is neither seen nor changed. `labelled`: some test images go to the search, and the report does without them."""
+split is neither used nor changed. `labelled`: some test images go to the search, and the report leaves them out."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from afrad_bench.types import BoolArray, ByteArray
 
 SIDE = 256
-"""Pixels of the shorter side at which a defect is drawn; on larger images it is then enlarged."""
+"""Shorter side, in pixels, at which a defect is drawn; for larger images the defect is then enlarged."""
 
 
 def part_of(dataset: Dataset, split: Split) -> Dataset:
-    """The part of the data set that the split names. The two parts of one split have no labelled image in common.
+    """The part of the data set that the split names. The two parts of one split share no labelled image.
 
     Raises `UserError` for a category with too few images to divide."""
     made = _with_planted(dataset, split) if split.planted is not None else _with_labelled(dataset, split)
@@ -73,7 +73,7 @@ def _planted(sample: Sample, i: int, others: Sequence[Sample], seed: int) -> Sam
 
 @dataclass(frozen=True, slots=True)
 class Defective:
-    """A normal image with a planted defect. `donor` is an image of another surface, of which `patch` takes a piece."""
+    """A normal image with a planted defect. `patch` copies a piece of `donor`, an image of another surface."""
 
     clean: Picture
     donor: Picture
@@ -92,7 +92,7 @@ class Defective:
         return self.drawn()[0]
 
     def drawn(self) -> tuple[ByteArray, BoolArray]:
-        """The image (H, W, 3), and the pixels (H, W) in which it differs from the clean one."""
+        """The image (H, W, 3), and the mask (H, W) of the pixels in which it differs from the clean image."""
         import numpy as np
         from PIL import Image
 
@@ -134,7 +134,7 @@ class DefectMask:
         return np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1]).reshape(shape).astype(bool)
 
 
-@lru_cache(maxsize=512)  # each score of each trial wants the masks again, and drawing takes longer than scoring
+@lru_cache(maxsize=512)  # each score of each trial reads the masks, and drawing takes longer than scoring
 def _packed_mask(defective: Defective) -> tuple[bytes, tuple[int, ...]]:
     import numpy as np
 
@@ -157,7 +157,7 @@ def _with_labelled(dataset: Dataset, split: Split) -> Dataset:
     if missing:
         raise fail(
             f"{dataset.name}: too few labelled test images to divide: {', '.join(sorted(missing))}",
-            hint="validation: {planted: 0.3} needs none",
+            hint="validation: {planted: 0.3} needs no labelled images",
         )
     note = f"{split.labelled:.0%} of the test images of each kind (seed {split.seed}) "
     note += "are what this was searched on" if searching else "were given to a search and are left out here"
@@ -165,5 +165,5 @@ def _with_labelled(dataset: Dataset, split: Split) -> Dataset:
 
 
 def _shuffled(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """In an order that follows from the seed and the ids."""
+    """The samples in a shuffled order that depends only on the seed and the ids."""
     return sorted(samples, key=lambda sample: digest(str(seed), sample.id))

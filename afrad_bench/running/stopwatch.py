@@ -1,4 +1,4 @@
-"""Where the time of a cell goes: seconds by phase."""
+"""Time of a cell: seconds by phase."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Stopwatch:
-    """Seconds by phase. A phase inside another counts for itself only; what no phase claims is overhead."""
+    """Seconds by phase. An inner phase does not count for the outer one; time outside all phases is overhead."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Where a run takes place: folders, data roots, device. One value, made by the command line and handed down."""
+"""Folders, data roots and device of a run. One value, created by the command line and passed down."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Workspace:
 
     store: Path
     cache: Path | None
-    """Holds the feature cache, the index of image files and checkpoints; None keeps nothing."""
+    """Folder of the feature cache, the index of image files and checkpoints; None: keep nothing."""
     cache_limit: int
     """Bytes that the feature cache may hold."""
     device: str = "auto"
@@ -34,7 +34,7 @@ class Workspace:
     """Environment variable -> root folder, for the variables that data sets declare."""
 
     def root_of(self, chosen: ChosenDataset) -> Path | None:
-        """`--data`, else the data set's environment variable, else the suite; None if nobody says."""
+        """The root from `--data`, else from the data set's environment variable, else from the suite; else None."""
         variable = registry.find("dataset", chosen.name, chosen.where).load().ENVIRONMENT
         declared = self.environment_roots.get(variable) if variable else None
         root = self.roots.get(chosen.name) or declared or chosen.root
@@ -45,15 +45,15 @@ class Workspace:
         return FileIndex(None if self.cache is None else self.cache / "files.sqlite", watch)
 
     def load(self, chosen: ChosenDataset, files: FileIndex) -> Dataset:
-        """The verified data set, or the part of it that a search or its report may use; every problem that it has is
-        one `UserError`."""
+        """The verified data set, or the part of it that a search or its report may use. One `UserError` lists all
+        problems."""
         module = registry.find("dataset", chosen.name, chosen.where).load()
         params = json.loads(chosen.params)
         split = params.pop(SPLIT, None)
         config = module.Config.model_validate(params)
         root = self.root_of(chosen)
         if root is not None and not root.is_dir():
-            raise fail(f"the root of {chosen.name} is no folder: {root}", chosen.where, module.HELP)
+            raise fail(f"the root of {chosen.name} is not a folder: {root}", chosen.where, module.HELP)
         dataset: Dataset = module.load(config, root, files)
         return dataset if split is None else _division.part_of(dataset, Split.model_validate(split))
 
@@ -73,6 +73,6 @@ def parse_roots(texts: list[str]) -> dict[str, str]:
 
 
 def roots_from(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment variables that data sets declare, where they are set. For `cli.py`: nobody else reads them."""
+    """The environment variables that data sets declare and that are set. Only the command line calls this."""
     variables = [entry.load().ENVIRONMENT for entry in registry.entries("dataset").values()]
     return {name: environ[name] for name in variables if name and environ.get(name)}

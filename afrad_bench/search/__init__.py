@@ -1,7 +1,7 @@
 """Hyper-parameter search with Optuna around the only row of a suite.
 
-A trial is a cell like any other, measured on images that were divided off for the search, and kept in the store. The
-best trials are then measured anew, on fresh seeds and on the report's images, beside the configuration as it was."""
+A trial runs ordinary cells on images that are set aside for the search, and keeps them in the store. The best trials
+are then measured again, with new seeds and on the report's images, together with the original configuration."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ OURS = {"self", "args", "kwargs", "seed", "search_space", "constraints_func"}
 
 
 def faults(kind: str, known: Mapping[str, str], given: Algorithm, place: str) -> Iterator[Problem]:
-    """Unknown names and options, and values that the class refuses."""
+    """Problems: unknown names and options, and values that the class rejects."""
     import optuna
 
     if given.name not in known:
@@ -53,18 +53,18 @@ def faults(kind: str, known: Mapping[str, str], given: Algorithm, place: str) ->
     yield from wrong
     if not wrong and given.name != "grid":
         try:
-            with calm():
+            with quiet():
                 made(**given.options)
         except (TypeError, ValueError, ImportError) as error:
             yield Problem(f"{given.name}: {str(error).splitlines()[0]}", place)
 
 
 def sampler(given: Algorithm, axes: Sequence[Axis], seed: int) -> BaseSampler:
-    """The sampler; a grid is shuffled by the search's own seed, so that all workers go through the same one."""
+    """The sampler. The seed of a grid is always 0, so that all workers go through the grid in the same order."""
     import optuna
 
     made = getattr(optuna.samplers, SAMPLERS[given.name])
-    with calm():
+    with quiet():
         if given.name == "grid":
             return made({axis.name: axis.grid() for axis in axes}, seed=0)
         seeded: dict[str, Any] = {"seed": seed}
@@ -75,13 +75,13 @@ def pruner(given: Algorithm) -> BasePruner:
     """The pruner."""
     import optuna
 
-    with calm():
+    with quiet():
         return getattr(optuna.pruners, PRUNERS[given.name])(**given.options)
 
 
 @contextmanager
-def calm() -> Iterator[None]:
-    """Without the warnings of Optuna, which calls parts of itself experimental; the user chose them by name."""
+def quiet() -> Iterator[None]:
+    """Suppress Optuna's warnings about experimental classes; the user chose them by name."""
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():

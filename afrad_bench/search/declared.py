@@ -1,4 +1,4 @@
-"""What a suite declares to be searched, checked against the method, the measures and Optuna before a trial begins."""
+"""The search that a suite declares, checked against the method, the measures and Optuna before the first trial."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from afrad_bench.types import MEAN, Metric
 
 @dataclass(frozen=True)
 class Goal:
-    """A metric to be improved, or kept within a limit."""
+    """A metric to optimise, or to keep within a limit."""
 
     name: str
     measure: str
@@ -37,7 +37,7 @@ class Goal:
         return "maximize" if self.metric.higher_is_better else "minimize"
 
     def excess(self, value: float) -> float:
-        """By how much a value breaks the limit; at most 0 if it does not."""
+        """By how much a value violates the limit; at most 0 if it does not."""
         assert self.limit is not None
         return self.limit - value if self.metric.higher_is_better else value - self.limit
 
@@ -47,10 +47,10 @@ class Declared:
     """A checked search; picklable."""
 
     selection: Selection
-    """The suite's, on the images of the search."""
+    """The suite's selection, on the images of the search."""
     search: Search
     row: SuiteRow
-    """The configuration around which the search goes."""
+    """The original configuration, which the search varies."""
     axes: tuple[space.Axis, ...]
     objectives: tuple[Goal, ...]
     constraints: tuple[Goal, ...]
@@ -62,7 +62,7 @@ class Declared:
 
     @property
     def identity(self) -> str:
-        """Equal for searches whose trials may be told together."""
+        """A digest; equal for searches whose trials may be in one study."""
         search = self.search.model_dump(mode="json", include={"space", "objectives", "constraints", "validation"})
         data = [[chosen.name, chosen.params] for chosen in self.selection.datasets]
         measures = [[chosen.name, chosen.options] for chosen in self.selection.measures]
@@ -71,20 +71,20 @@ class Declared:
 
     @property
     def for_report(self) -> Selection:
-        """The suite on the images that reports may quote."""
+        """The suite's selection, on the images of reports."""
         validation = self.search.validation
         split = None if validation.labelled is None else Split(**validation.model_dump(), part="report")
         return replace(self.selection, datasets=tuple(one.part(split) for one in self.selection.datasets))
 
 
 def declared(suite: Suite, selection: Selection) -> Declared:
-    """The search of a selection of this suite; one `UserError` lists everything that is wrong with it."""
+    """The search of a selection of this suite; one `UserError` lists all problems."""
     search, where = selection.search, suite.document.where
     if search is None:
         raise fail("the suite declares no search", str(suite.document.path), "see docs/search.md")
     if len(selection.rows) != 1:
         place = where(("methods",))
-        raise fail(f"a search goes around one row, but the suite has {len(selection.rows)}", place)
+        raise fail(f"a search needs exactly one row, but the suite has {len(selection.rows)}", place)
     row = selection.rows[0]
     model = registry.find("method", row.method).load().Config
     problems: list[Problem] = []
@@ -95,8 +95,8 @@ def declared(suite: Suite, selection: Selection) -> Declared:
         problems.extend(_no_goal(objective.metric, goals, place))
         goal = goals.get(objective.metric)
         if goal is not None and goal.direction != objective.direction:
-            told = f"{goal.name} is better {'higher' if goal.metric.higher_is_better else 'lower'}"
-            problems.append(Problem(f"{told}: {goal.direction} it", place))
+            text = f"{'higher' if goal.metric.higher_is_better else 'lower'} {goal.name} is better"
+            problems.append(Problem(f"{text}: {goal.direction} it", place))
     for name in search.constraints:
         problems.extend(_no_goal(name, goals, where(("search", "constraints", name))))
     if len({one.metric for one in search.objectives}) < len(search.objectives):
@@ -105,12 +105,10 @@ def declared(suite: Suite, selection: Selection) -> Declared:
         problems.append(Problem("the data of a search are divided by search.validation, not by split", where(())))
     used = set(search.finalists.seeds) & set(selection.seeds)
     if used:
-        told = (
-            f"finalists need seeds that no trial used, but {', '.join(map(str, sorted(used)))} is one of the search's"
-        )
-        problems.append(Problem(told, where(("search", "finalists", "seeds"))))
+        text = f"finalists need seeds that no trial used, but the search uses {', '.join(map(str, sorted(used)))}"
+        problems.append(Problem(text, where(("search", "finalists", "seeds"))))
     if not problems:
-        problems.extend(_at_odds(selection, search, axes, goals, where(("search",))))
+        problems.extend(_conflicts(selection, search, axes, goals, where(("search",))))
         for kind, known, given in (("sampler", SAMPLERS, search.sampler), ("pruner", PRUNERS, search.pruner)):
             problems.extend(faults(kind, known, given, where(("search", kind))))
     if problems:
@@ -127,7 +125,7 @@ def declared(suite: Suite, selection: Selection) -> Declared:
 
 
 def _goals(selection: Selection) -> dict[str, Goal]:
-    """What the suite measures, by metric."""
+    """All metrics of the suite's measures, by name."""
     return {
         name: Goal(name, chosen.name, metric)
         for chosen in selection.measures
@@ -143,10 +141,10 @@ def _no_goal(name: str, goals: dict[str, Goal], place: str) -> Iterator[Problem]
         yield unknown("metric of this suite's measures", name, goals, place)
 
 
-def _at_odds(
+def _conflicts(
     selection: Selection, search: Search, axes: tuple[space.Axis, ...], goals: dict[str, Goal], place: str
 ) -> Iterator[Problem]:
-    """Choices that cannot go together."""
+    """Problems of choices that exclude each other."""
     wanted = [goals[name] for name in (*(one.metric for one in search.objectives), *search.constraints)]
     pruned, several = search.pruner.name != "none", len(search.objectives) > 1
     if several and pruned:
@@ -156,21 +154,21 @@ def _at_odds(
             "pruner: none, or make all but one of them constraints",
         )
     if pruned and not several and not wanted[0].metric.percent:
-        yield Problem(f"{wanted[0].name} is a cost, which does not improve with training: pruner: none", place)
+        yield Problem(f"{wanted[0].name} is a cost, which does not improve with training: use pruner: none", place)
     cells = len(selection.seeds) * len(selection.datasets)
     if search.pruner.name == "wilcoxon" and cells < 2 and selection.setting == "unified":
-        yield Problem("the Wilcoxon pruner compares cells of a trial, but there is one: give several seeds", place)
+        yield Problem("the Wilcoxon pruner compares cells of a trial, but there is only one: give several seeds", place)
     if several and search.sampler.name == "cmaes":
-        yield Problem("CMA-ES knows one objective only", place, "sampler: tpe, nsgaii or gp")
+        yield Problem("CMA-ES supports only one objective", place, "sampler: tpe, nsgaii or gp")
     if search.sampler.name == "grid":
         endless = [axis.name for axis in axes if axis.grid() is None]
         if endless:
             yield Problem(f"a grid needs choices or steps, without log: {', '.join(endless)}", place)
         if any(axis.when for axis in axes):
-            yield Problem("a grid knows no `when`", place, "sampler: brute_force does")
+            yield Problem("a grid does not support `when`", place, "sampler: brute_force does")
     if search.workers > 1:
         if search.storage == "memory":
             yield Problem("several workers need a storage that they share", place, "storage: journal")
         timed = [goal.name for goal in wanted if registry.find("measure", goal.measure).load().TERMS]
         if timed:
-            yield Problem(f"a clock shares no machine with other workers: {', '.join(timed)}", place, "workers: 1")
+            yield Problem(f"times cannot be measured while other workers run: {', '.join(timed)}", place, "workers: 1")

@@ -1,4 +1,4 @@
-"""The space of a search: fields of the method's configuration, and the values that trials give to them."""
+"""The space of a search: fields of the method's configuration, and the values that trials may use."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ class Axis:
     """Parameter -> the values for which this one exists."""
 
     def exists(self, chosen: Mapping[str, Any]) -> bool:
-        """Whether it belongs to a trial that has these values so far."""
+        """Whether the parameter exists in a trial that has these values so far."""
         return all(name in chosen and chosen[name] in values for name, values in self.when)
 
     def suggest(self, trial: Trial) -> Any:
         """The value that the sampler proposes."""
         about, name = self.parameter, self.name
         if about.choices is not None:
-            told = [_plain(value) for value in about.choices]
-            return about.choices[told.index(trial.suggest_categorical(name, told))]
+            choices = [_plain(value) for value in about.choices]
+            return about.choices[choices.index(trial.suggest_categorical(name, choices))]
         if about.integer is not None:
             return trial.suggest_int(name, *about.integer, step=int(about.step or 1), log=about.log)
         assert about.real is not None
         return trial.suggest_float(name, *about.real, step=about.step, log=about.log)
 
     def encoded(self, value: Any) -> Any:
-        """The value as Optuna keeps it, which knows no lists."""
+        """The value as Optuna stores it: lists become text, because Optuna does not support them."""
         return _plain(value) if self.parameter.choices is not None else value
 
     def ends(self) -> tuple[Any, ...]:
-        """The values that must be valid for all between them to be so."""
+        """The values to validate: all choices, or the two ends of a range."""
         return self.parameter.choices or self.parameter.integer or self.parameter.real or ()
 
     def allows(self, value: Any) -> bool:
@@ -68,7 +68,7 @@ class Axis:
         return abs(steps - round(steps)) < 1e-9
 
     def grid(self) -> list[Any] | None:
-        """Every value, as Optuna keeps them; None for a range that has too many."""
+        """All values, as Optuna stores them; None for a logarithmic range, or a real range without a step."""
         about = self.parameter
         if about.choices is not None:
             return [_plain(value) for value in about.choices]
@@ -81,7 +81,7 @@ class Axis:
 
 
 def suggested(trial: Trial, axes: Sequence[Axis]) -> Values:
-    """What the sampler proposes for every parameter that exists in this trial."""
+    """The sampler's proposals for all parameters that exist in this trial."""
     chosen: Values = {}
     for axis in axes:
         if axis.exists(chosen):
@@ -90,7 +90,7 @@ def suggested(trial: Trial, axes: Sequence[Axis]) -> Values:
 
 
 def standing(axes: Sequence[Axis], params: Mapping[str, Any]) -> Values | None:
-    """The values of a configuration as a trial would have them, encoded; None if it lies outside of the space."""
+    """The values of a configuration in the space, encoded; None if the configuration is outside the space."""
     chosen: Values = {}
     for axis in axes:
         if axis.exists(chosen):
@@ -106,8 +106,8 @@ def standing(axes: Sequence[Axis], params: Mapping[str, Any]) -> Values | None:
 def checked(
     space: Mapping[str, Parameter], model: type[BaseModel], base: str, where: Where, problems: list[Problem]
 ) -> tuple[Axis, ...]:
-    """The axes, in the order of the file; whatever is wrong is added to `problems`. `base` is the configuration around
-    which the search goes, as JSON."""
+    """The axes, in the order of the file; errors are added to `problems`. `base` is the original configuration as
+    JSON, which the search varies."""
     known = set(dotted_names(model))
     axes: dict[str, Axis] = {}
     for name, parameter in space.items():
@@ -135,7 +135,7 @@ def _conditions(
     for other, wanted in parameter.when.items():
         place = where(("search", "space", name, "when", other))
         if other not in before:
-            late = " (it must stand above the parameter that depends on it)" if other in space else ""
+            late = " (it must be declared above the parameter that depends on it)" if other in space else ""
             problem = unknown(f"parameter of the space{late}", other, before, place)
             problems.append(problem)
             continue
@@ -143,18 +143,20 @@ def _conditions(
         for value in values:
             if not before[other].allows(value):
                 ends = ", ".join(canonical(each) for each in before[other].ends())
-                told = f"search.space.{name}: {other} is never {canonical(value)}"
-                problems.append(Problem(told, place, f"its values: {ends}; several values, and lists, stand in a list"))
+                text = f"search.space.{name}: {other} is never {canonical(value)}"
+                problems.append(
+                    Problem(text, place, f"its values: {ends}; write several values, or a list, inside a list")
+                )
         yield other, values
 
 
 def _invalid(
     axis: Axis, before: Mapping[str, Axis], model: type[BaseModel], base: str, place: str
 ) -> Iterator[Problem]:
-    """Values that the method does not take, each tried on the configuration around which the search goes."""
+    """Problems of values that the method rejects; each value is tried on the original configuration."""
     needed: Values = {}
     pending = [axis]
-    while pending:  # what it depends on, and what that depends on
+    while pending:  # the parameters it depends on, directly or not
         for other, values in pending.pop().when:
             needed.setdefault(other, values[0])
             pending.append(before[other])

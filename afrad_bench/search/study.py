@@ -1,9 +1,9 @@
-"""The study of a search in its storage: opened, resumed after kills, counted.
+"""The Optuna study of a search: opens it, resumes it after kills, and counts its trials.
 
-A trial says which process works on it. One whose process is gone was lost: it is failed and put in the queue again, so
-that no proposal is lost and nothing stays running for ever. Databases have Optuna's heartbeat besides, which also
-notices processes of other machines; a journal that several machines write to has not, and their lost trials wait for a
-start on the machine that lost them."""
+Each trial names the process that runs it. If this process no longer exists, the trial is lost: it is marked as failed
+and queued again, so that no proposal is lost and no trial stays running for ever. Databases also have Optuna's
+heartbeat, which detects lost processes on other machines. A journal has no heartbeat: a trial lost on another machine
+is queued again when the search starts on that machine."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 IDENTITY, WORKER, RETRY_OF, RETRIES, ERROR = "afrad_bench", "worker", "retry_of", "retries", "error"
-"""Names of attributes."""
+"""Names of attributes of studies and trials."""
 MOST_RETRIES = 3
 HEARTBEAT, GRACE = 30, 120  # seconds
 UNNAMED = timedelta(seconds=60)
-"""A running trial that does not say whose it is after this time was lost at its very beginning."""
+"""A running trial that names no process after this time was lost right after its start."""
 
 
 def opened(declared: Declared, store: Path, worker: int = 0) -> Study:
-    """The study, made if it is new. Raises `UserError` for a storage that cannot be used, or holds another search."""
+    """Open or create the study. Raises `UserError` if the storage cannot be used or holds another search."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -55,11 +55,11 @@ def opened(declared: Declared, store: Path, worker: int = 0) -> Study:
             study.enqueue_trial(first)
     elif held != declared.identity:
         raise fail(
-            f"the study {declared.study!r} there is of another search: its space, objectives, data or method differ",
+            f"the study {declared.study!r} belongs to another search: its space, objectives, data or method differ",
             location(declared, store),
-            "name another storage, or move that one away",
+            "use another storage, or move this one away",
         )
-    # A sampler that starts anew must not propose again what it did before, nor what another worker does.
+    # A restarted sampler must not repeat its earlier proposals, nor those of another worker.
     done = len(study.get_trials(deepcopy=False))
     seed = seed_for(declared.search.seed, declared.study, "sampler", worker, done)
     study.sampler = algorithms.sampler(declared.search.sampler, declared.axes, seed)
@@ -67,7 +67,7 @@ def opened(declared: Declared, store: Path, worker: int = 0) -> Study:
 
 
 def location(declared: Declared, store: Path) -> str:
-    """Where the study is kept: a path, a URL, or "memory"; what `optuna-dashboard` takes."""
+    """Location of the study: a path, a URL, or "memory". `optuna-dashboard` takes the first two."""
     kind, _, path = declared.search.storage.partition(":")
     if kind == "journal":
         return path or str(store / "studies" / f"{declared.study}.journal")
@@ -99,14 +99,16 @@ def _storage(declared: Declared, store: Path) -> BaseStorage:
     callback = "heartbeat_stale_trial_callback"  # its name from Optuna 4.9 on
     options[callback if callback in known else "failed_trial_callback"] = queued_again
     try:
-        with algorithms.calm():
+        with algorithms.quiet():
             return optuna.storages.RDBStorage(given, **options)
     except (SQLAlchemyError, ImportError) as error:
-        raise fail(str(error).splitlines()[0], given, "is the database there, and its driver installed?") from error
+        raise fail(
+            str(error).splitlines()[0], given, "check that the database exists and its driver is installed"
+        ) from error
 
 
 def _journal(path: str) -> Any:
-    """The file behind a journal; on Windows its lock must do without symbolic links."""
+    """The file of a journal; on Windows its lock must not use symbolic links."""
     import optuna
 
     if hasattr(optuna.storages, "journal"):
@@ -116,15 +118,15 @@ def _journal(path: str) -> Any:
     return optuna.storages.JournalFileStorage(path)  # before Optuna 4
 
 
-def me() -> dict[str, Any]:
-    """This process, so that others can tell whether it is still there."""
+def this_process() -> dict[str, Any]:
+    """Identifies this process, so that others can check whether it still runs."""
     import psutil
 
     return {"host": platform.node(), "pid": os.getpid(), "born": psutil.Process().create_time()}
 
 
 def recover(study: Study) -> int:
-    """Fail the running trials whose process is gone and queue them again; returns how many."""
+    """Mark running trials as failed if their process no longer exists, and queue them again; returns their number."""
     from optuna.trial import TrialState
 
     lost = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if _is_lost(trial)]
@@ -135,7 +137,7 @@ def recover(study: Study) -> int:
 
 
 def queued_again(study: Study, trial: FrozenTrial) -> None:
-    """Queue the parameters of a trial that was cut off, once, if that did not happen to them too often."""
+    """Queue the parameters of an interrupted trial again, once, unless they had `MOST_RETRIES` retries."""
     queued = any(other.user_attrs.get(RETRY_OF) == trial.number for other in study.get_trials(deepcopy=False))
     retries = trial.user_attrs.get(RETRIES, 0)
     if retries < MOST_RETRIES and not queued:
@@ -158,14 +160,14 @@ def _is_lost(trial: FrozenTrial) -> bool:
 
 
 def counted(study: Study) -> list[FrozenTrial]:
-    """The trials that have an end of their own: those that were cut off and queued again are left out."""
+    """The finished trials, without interrupted trials that were queued again."""
     trials = study.get_trials(deepcopy=False)
     replaced = {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
     return [trial for trial in trials if trial.state.is_finished() and trial.number not in replaced]
 
 
 def remaining(study: Study, trials: int) -> int:
-    """How many trials are still to begin for there to be `trials` in all."""
+    """Number of trials that must still start for a total of `trials`."""
     from optuna.trial import TrialState
 
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))

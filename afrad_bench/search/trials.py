@@ -1,4 +1,4 @@
-"""One trial: parameters in, cells run by the same machinery as any other, values of the objectives out."""
+"""One trial: takes parameters, runs cells like any other run, and returns the values of the objectives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from afrad_bench.running.run import run_suite
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.search.declared import Declared, Goal
 from afrad_bench.search.space import Values, suggested
-from afrad_bench.search.study import ERROR, WORKER, me, queued_again
+from afrad_bench.search.study import ERROR, WORKER, queued_again, this_process
 from afrad_bench.store import Store
 from afrad_bench.suite.selection import SuiteRow
 from afrad_bench.suite.selection.layers import Layer, merged, nested, resolved
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 CELLS, EXCESS = "cells", "excess"
-"""Attributes of a trial: its cells in the store, and by how much it breaks each limit."""
+"""Attributes of a trial: its cells in the store, and by how much it violates each limit."""
 
 
 class TrialFailed(Exception):
-    """A trial without values, which says why; the search goes on."""
+    """A trial ended without values; the message is the reason. The search continues."""
 
 
 class Objective:
-    """What Optuna calls for each trial."""
+    """The objective function that Optuna calls for each trial."""
 
     def __init__(self, declared: Declared, plan: Plan, workspace: Workspace, watch: Watch = unwatched) -> None:
-        """`plan` is that of `declared.selection`."""
+        """`plan` is the plan of `declared.selection`."""
         self.declared, self.plan, self.workspace, self.watch = declared, plan, workspace, watch
 
     def __call__(self, trial: Trial) -> tuple[float, ...]:
         """The objectives' means over the cells. Raises `TrialPruned`, or `TrialFailed` with the reason."""
-        trial.set_user_attr(WORKER, me())
+        trial.set_user_attr(WORKER, this_process())
         try:
             return self._values(trial)
         except TrialFailed as error:
@@ -69,11 +69,11 @@ class Objective:
             if declared.search.pruner.name == "wilcoxon":
                 self._report_categories(trial, plan, position)
         for goal in declared.constraints:
-            self._hold(trial, goal, self._mean(plan.cells, goal))
+            self._store_excess(trial, goal, self._mean(plan.cells, goal))
         return tuple(self._mean(plan.cells, goal) for goal in declared.objectives)
 
     def _run(self, trial: Trial, plan: Plan, planned: PlannedCell, *, first: bool) -> None:
-        """Run a cell, unless an earlier trial with the same parameters did. The first is watched by the pruner."""
+        """Run a cell, unless an earlier trial with the same parameters did. The pruner watches only the first cell."""
         from optuna import TrialPruned
 
         if not planned.open:
@@ -88,7 +88,7 @@ class Objective:
                 raise TrialFailed(f"{done.planned.cell.id}: {done.error}")
 
     def _should_continue(self, trial: Trial, subject: Subject) -> bool:
-        """Score a method in the middle of its training on the images of the search, and ask the pruner."""
+        """Score a partly trained method on the images of the search; False if the pruner ends the trial."""
         epoch, goal = subject.record.epochs, self.declared.objectives[0]
         if epoch % self.declared.search.every:
             return True
@@ -102,7 +102,7 @@ class Objective:
         return True
 
     def _report_categories(self, trial: Trial, plan: Plan, position: int) -> None:
-        """Each category of each cell is an instance on which trials are compared in pairs."""
+        """Report each category of a cell as an instance on which the pruner compares trials in pairs."""
         from optuna import TrialPruned
 
         goal = self.declared.objectives[0]
@@ -113,8 +113,8 @@ class Objective:
         if position + 1 < len(plan.cells) and trial.should_prune():
             raise TrialPruned(f"worse than the best after {position + 1} of {len(plan.cells)} cells")
 
-    def _hold(self, trial: Trial, goal: Goal, value: float) -> None:
-        """Keep by how much a limit is broken, for the sampler (from Optuna 5 on) and for the choice of the best."""
+    def _store_excess(self, trial: Trial, goal: Goal, value: float) -> None:
+        """Store by how much a limit is violated, for the sampler (from Optuna 5 on) and to choose the best trials."""
         excess = goal.excess(value)
         trial.set_user_attr(EXCESS, {**trial.user_attrs.get(EXCESS, {}), goal.name: excess})
         if hasattr(trial, "set_constraint"):
@@ -125,7 +125,7 @@ class Objective:
 
 
 def row_of(declared: Declared, chosen: Values, label: str) -> SuiteRow:
-    """The configuration of a trial as a row of a suite; one that the method refuses is a `TrialFailed`."""
+    """The configuration of a trial as a row of a suite. Raises `TrialFailed` if the method rejects it."""
     model = registry.find("method", declared.row.method).load().Config
     layers = [Layer(json.loads(declared.row.params), lambda _: label), Layer(nested(chosen), lambda _: label)]
     checked = resolved(model, layers, declared.row.method)
@@ -136,8 +136,8 @@ def row_of(declared: Declared, chosen: Values, label: str) -> SuiteRow:
 
 
 def values_of(store: Store, cells: Sequence[PlannedCell], goal: Goal) -> list[dict[str, float]]:
-    """For each cell the stored values of a metric by category, "" for the whole cell; an undefined one that counts is
-    a `TrialFailed` with the reason."""
+    """For each cell the stored values of a metric by category, "" for the whole cell. Raises `TrialFailed` with the
+    reason if the value of the goal's category is undefined."""
     tables = store.read_all(["cells", "measurements"], [one.cell.id for one in cells])
     read = results.read(tables["cells"], tables["measurements"])
     found = []

@@ -1,7 +1,7 @@
-"""Running the trials of a study: in this process, or in several that share its storage.
+"""Runs the trials of a study in this process, or in several processes that share its storage.
 
-Each trial needs a ticket, of which there are as many as trials are left, so that several workers never begin too many.
-A worker that dies gives its ticket back: its trial is queued again, and another worker is started in its place."""
+Each trial needs a ticket. There are as many tickets as remaining trials, so that workers never start too many trials.
+If a worker dies, its ticket is returned, its trial is queued again, and another worker replaces it."""
 
 from __future__ import annotations
 
@@ -22,38 +22,51 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-Told = Callable[["FrozenTrial"], None]
-"""Hears of each trial that has ended."""
+TrialCallback = Callable[["FrozenTrial"], None]
+"""Called with each trial that has ended."""
 POLL = 0.3  # seconds
 EXIT_USER = 2
 
 
 def search(
-    declared: Declared, plan: Plan, workspace: Workspace, told: Told, watch: Watch = unwatched, deadline: float = 0.0
+    declared: Declared,
+    plan: Plan,
+    workspace: Workspace,
+    on_trial_end: TrialCallback,
+    watch: Watch = unwatched,
+    deadline: float = 0.0,
 ) -> Study:
-    """Go on with the study until it has all its trials, or until `deadline` (seconds of `time.time`; 0: none).
+    """Continue the study until it has all its trials, or until `deadline` (seconds of `time.time`; 0: none).
 
-    Interrupts pass, after the trials in hand were queued again."""
+    On an interrupt, running trials are queued again, then the interrupt is raised."""
     study = opened(declared, workspace.store)
     recover(study)
     left = remaining(study, declared.search.trials)
     if declared.search.workers == 1:
         tickets = iter(range(left))
         _trials(
-            study, Objective(declared, plan, workspace, watch), lambda: next(tickets, None) is not None, deadline, told
+            study,
+            Objective(declared, plan, workspace, watch),
+            lambda: next(tickets, None) is not None,
+            deadline,
+            on_trial_end,
         )
     elif left:
-        _several(declared, study, workspace, told, left, deadline)
+        _several(declared, study, workspace, on_trial_end, left, deadline)
     return study
 
 
 def _trials(
-    study: Study, objective: Objective, ticket: Callable[[], bool], deadline: float, told: Told = lambda trial: None
+    study: Study,
+    objective: Objective,
+    ticket: Callable[[], bool],
+    deadline: float,
+    on_trial_end: TrialCallback = lambda trial: None,
 ) -> None:
-    """Trial after trial, as long as there are tickets, time, and (for a grid) something left to try."""
+    """Run one trial after another while there are tickets, time, and (for a grid) values left to try."""
 
     def after(study: Study, trial: FrozenTrial) -> None:
-        told(trial)
+        on_trial_end(trial)
         if _late(deadline) or not ticket():
             study.stop()
 
@@ -65,8 +78,10 @@ def _late(deadline: float) -> bool:
     return bool(deadline) and time.time() >= deadline
 
 
-def _several(declared: Declared, study: Study, workspace: Workspace, told: Told, left: int, deadline: float) -> None:
-    """Start the workers, and look after them until all is done."""
+def _several(
+    declared: Declared, study: Study, workspace: Workspace, on_trial_end: TrialCallback, left: int, deadline: float
+) -> None:
+    """Start the workers, and supervise them until all trials are done."""
     context = multiprocessing.get_context("spawn")
     tickets = context.Value("i", left)
 
@@ -84,17 +99,21 @@ def _several(declared: Declared, study: Study, workspace: Workspace, told: Told,
             for trial in counted(study):
                 if trial.number not in known:
                     known.add(trial.number)
-                    told(trial)
+                    on_trial_end(trial)
             for worker in [one for one in workers if not one.is_alive()]:
                 workers.remove(worker)
                 if worker.exitcode == EXIT_USER:
-                    raise fail("a worker could not go on; its message stands above", "search.workers")
+                    raise fail("a worker stopped with an error; see its message above", "search.workers")
                 if worker.exitcode:
                     with tickets.get_lock():
                         tickets.value += recover(study)
                     replacements += 1
                     if replacements > 2 * declared.search.workers:
-                        raise fail("workers keep dying", "search.workers", "is there memory enough for so many?")
+                        raise fail(
+                            "workers keep dying",
+                            "search.workers",
+                            "check that the memory is enough for so many workers",
+                        )
                     workers.append(start(declared.search.workers + replacements))
     finally:
         for worker in workers:
@@ -104,11 +123,11 @@ def _several(declared: Declared, study: Study, workspace: Workspace, told: Told,
         recover(study)
     for trial in counted(study):
         if trial.number not in known:
-            told(trial)
+            on_trial_end(trial)
 
 
 def work(declared: Declared, workspace: Workspace, number: int, tickets: Any, deadline: float) -> None:
-    """A worker process: trials until the tickets or the time are used up. Exits with 2 for what the user can fix."""
+    """A worker process: runs trials until no tickets or time are left. Exits with 2 on an error the user can fix."""
     import signal
     import sys
 
@@ -124,7 +143,7 @@ def work(declared: Declared, workspace: Workspace, number: int, tickets: Any, de
 
 
 def _ticket(tickets: Any) -> bool:
-    """Take one, if there is one left."""
+    """Take a ticket; False if none is left."""
     with tickets.get_lock():
         if tickets.value <= 0:
             return False

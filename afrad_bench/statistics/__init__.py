@@ -1,4 +1,4 @@
-"""What the noise of a measurement allows to say: paired differences, intervals, p values.
+"""Statistics of noisy measurements: paired differences, confidence intervals, p values.
 
 Estimates from arrays (image scores, timed calls) are in `statistics.resampling`, which needs numpy."""
 

@@ -1,6 +1,6 @@
-"""Statistics of a difference between two measurements: what its noise allows to say. No arrays, no frames.
+"""Statistics of a difference between two measurements: confidence intervals and p values. No arrays, no data frames.
 
-What is estimated from arrays (image scores, timed calls) is made in `resampling`."""
+Estimates from arrays (image scores, timed calls) are in `resampling`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Row minus reference over the seeds that both have, in the unit in which the metric is shown."""
+    """Row minus reference over the seeds that both have, in the displayed unit of the metric."""
 
     mean: float | None = None
     low: float | None = None
     high: float | None = None
-    """Ends of the confidence interval of the mean; None where the seeds allow none."""
+    """Ends of the confidence interval of the mean; None if it cannot be computed from these seeds."""
     p: float | None = None
-    """Two-sided, of a paired t test."""
+    """Two-sided p value of a paired t test."""
     seeds: int = 0
     why: str = ""
-    """Why there is no difference, or no interval."""
+    """Reason if there is no difference or no interval."""
 
 
 def paired(row: Mapping[K, float], reference: Mapping[K, float]) -> Difference:
-    """The mean difference over common seeds (or other keys); needs two of them, and a spread, for an interval.
+    """The mean difference over common seeds (or other keys). An interval needs two seeds with different differences.
 
     >>> found = paired({0: 3.0, 1: 5.0, 2: 4.0}, {0: 2.0, 1: 3.0, 2: 1.0})
     >>> found.mean, round(found.low, 2), round(found.high, 2), round(found.p, 3)
@@ -65,31 +65,32 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 class Estimate(Protocol):
-    """A change with its noise."""
+    """A change and its noise."""
 
     @property
     def value(self) -> float: ...
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Ends of the two-sided interval; each of them errs with probability (1 - confidence) / 2."""
+        """Ends of the two-sided confidence interval; the error probability of each end is (1 - confidence) / 2."""
 
     @property
     def p_below(self) -> float:
-        """One-sided: how likely so low a value is, if the true one is not below 0."""
+        """One-sided p value: probability of a value this low if the true one is not below 0."""
 
     @property
     def p_above(self) -> float:
-        """One-sided: how likely so high a value is, if the true one is not above 0."""
+        """One-sided p value: probability of a value this high if the true one is not above 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """A change whose noise is that of Student's t: normal if `freedom` is infinite, none at all if `error` is 0."""
+    """A change whose noise follows Student's t: normal if `freedom` is infinite, no noise if `error` is 0."""
 
     value: float
     error: float
     """Standard error."""
     freedom: float = inf
+    """Degrees of freedom."""
 
     def interval(self, confidence: float) -> tuple[float, float]:
         from scipy import stats
@@ -109,7 +110,7 @@ class Student:
 
     @property
     def p(self) -> float:
-        """Two-sided."""
+        """Two-sided p value."""
         return min(1.0, 2 * self._tail(abs(self.value)))
 
     def _tail(self, value: float) -> float:
@@ -122,14 +123,14 @@ class Student:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
-    """A change whose noise is told by its values on resampled data (percentiles; Efron 1979)."""
+    """A change whose noise is given by its values on resampled data (percentile bootstrap; Efron 1979)."""
 
     value: float
     draws: tuple[float, ...]
-    """Ascending."""
+    """Values on resampled data, ascending."""
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """The outermost draws that (1 - confidence) / 2 of them, rounded down, do not lie beyond."""
+        """Percentile interval: on each side, (1 - confidence) / 2 of the draws, rounded down, lie outside."""
         cut = int(len(self.draws) * (1 - confidence) / 2)
         return self.draws[cut], self.draws[len(self.draws) - 1 - cut]
 
@@ -149,13 +150,13 @@ def over_seeds(changes: Sequence[float]) -> Student:
 
 
 def over_seeds_and_images(changes: Sequence[float], images: float, each: float) -> Student:
-    """The mean change over seeds, each of which was measured on the same images: both vary.
+    """The mean change over seeds that were all measured on the same images; seeds and images both vary.
 
-    `images`: variance of the mean change over draws of the images, the same for all seeds; `each`: the same if every
-    seed drew its own. By clustering in both ways the variance is that of the seeds plus `images` minus `each`, what was
-    counted twice (Cameron, Gelbach and Miller 2011, JBES 29:238-249), here at least each of the two alone. Degrees of
-    freedom are Satterthwaite's, images counted as many. One seed tells nothing of other seeds: its noise is that of the
-    images."""
+    `images`: variance of the mean change over draws of the images, one draw for all seeds; `each`: the same with a
+    separate draw for each seed. With two-way clustering the variance is that of the seeds plus `images` minus `each`,
+    which is counted twice (Cameron, Gelbach and Miller 2011, JBES 29:238-249); here it is at least that of the seeds
+    alone and at least `images`. Degrees of freedom are Satterthwaite's, infinite for the images. With one seed, the
+    variance over seeds is unknown and the noise is that of the images."""
     mean = fmean(changes)
     if len(changes) == 1:
         return Student(mean, sqrt(images))

@@ -1,7 +1,7 @@
 """Noise of a difference between two sets of scores of the same images, or of two series of timed calls.
 
-S seeds, n images of one category, B draws. An image counts in a draw as often as it was drawn, so that a draw is a row
-of counts (B, n); normal and anomalous images are drawn apart, which keeps their numbers."""
+Shapes: S seeds, n images of one category, B draws. Draws are counts (B, n): how often each image was drawn. Normal and
+anomalous images are drawn separately, which keeps their numbers fixed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     Counts = npt.NDArray[np.int64]
 
 IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1_max")
-_ROOM = 1 << 22  # counts treated at a time
+_BLOCK = 1 << 22  # counts processed at a time
 
 
 def draws(labels: BoolArray, count: int, rng: np.random.Generator) -> Counts:
-    """Counts (count, n) of images drawn with replacement, normal and anomalous ones apart."""
+    """Counts (count, n) of images drawn with replacement, normal and anomalous ones separately."""
     found = np.empty((count, len(labels)), dtype=np.int64)
     for kind in (labels, ~labels):
         if size := int(kind.sum()):
@@ -36,15 +36,15 @@ def draws(labels: BoolArray, count: int, rng: np.random.Generator) -> Counts:
 def image_metrics(scores: FloatArray, labels: BoolArray, counts: Counts) -> Mapping[str, FloatArray]:
     """Metric -> its value (B,) on each draw. `scores` (n,), `labels` (n,) with both kinds, `counts` (B, n).
 
-    The definitions are those of `afrad_bench.instruments.metrics`, with each image as often as it was drawn."""
-    block = max(1, _ROOM // len(scores))
+    The definitions are those of `afrad_bench.instruments.metrics`, with each image counted as often as it was drawn."""
+    block = max(1, _BLOCK // len(scores))
     parts = [_of_block(scores, labels, counts[at : at + block]) for at in range(0, len(counts), block)]
     return {name: np.concatenate([part[name] for part in parts]) for name in IMAGE_METRICS}
 
 
 def _of_block(scores: FloatArray, labels: BoolArray, counts: Counts) -> dict[str, FloatArray]:
     order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # of each run of equal scores
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # end of each run of equal scores
     drawn, anomalous = counts[:, order].astype(np.float64), labels[order]
     hits = np.cumsum(drawn * anomalous, axis=1)[:, last]
     alarms = np.cumsum(drawn * ~anomalous, axis=1)[:, last]
@@ -63,14 +63,14 @@ def _of_block(scores: FloatArray, labels: BoolArray, counts: Counts) -> dict[str
 
 @dataclass(frozen=True, slots=True)
 class DeLong:
-    """Difference of two AUROCs on the same images, and its variance over other images."""
+    """Difference of two AUROCs on the same images, and its variance over samples of images."""
 
     difference: float
     variance: float
 
 
 def placements(scores: FloatArray, labels: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Share of normal images below each anomalous one, and of anomalous images above each normal one; ties half."""
+    """Share of normal images below each anomalous one, and of anomalous images above each normal one; ties are 1/2."""
     positives, negatives = scores[labels], scores[~labels]
     return _share_below(negatives, positives), 1 - _share_below(positives, negatives)
 
@@ -84,9 +84,9 @@ def _share_below(of: FloatArray, than: FloatArray) -> FloatArray:
 def delong(base: FloatArray, new: FloatArray, labels: BoolArray) -> DeLong:
     """AUROC of `new` minus that of `base` (both (S, n)), averaged over seeds, on images `labels` (n,).
 
-    DeLong, DeLong and Clarke-Pearson 1988 (Biometrics 44:837-845), by the ranks of Sun and Xu 2014 (IEEE SPL
-    21:1389-1393). With several seeds the placements of an image are averaged over them first. Needs two images of each
-    kind for a variance; with fewer it is infinite."""
+    DeLong, DeLong and Clarke-Pearson 1988 (Biometrics 44:837-845), computed by ranks as in Sun and Xu 2014 (IEEE SPL
+    21:1389-1393). With several seeds, the placements of an image are first averaged over the seeds. The variance needs
+    two images of each kind; with fewer it is infinite."""
     changes = []
     for was, now in zip(base, new, strict=True):
         pairs = zip(placements(now, labels), placements(was, labels), strict=True)
@@ -102,7 +102,7 @@ def delong(base: FloatArray, new: FloatArray, labels: BoolArray) -> DeLong:
 
 
 def median_ratio(ratios: Sequence[float], count: int, seed: int) -> Bootstrapped:
-    """The median of paired ratios, minus 1, and its noise over other rounds; `ratios` new / base, one per round."""
+    """The median of paired ratios, minus 1, and its noise over rounds; `ratios`: new / base, one per round."""
     found = np.asarray(ratios)
     rng = np.random.default_rng(seed)
     values = np.median(found[rng.integers(0, len(found), (count, len(found)))], axis=1) - 1
@@ -110,7 +110,7 @@ def median_ratio(ratios: Sequence[float], count: int, seed: int) -> Bootstrapped
 
 
 def ratio_of_medians(base: Sequence[float], new: Sequence[float], count: int, seed: int) -> Bootstrapped:
-    """The ratio of the medians of two series that belong to no common rounds, minus 1."""
+    """The ratio of the medians of two unpaired series (no common rounds), minus 1."""
     was, now = np.asarray(base), np.asarray(new)
     rng = np.random.default_rng(seed)
     medians = [np.median(one[rng.integers(0, len(one), (count, len(one)))], axis=1) for one in (now, was)]

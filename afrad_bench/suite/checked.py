@@ -1,4 +1,4 @@
-"""Pydantic's complaints as problems for people: where, what, the nearest valid name."""
+"""Turns pydantic's validation errors into `Problem`s: place, message, nearest valid name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Where = Callable[[Sequence[str | int]], str]
 
 
 def validated(model: type[BaseModel], data: Any, where: Where, subject: str = "") -> BaseModel | list[Problem]:
-    """An instance of `model`, or every problem that the data have. `where` tells the place of a location."""
+    """An instance of `model`, or all problems in the data. `where` maps a location to its place (`file:line`)."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -43,7 +43,7 @@ def _problem(model: type[BaseModel], error: Any, where: Where, subject: str) -> 
 
 
 def _meant(error: Any) -> str:
-    """The nearest of the values that a literal allows."""
+    """A hint with the allowed literal value nearest to the input; empty if none is near."""
     if error["type"] != "literal_error" or not isinstance(error["input"], str):
         return ""
     match = nearest(error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
@@ -51,7 +51,7 @@ def _meant(error: Any) -> str:
 
 
 def _is_tag(step: str | int) -> bool:
-    """Pydantic adds steps that name the branch of a union; the user wrote none of them."""
+    """Whether pydantic added this step to name the branch of a union; the user did not write it."""
     return isinstance(step, str) and bool(re.search(r"[\[\]()-]|^(str|int|float|bool|none)$", step))
 
 
@@ -71,7 +71,7 @@ def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models that a field's annotation names, inside unions and containers too."""
+    """The models in a field's annotation, also inside unions and containers."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):

@@ -1,4 +1,4 @@
-"""What a suite file may hold: the declarations, as pydantic models. `suite` reads and resolves them."""
+"""The contents of a suite file as pydantic models. `suite` reads and resolves them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _named(value: Any) -> Any:
 
 
 def _dataset(value: Any) -> Any:
-    """`demo` and `folder:PATH` are short for a data set without options."""
+    """`demo` and `folder:PATH` are short forms of a data set without options."""
     if isinstance(value, str):
         name, colon, root = value.partition(":")
         return {"name": name, "root": root} if colon else {"name": name}
@@ -41,7 +41,7 @@ class MeasureEntry(_Part):
 
 
 class Validation(_Part):
-    """What a search scores its trials on: images that no report quotes."""
+    """The images on which a search scores its trials. Reports show no results on these images."""
 
     planted: float | None = Field(
         None,
@@ -54,9 +54,10 @@ class Validation(_Part):
         None,
         gt=0,
         lt=1,
-        description="Share of the test images of each kind that the search takes; the reports leave them out.",
+        description="Share of the test images of each category and defect type that the search uses; reports leave "
+        "them out.",
     )
-    seed: int = Field(0, ge=0, description="Chooses the images.")
+    seed: int = Field(0, ge=0, description="Seed that selects the images.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Validation:
@@ -66,26 +67,26 @@ class Validation(_Part):
 
 
 class Split(Validation):
-    """One side of a data set that was divided for a search."""
+    """One part of a data set that is split for a search."""
 
     part: Literal["search", "report"] = Field(description="The images for the search, or those for the report.")
 
 
 class DatasetEntry(_Part):
-    """A data set, its options, and (after `--data` and the environment) where it lies."""
+    """A data set, its options, and its root folder (`--data` and the environment variable take precedence)."""
 
     name: str
     root: str | None = None
     params: Params = {}
-    split: Split | None = Field(None, description="Only one side of a division that a search made.")
+    split: Split | None = Field(None, description="Use only one part of a search split.")
 
 
 class Searched(_Part):
-    """Where a configuration comes from that was chosen by a search."""
+    """Origin of a configuration that a search selected."""
 
     by: str = Field(description="Name of the search.")
-    trials: int = Field(ge=1, description="How many trials it was chosen from; stands beside its results.")
-    seeds: tuple[int, ...] = Field(min_length=1, description="Seeds of the search; the suite must use other ones.")
+    trials: int = Field(ge=1, description="Number of trials it was selected from; shown with its results.")
+    seeds: tuple[int, ...] = Field(min_length=1, description="Seeds of the search; the suite must use different ones.")
 
 
 class Variant(_Part):
@@ -93,8 +94,8 @@ class Variant(_Part):
 
     label: str
     params: Params = {}
-    published: str | None = Field(None, description="Row of the reproduced table that this one is laid beside.")
-    searched: Searched | None = Field(None, description="For a configuration that a search has chosen.")
+    published: str | None = Field(None, description="Row of the reproduced table that this row is compared with.")
+    searched: Searched | None = Field(None, description="Set for a configuration that a search selected.")
 
 
 def _form(value: Any) -> str:
@@ -105,24 +106,24 @@ _Values = Annotated[list[Any], Field(min_length=1)]
 _Points = Annotated[tuple[Params, ...], Field(min_length=1)]
 _Fields = Annotated[dict[str, _Values], Field(min_length=1)]
 Axis = Annotated[Annotated[_Points, Tag("[points]")] | Annotated[_Fields, Tag("[fields]")], Discriminator(_form)]
-"""`{field: [values]}`, each value of each field alone, or `[{field: value, other: value}]`: several at once."""
+"""`{field: [values]}`: one value of one field at a time; `[{field: value, other: value}]`: several fields at once."""
 
 
 class MethodEntry(_Part):
-    """A method with its parameters; one row, or one for each variant, point of a grid, or reading of a sweep."""
+    """A method with its parameters: one row, or one row for each variant, grid point or sweep reading."""
 
     method: str
     label: str | None = None
     params: Params = {}
-    published: str | None = Field(None, description="Row of the reproduced table that this one is laid beside.")
+    published: str | None = Field(None, description="Row of the reproduced table that this row is compared with.")
     variants: tuple[Variant, ...] = ()
     grid: dict[str, list[Any]] = Field({}, description="Field (dotted) -> values; one row for each combination.")
     exclude: tuple[Params, ...] = Field((), description="Combinations of grid values to leave out.")
     include: tuple[Params, ...] = Field((), description="Further points, whether in the grid or not.")
     sweep: dict[str, Axis] = Field(
         {},
-        description="Axis -> its readings: a row for the method as it is, then one for each reading that differs from "
-        "it, all else equal.",
+        description="Axis -> its readings (alternative settings): one row for the unchanged method, then one row for "
+        "each reading that differs from it, all else equal.",
     )
 
 
@@ -132,14 +133,16 @@ Measures = tuple[
 
 
 class Parameter(_Part):
-    """The values that a search may give to one field of the method."""
+    """The values that a search may try for one field of the method."""
 
     real: tuple[float, float] | None = Field(None, description="Lowest and highest value of a real number.")
-    integer: tuple[int, int] | None = Field(None, description="Lowest and highest value of a whole number.")
-    choices: tuple[Any, ...] | None = Field(None, min_length=1, description="Single values, lists among them.")
-    log: bool = Field(False, description="Of a range: equal ratios are equally likely.")
-    step: float | None = Field(None, gt=0, description="Of a range: distance of neighbouring values.")
-    when: Params = Field({}, description="Other parameter -> the value, or list of values, for which this one exists.")
+    integer: tuple[int, int] | None = Field(None, description="Lowest and highest value of an integer.")
+    choices: tuple[Any, ...] | None = Field(None, min_length=1, description="Discrete values; a value may be a list.")
+    log: bool = Field(False, description="For a range: logarithmic scale (equal ratios are equally likely).")
+    step: float | None = Field(None, gt=0, description="For a range: distance between neighbouring values.")
+    when: Params = Field(
+        {}, description="Condition: other parameter -> the value, or list of values, for which this one exists."
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Parameter:
@@ -160,17 +163,17 @@ class Parameter(_Part):
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other")
         if self.integer is not None and self.step is not None and self.step != int(self.step):
-            raise ValueError("the step of whole numbers must be one")
+            raise ValueError("the step of an integer range must be a whole number")
         return self
 
 
 def _parameter(value: Any) -> Any:
-    """A list is short for choices."""
+    """A list is the short form of choices."""
     return {"choices": value} if isinstance(value, list) else value
 
 
 class Objective(_Part):
-    """A metric of the suite's measures, and which way it shall go."""
+    """A metric of the suite's measures, and its direction."""
 
     metric: str
     direction: Literal["maximize", "minimize"]
@@ -185,7 +188,7 @@ def _objective(value: Any) -> Any:
 
 
 class Algorithm(_Part):
-    """A sampler or pruner of Optuna, and options of its class there."""
+    """An Optuna sampler or pruner, and the options of its class."""
 
     name: str
     options: Params = {}
@@ -195,14 +198,14 @@ _Algorithm = Annotated[Algorithm, BeforeValidator(_named, json_schema_input_type
 
 
 class Finalists(_Part):
-    """The best trials, which are run again before anything is said of them."""
+    """The best trials, which are run again on new seeds for the report."""
 
-    best: int = Field(1, ge=0, description="How many; 0: none.")
-    seeds: tuple[int, ...] = Field((1001, 1002, 1003), description="Fresh ones, that no trial used.")
+    best: int = Field(1, ge=0, description="Number of finalists; 0 for none.")
+    seeds: tuple[int, ...] = Field((1001, 1002, 1003), description="New seeds that no trial used.")
 
 
 class Search(_Part):
-    """A search for parameters of the suite's method."""
+    """A hyper-parameter search for the suite's method."""
 
     space: dict[
         str, Annotated[Parameter, BeforeValidator(_parameter, json_schema_input_type=Parameter | list[Any])]
@@ -211,50 +214,50 @@ class Search(_Part):
         Annotated[Objective, BeforeValidator(_objective, json_schema_input_type=dict[str, str] | Objective)], ...
     ] = Field(min_length=1, description="One, or several for a Pareto front.")
     constraints: dict[str, float] = Field(
-        {}, description="Metric -> its limit: the most of what is better low, the least of what is better high."
+        {}, description="Metric -> its limit: a maximum if lower is better, a minimum if higher is better."
     )
-    validation: Validation = Field(description="What the trials are scored on.")
-    trials: int = Field(ge=1, description="Trials in all, whenever they were run.")
-    timeout: float | None = Field(None, gt=0, description="Seconds after which no new trial begins.")
-    sampler: _Algorithm = Field(Algorithm(name="tpe"), description="What proposes the next trial.")
-    pruner: _Algorithm = Field(Algorithm(name="none"), description="What ends a hopeless trial early.")
-    every: int = Field(1, ge=1, description="Epochs from one validation score to the next, for the pruner.")
-    seed: int = Field(0, ge=0, description="Of the sampler.")
+    validation: Validation = Field(description="The images on which trials are scored.")
+    trials: int = Field(ge=1, description="Total number of trials, including those of earlier runs.")
+    timeout: float | None = Field(None, gt=0, description="Seconds after which no new trial starts.")
+    sampler: _Algorithm = Field(Algorithm(name="tpe"), description="Proposes the next trial.")
+    pruner: _Algorithm = Field(Algorithm(name="none"), description="Ends unpromising trials early.")
+    every: int = Field(1, ge=1, description="Epochs between two validation scores for the pruner.")
+    seed: int = Field(0, ge=0, description="Seed of the sampler.")
     storage: str = Field(
         "journal", description="journal, journal:PATH, memory, or the URL of a database such as sqlite:///study.db."
     )
-    workers: int = Field(1, ge=1, description="Processes that work on the study.")
-    finalists: Finalists = Field(Finalists(), description="What is run again on the report's images.")
+    workers: int = Field(1, ge=1, description="Number of worker processes.")
+    finalists: Finalists = Field(Finalists(), description="Trials that are run again on the report's images.")
 
 
 class Profile(_Part):
-    """One way to run the suite: the paper's, or one that runs offline in minutes."""
+    """One way to run the suite, e.g. as in the paper, or offline in minutes."""
 
     description: str = ""
     datasets: tuple[
         Annotated[DatasetEntry, BeforeValidator(_dataset, json_schema_input_type=str | DatasetEntry)], ...
     ] = Field(min_length=1)
     image_size: int = Field(256, ge=16, le=4096)
-    threads: int | None = Field(None, ge=1, description="CPU threads, unless --threads says otherwise.")
+    threads: int | None = Field(None, ge=1, description="CPU threads; --threads takes precedence.")
     seeds: tuple[int, ...] | None = Field(None, min_length=1)
     setting: Setting | None = None
     measures: Measures | None = Field(None, min_length=1)
-    shared: Params = Field({}, description="Parameters of every method of the suite that has such fields.")
+    shared: Params = Field({}, description="Parameters for every method of the suite that has these fields.")
     params: dict[str, Params] = Field({}, description="Method -> parameters that this profile changes.")
     search: Params = Field({}, description="Fields of the suite's search that this profile changes.")
 
 
 class SuiteFile(_Part):
-    """What a suite file may hold."""
+    """The contents of a suite file."""
 
     suite: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="Name; reports go to reports/<suite>/<profile>/.")
     title: str
-    reproduces: str | None = Field(None, description="Published table that the rows are laid beside, e.g. table5.")
+    reproduces: str | None = Field(None, description="Published table that the rows are compared with, e.g. table5.")
     published_methods: bool = Field(
-        False, description="Also a row for every other method of that table that is installed, by its name there."
+        False, description="Add a row for every other installed method of that table, with its name from the table."
     )
     compare_to: str | None = Field(
-        None, description="Label of the row from which the report tells the difference of every other."
+        None, description="Label of the reference row: the report shows the difference of every other row to it."
     )
     setting: Setting = "unified"
     seeds: tuple[int, ...] = Field((0,), min_length=1)

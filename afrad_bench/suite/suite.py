@@ -1,7 +1,7 @@
-"""A suite: what to measure on what, declared in one YAML file and checked as a whole before anything runs.
+"""A suite: methods, data sets and measures, declared in one YAML file and checked completely before anything runs.
 
-`load` reads the file and resolves every method, data set, measure, field and value of every profile, and reports all
-of its errors at once, each with its line. `Suite.select` gives the rows of one profile."""
+`load` reads the file, resolves every method, data set, measure, field and value of every profile, and reports all
+errors at once, each with its line. `Suite.select` returns the rows of one profile."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Suite:
 
     @property
     def profile(self) -> str | None:
-        """The profile that is used when none is named: the declared one, or the only one."""
+        """The default profile: the declared one, or the only one; else None."""
         if self.file.default_profile is not None:
             return self.file.default_profile
         return next(iter(self.file.profiles)) if len(self.file.profiles) == 1 else None
 
     def select(self, profile: str | None = None, overrides: Sequence[str] = ()) -> Selection:
-        """The rows, data sets and measures of a profile. `overrides` are `field=value` texts (see `parse_override`)."""
+        """The rows, data sets and measures of a profile. `overrides` are `field=value` (see `overrides.parse`)."""
         name = profile or self.profile
         if name is None:
             raise fail(
@@ -55,7 +55,7 @@ class Suite:
 
 
 def load(path: Path) -> Suite:
-    """Read and check a suite file in all its profiles; one `UserError` lists everything that is wrong with it."""
+    """Read and check all profiles of a suite file; one `UserError` lists all problems."""
     document = strict_yaml.read(path)
     checked = validated(SuiteFile, document.data, document.where)
     if isinstance(checked, list):
@@ -71,7 +71,7 @@ def load(path: Path) -> Suite:
 
 
 def find(name: str, folders: Sequence[Path]) -> Path:
-    """A suite by path, or by name in one of the folders."""
+    """Path of a suite that is given by path, or by its name in one of the folders."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
@@ -90,7 +90,7 @@ def _cross_checks(suite: Suite) -> Iterator[Problem]:
         return
     if file.published_methods and file.reproduces is None:
         place = where(("published_methods",))
-        yield Problem("published_methods needs the table whose methods are meant", place, "add reproduces: table1")
+        yield Problem("published_methods needs the table whose methods it adds", place, "add reproduces: table1")
     rows = {figure.row for figure in published.figures(file.reproduces)} if file.reproduces else set()
     for i, entry in enumerate(file.methods):
         if entry.published is not None and entry.published not in rows:
@@ -106,7 +106,7 @@ def _cross_checks(suite: Suite) -> Iterator[Problem]:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a suite file, for editors: the fields of every registered method included."""
+    """JSON Schema of a suite file, for editors; includes the fields of every registered method."""
     schema = SuiteFile.model_json_schema()
     definitions: dict[str, Any] = schema["$defs"]
     methods = definitions["MethodEntry"]

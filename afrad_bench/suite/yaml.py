@@ -1,4 +1,4 @@
-"""YAML 1.2 read strictly: duplicate keys are errors, `on` is text, `1e-3` a number, and every value knows its line."""
+"""Strict YAML 1.2: duplicate keys are errors, `on` is text, `1e-3` is a number, and every value has its line number."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Location = Sequence[str | int]
 
 @dataclass(frozen=True)
 class Document:
-    """A file's content as plain values, and the line of each of them."""
+    """A file's content as plain values, and the line of each value."""
 
     path: Path
     data: Any
     nodes: Any
 
     def where(self, location: Location) -> str:
-        """`file:line` of the value there, or of the nearest thing around it that exists."""
+        """`file:line` of the value at this location, or of its nearest parent that exists."""
         node, line = self.nodes, 0
         for step in location:
             if isinstance(node, CommentedMap) and step in node:
@@ -59,7 +59,7 @@ def read(path: Path) -> Document:
 
 
 def read_value(text: str, where: str) -> Any:
-    """A single value as YAML reads it: `1e-3`, `[1, 2]`, `{a: b}`, `null`, text. `where` names it in an error."""
+    """Parse a single YAML value: `1e-3`, `[1, 2]`, `{a: b}`, `null`, text. `where` is the place in an error."""
     try:
         return _plain(YAML(typ="rt").load(text))
     except MarkedYAMLError as error:

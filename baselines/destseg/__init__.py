@@ -1,29 +1,29 @@
-"""DeSTSeg: a student restores a teacher's normal features of corrupted images, and where they differ is segmented.
+"""DeSTSeg: a student restores a teacher's normal features from corrupted images; their differences are segmented.
 
 Zhang, Li, Li, Huang, Shan and Chen, "DeSTSeg: Segmentation Guided Denoising Student-Teacher for Anomaly Detection",
 CVPR 2023. Official code: apple/ml-destseg.
 
-Defaults, all of the official code: ResNet-18 with torchvision's V1 weights as the teacher, its stages 1 to 3; a student
-of the same architecture, untrained, with a decoder that mirrors it. For the first fifth of the steps the student is
-trained (cosine distance, summed over the batch, averaged over positions); then it is frozen, batch norms included, and
-the segmentation is trained on the products of normalised features (focal loss with gamma 4 plus mean absolute error).
-SGD with momentum 0.9 and weight decay 1e-4 at constant rates: student 0.4, residual part 0.1, head 0.01; batches of 32,
-a partial one at the end of an epoch is left out; textures of DTD as they are, blended into every image where Perlin
-noise is high; the image score is the mean of the 100 largest values of the enlarged map.
+Defaults, all from the official code: ResNet-18 with torchvision's V1 weights as the teacher, its stages 1 to 3; a
+student of the same architecture, untrained, with a decoder that mirrors it. For the first fifth of the steps the
+student is trained (cosine distance, summed over the batch, averaged over positions). Then it is frozen, including its
+batch norms, and the segmentation is trained on the products of normalised features (focal loss with gamma 4 plus mean
+absolute error). SGD with momentum 0.9 and weight decay 1e-4 at constant rates: student 0.4, residual part 0.1, head
+0.01; batches of 32, a partial one at the end of an epoch is left out; unchanged textures of DTD, blended into every
+image where Perlin noise is high; the image score is the mean of the 100 largest values of the upsampled map.
 
-The code counts steps: 5,000 for each category of MVTec AD, of 242 images on average, which are 700 passes over it.
-`training.epochs` is therefore 700, and a larger set gets as many steps more: 79,100 for all categories of MVTec AD
-together. `training.steps: 5000` gives the official count whatever the size of the set. ADer trains for 100 or 300
-epochs, with gradients clipped. For the unified setting the official code has nothing of its own.
+The code counts steps: 5,000 for each category of MVTec AD. A category has 242 images on average, so these are 700
+passes over it. `training.epochs` is therefore 700, and a larger set gets proportionally more steps: 79,100 for all
+categories of MVTec AD together. `training.steps: 5000` gives the official count for a set of any size. ADer trains for
+100 or 300 epochs, with gradient clipping. The official code has no unified setting.
 
 Deviations: no rotation of the training images (official: a choice of three per category, which a model of all
-categories cannot know; `rotation` offers them); a set smaller than a batch is one batch (official: it never ends);
-the ground truth of measures is the harness's. The official network runs the teacher twice and computes a second map of
-its ablation when it scores: left out, so that an image costs 38.50 G instead of 40.34 G (30.67 G as fvcore counts the
-official code, whose padding by name it has no count for: 9.66 G of one convolution).
+categories cannot know; `rotation` offers them); a set smaller than a batch is one batch (official: an endless loop);
+the ground truth of the metrics is the harness's. When scoring, the official network runs the teacher twice and computes
+a second map for its ablation. Both are left out, so that an image costs 38.50 G instead of 40.34 G (30.67 G as fvcore
+counts the official code: it cannot count one convolution of 9.66 G, whose padding is given by name).
 
 Other teachers: any timm backbone with feature maps at reductions 4, 8, 16 and 32. A deviation that the result's notes
-name: where a teacher's features may be negative, a 1 x 1 convolution ends each output of the student."""
+name: if a teacher's features may be negative, a 1 x 1 convolution ends each output of the student."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Part(BaseModel):
 
 
 class Backbone(BackboneConfig):
-    """The teacher; the published one unless another is named."""
+    """The teacher; by default the published one."""
 
     name: str = Field(
         "resnet18.tv_in1k", description="timm model with feature maps. The published one: resnet18.tv_in1k."
@@ -62,7 +62,9 @@ class Training(_Part):
         None, ge=1, description="Steps in place of epochs, as the official code counts: 5000 per category."
     )
     batch_size: int = Field(32, ge=2, description="Images per step.")
-    student_share: float = Field(0.2, ge=0, le=1, description="Share of the steps that train the student, the first.")
+    student_share: float = Field(
+        0.2, ge=0, le=1, description="Share of the steps, from the first one, that train the student."
+    )
     lr_student: float = Field(0.4, gt=0, description="Learning rate of the student.")
     lr_residual: float = Field(0.1, gt=0, description="Learning rate of the segmentation's residual part.")
     lr_head: float = Field(0.01, gt=0, description="Learning rate of the segmentation's head.")
@@ -73,11 +75,11 @@ class Config(_Part):
 
     backbone: Backbone = Field(Backbone(), description="Frozen teacher and where its weights come from.")
     segmentation_width: int = Field(256, ge=1, description="Channels of the segmentation network.")
-    textures: TextureConfig = Field(TextureConfig(), description="What synthetic anomalies are made of.")
+    textures: TextureConfig = Field(TextureConfig(), description="Textures of the synthetic anomalies.")
     rotation: Literal["none", "slight", "turns"] = Field(
         "none",
-        description="Of training images. slight: up to 5 degrees (official for wood, zipper, cable). turns: by quarter "
-        "turns as well (official for bottle, grid, hazelnut, leather, tile, carpet, screw).",
+        description="Rotation of training images. slight: up to 5 degrees (official for wood, zipper, cable). turns: "
+        "by quarter turns as well (official for bottle, grid, hazelnut, leather, tile, carpet, screw).",
     )
     start: str | None = Field(
         None,
@@ -85,12 +87,12 @@ class Config(_Part):
         "as it is.",
     )
     training: Training = Field(Training(), description="Optimisation.")
-    top: int = Field(100, ge=1, description="Pixels of the map whose mean is the image score: the largest.")
+    top: int = Field(100, ge=1, description="Number of largest map values whose mean is the image score.")
     eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
 
 
 def build(config: Config, bench: Bench) -> Destseg:
-    """An untrained DeSTSeg on `bench.device`; raises `UserError` if teacher, image size or checkpoint cannot serve."""
+    """An untrained DeSTSeg on `bench.device`; raises `UserError` if teacher, image size or checkpoint is unusable."""
     from afrad_bench_baselines.destseg.model import Destseg
 
     return Destseg(config, bench)

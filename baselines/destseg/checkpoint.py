@@ -15,7 +15,7 @@ PYRAMID = re.compile(r"(?:aspp_feature_extractors\.(\d)(?:\.1)?|aspp_fusion_laye
 
 
 def our_name(name: str) -> str:
-    """The name in `Network` of an official tensor. Raises `KeyError` for a name that the official layout lacks.
+    """The name in `Network` of an official tensor. Raises `KeyError` for a name that is not in the official layout.
 
     >>> our_name("teacher_net.encoder.layer1.0.conv1.weight")
     'teacher.net.layer1.0.conv1.weight'
@@ -45,7 +45,7 @@ def our_name(name: str) -> str:
 
 
 def load_official(network: Network, path: Path) -> None:
-    """Load student and segmentation, whose teacher must be the network's own; raises `UserError` for anything else."""
+    """Load student and segmentation; the checkpoint's teacher must be the network's. Raises `UserError` otherwise."""
     hint = "`start` names a file of the official code, e.g. DeSTSeg_MVTec_5000_bottle.pckl"
     state = read_state(path, hint, "DeSTSeg's official code", our_name)
     teacher = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("teacher.")}

@@ -1,4 +1,4 @@
-"""The losses of the two stages."""
+"""The losses of the two training stages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cosine(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
 def segmentation(probability: Tensor, mask: Tensor) -> Tensor:
     """Focal loss plus mean absolute error of probabilities (B, 1, h, w) against a mask (B, 1, H, W) of 0 and 1.
 
-    The mask is resized to the map (bilinear, not antialiased) and is 1 again from 0.5."""
+    The mask is resized to the map (bilinear, not antialiased) and set to 1 from 0.5 on."""
     resized = F.interpolate(mask, probability.shape[-2:], mode="bilinear", align_corners=False)
     truth = (resized >= 0.5).to(probability.dtype)
     error = (probability - truth).abs()

@@ -27,7 +27,7 @@ from afrad_bench_baselines.destseg.losses import cosine, segmentation
 from afrad_bench_baselines.destseg.networks import DEEPEST, REDUCTIONS, Network, Segmentation, Student, normalised
 
 GREY = 114 / 255
-"""Around a turned image."""
+"""Fill value around a rotated image."""
 
 Floats = npt.NDArray[np.floating]
 
@@ -45,13 +45,13 @@ class Destseg:
                 hint=f"the nearest sizes are {max(side // DEEPEST, 1) * DEEPEST} and {(side // DEEPEST + 1) * DEEPEST}",
             )
         if config.top > side**2:
-            raise fail(f"`top` asks for {config.top} pixels of a map of {side**2}", hint="name fewer")
+            raise fail(f"`top` asks for {config.top} pixels of a map of {side**2}", hint="lower `top`")
         teacher = bench.features.extractor(config.backbone, REDUCTIONS, side, bench.device)
         wanted = [(c, side // r, side // r) for c, r in zip(teacher.channels, REDUCTIONS, strict=True)]
         if list(teacher.shapes) != wanted:
             raise fail(
                 f"the backbone {config.backbone.name} cannot teach DeSTSeg: its maps are {list(teacher.shapes)}, "
-                f"where {wanted} are needed"
+                f"but {wanted} are needed"
             )
         with draws_of(bench, "networks"):
             probe = torch.rand(1, 3, side, side).to(bench.device)
@@ -74,7 +74,7 @@ class Destseg:
         self.net = network.to(bench.device).to(memory_format=torch.channels_last).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
-        """First the student, then the segmentation, on corrupted copies of normal images (section 3)."""
+        """Train the student, then the segmentation, on corrupted copies of normal images (section 3)."""
         config, bench, net = self.config.training, self.bench, self.net
         size = min(config.batch_size, len(train))
         per_epoch = len(train) // size
@@ -82,7 +82,7 @@ class Destseg:
         if not steps:
             return TrainingRecord(notes=self.notes)
         if size == 1:
-            raise fail("DeSTSeg cannot learn from one image: batch norm needs two per step")
+            raise fail("DeSTSeg cannot learn from one image: batch norm needs at least two per step")
         textures = find(self.config.textures, train)
         notes = (*self.notes, textures.note, *self._of_a_small_set(len(train)))
         common = {"momentum": 0.9, "weight_decay": 1e-4}
@@ -120,7 +120,7 @@ class Destseg:
         return (f"batches of {count} images, all there are, instead of {wanted}",) if count < wanted else ()
 
     def _corrupted(self, rng: np.random.Generator, image: Floats, textures: Textures) -> Pair:
-        """An image, perhaps turned, and its copy with an anomaly."""
+        """An image, rotated if configured, and its copy with an anomaly."""
         if self.config.rotation == "turns":
             image = rotated(image, 90 * int(rng.integers(4)), GREY)
         if self.config.rotation != "none":
@@ -129,7 +129,7 @@ class Destseg:
         return corrupt(rng, image, texture.transpose(2, 0, 1).astype(np.float32) / 255)
 
     def _student_step(self, optimizer: torch.optim.Optimizer, batch: Batch, train: Images) -> float:
-        """One step of the student on a batch; its loss. The teacher's maps of unturned images come from the cache."""
+        """One training step of the student; returns its loss. Without rotation the teacher's maps are cached."""
         net = self.net
         net.student.train()
         if self.config.rotation == "none":
@@ -141,7 +141,7 @@ class Destseg:
         return descend(cosine([normalised(one) for one in maps], restored), optimizer)
 
     def _segmentation_step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
-        """One step of the segmentation on a batch, the student frozen; its loss."""
+        """One training step of the segmentation with the student frozen; returns its loss."""
         net = self.net
         net.student.eval()
         net.segmentation.train()
@@ -150,7 +150,7 @@ class Destseg:
         return descend(segmentation(net.segmentation(products), batch.mask.to(self.bench.device)), optimizer)
 
     def predict(self, images: Images) -> Prediction:
-        """The enlarged segmentation, and the mean of its largest values."""
+        """Predict the upsampled segmentation, and the mean of its largest values."""
         return predict(self.bench, self.net, images, self.config.eval_batch)
 
     def network(self) -> nn.Module:
@@ -162,13 +162,13 @@ class Destseg:
         return self.parts()
 
     def parts(self) -> Mapping[str, nn.Module]:
-        """As the paper calls them; normalisation and products are the rest."""
+        """Parts with the paper's names; normalisation and products count as the rest."""
         return {"teacher": self.net.teacher, "student": self.net.student, "segmentation": self.net.segmentation}
 
     def state(self) -> Mapping[str, Tensor]:
-        """Everything that `network()` holds, the teacher's weights among it."""
+        """Everything that `network()` holds, including the teacher's weights."""
         return self.net.state_dict()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Load what `state` gave."""
+        """Load a state that `state()` returned."""
         self.net.load_state_dict(state)

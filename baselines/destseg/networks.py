@@ -1,4 +1,4 @@
-"""The student, the segmentation of where it differs from the teacher, and the whole inference path.
+"""The student, the segmentation of its differences from the teacher, and the whole inference path.
 
 Axes: B images; C_k channels of the teacher's map k = 1..3 at 1/4, 1/8 and 1/16 of the image's side."""
 
@@ -34,7 +34,7 @@ def stage(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def enlarged(maps: Tensor, like: Tensor) -> Tensor:
-    """Maps at the resolution of others, bilinear."""
+    """Maps resized bilinearly to the resolution of `like`."""
     return F.interpolate(maps, like.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -42,7 +42,7 @@ class Student(nn.Module):
     """Normalised image (B, 3, H, W) -> the teacher's maps of the image without its anomalies."""
 
     def __init__(self, backbone: str, channels: Sequence[int], signed: bool) -> None:
-        """`channels`: of the teacher's maps; `signed`: whether these may be negative."""
+        """`channels`: those of the teacher's maps; `signed`: whether these maps may be negative."""
         super().__init__()
         offered = timm.create_model(backbone, pretrained=False, features_only=True).feature_info.reduction()
         if offered.count(DEEPEST) != 1:
@@ -69,14 +69,14 @@ class Student(nn.Module):
 
 
 def convolution(inputs: int, outputs: int, side: int, dilation: int = 1) -> nn.Sequential:
-    """`side` x `side` convolution without bias, batch norm, ReLU; the resolution stays."""
+    """`side` x `side` convolution without bias, batch norm, ReLU; keeps the resolution."""
     padding = dilation * (side // 2)
     plain = nn.Conv2d(inputs, outputs, side, padding=padding, dilation=dilation, bias=False)
     return nn.Sequential(plain, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class Pyramid(nn.Module):
-    """Atrous spatial pyramid pooling: the mean of the map and three dilated views of it, fused; (B, w, h, w')."""
+    """Atrous spatial pyramid pooling: the mean of the map and three dilated convolutions, fused; (B, w, h, w')."""
 
     def __init__(self, w: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Segmentation(nn.Module):
 
 
 def normalised(maps: Tensor) -> Tensor:
-    """Channels of unit length at every position."""
+    """Maps divided by the norm of their channels at every position."""
     return maps / (torch.linalg.vector_norm(maps, dim=1, keepdim=True) + 1e-12)
 
 
@@ -117,12 +117,12 @@ class Network(nn.Module):
         self.top = top
 
     def restored(self, images: Tensor) -> list[Tensor]:
-        """The student's maps of unit length at every position, finest first."""
+        """The student's maps, normalised at every position, finest first."""
         pixels = (images - self.teacher.mean) / self.teacher.std
         return [normalised(maps) for maps in self.student(pixels.contiguous(memory_format=torch.channels_last))]
 
     def products(self, images: Tensor) -> Tensor:
-        """What is segmented, (B, sum of C_k, H/4, W/4): the less of it, the more alike are teacher and student."""
+        """Input of the segmentation, (B, sum of C_k, H/4, W/4): minus the products, lower where both networks agree."""
         pairs = zip(self.teacher(images), self.restored(images), strict=True)
         parts = [-normalised(theirs) * ours for theirs, ours in pairs]
         return torch.cat([parts[0], *(enlarged(part, parts[0]) for part in parts[1:])], dim=1)

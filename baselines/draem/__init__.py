@@ -1,25 +1,26 @@
-"""DRAEM: an image is restored by one network and compared with the result by another, taught on synthetic anomalies.
+"""DRAEM: one network restores an image, another compares it with the result; trained on synthetic anomalies.
 
 Zavrtanik, Kristan and Skocaj, "DRAEM: A discriminatively trained reconstruction embedding for surface anomaly
 detection", ICCV 2021, arXiv:2108.07610. Official code: VitjanZ/DRAEM.
 
-Defaults, all of the official code: networks 128 and 64 channels wide, nothing pretrained, all of it trained; squared
-error, SSIM and focal loss of equal weight; Adam at 1e-4, a fifth of the rate from 80 % of the epochs and again from
-90 %; batches of 8, the last one may be smaller; 700 epochs, the last one counts; three images in ten are turned by up
-to 90 degrees, half of all are left without an anomaly; DTD's textures, each changed in three of ten ways; pixels get
-the probability of being anomalous, the image the largest mean of it in a window of 21 x 21 pixels, zeros around.
+Defaults, all from the official code: networks 128 and 64 channels wide, nothing pretrained, all of it trained; squared
+error, SSIM and focal loss with equal weight; Adam at 1e-4, multiplied by 0.2 from 80 % of the epochs and again from
+90 %; batches of 8, the last one may be smaller; 700 epochs, the last one is scored; three images in ten are rotated by
+up to 90 degrees, half of all images get no anomaly; DTD's textures, each changed in three of ten ways. The map is the
+probability of being anomalous per pixel. The image score is the largest mean of the map in a window of 21 x 21 pixels,
+with zeros around the map.
 
-The code fits one model per category and has no setting of its own for all of them together: the same defaults are used,
-and 700 epochs of the 3,629 images of MVTec AD are 318,000 steps of a network of 198 G, so name a smaller number if that
-is too many. ADer trains for 100 or 300 epochs, but its published configuration for DRAEM makes no anomalies (its
-results are chance), so nothing is taken from it.
+The code fits one model per category and has no setting for all categories together, so the same defaults are used. 700
+epochs of the 3,629 images of MVTec AD are 318,000 steps of a network of 198 G; set a smaller number if that is too
+many. ADer trains for 100 or 300 epochs, but its published configuration for DRAEM makes no anomalies (its results are
+at chance level), so nothing is taken from it.
 
 Deviations: images are RGB (the official code reads BGR; its checkpoints are converted when they are loaded); each image
-once per epoch, in the order that all methods share (official: drawn with replacement); the rate drops at the first
-epoch from 80 and 90 % (official: exactly there, or never if that is no whole number); of the ten changes of texture,
-brightness in Luv is done in Lab, whose lightness is the same; angles are drawn from the cell's seed, where all workers
-of the official code drew the same ones. Measures are the harness's own: the official code keeps only those pixels of a
-mask that remain fully white when it is resized."""
+is used once per epoch, in the order that all methods share (official: drawn with replacement); the rate drops at the
+first epoch from 80 and 90 % on (official: exactly there, or never if that is not a whole number); of the ten changes of
+texture, brightness in Luv is done in Lab, which has the same lightness; angles are drawn from the cell's seed (in the
+official code all workers draw the same ones). Metrics are the harness's own: the official code keeps only those pixels
+of a mask that stay fully white when it is resized."""
 
 from __future__ import annotations
 
@@ -48,9 +49,9 @@ class Training(_Part):
     batch_size: int = Field(8, ge=1, description="Images per step.")
     lr: float = Field(1e-4, gt=0, description="Learning rate of Adam.")
     milestones: tuple[float, ...] = Field(
-        (0.8, 0.9), description="Shares of the epochs from which the rate is multiplied by `decay` once more."
+        (0.8, 0.9), description="Shares of the epochs from which the rate is multiplied by `decay` again."
     )
-    decay: float = Field(0.2, gt=0, le=1, description="Of the rate, at each milestone.")
+    decay: float = Field(0.2, gt=0, le=1, description="Factor of the rate at each milestone.")
 
     @field_validator("milestones")
     @classmethod
@@ -61,16 +62,18 @@ class Training(_Part):
 
 
 class Synthesis(_Part):
-    """What the networks are shown instead of the training image."""
+    """How the networks' input differs from the training image."""
 
     anomalous: float = Field(0.5, ge=0, le=1, description="Share of the images that get an anomaly.")
-    rotated: float = Field(0.3, ge=0, le=1, description="Share of the images turned by up to 90 degrees before.")
+    rotated: float = Field(0.3, ge=0, le=1, description="Share of the images first rotated by up to 90 degrees.")
 
 
 class Score(_Part):
     """From the map to the image score."""
 
-    window: int = Field(21, ge=1, description="Side in pixels, odd, of the means whose largest is the image score.")
+    window: int = Field(
+        21, ge=1, description="Side in pixels (odd) of the window; its largest mean is the image score."
+    )
 
     @field_validator("window")
     @classmethod
@@ -83,13 +86,13 @@ class Score(_Part):
 class Config(_Part):
     """DRAEM with the defaults of the official code."""
 
-    reconstruction_width: int = Field(128, ge=1, description="Channels of the restoring network's first layer.")
-    discrimination_width: int = Field(64, ge=1, description="Channels of the comparing network's first layer.")
-    textures: TextureConfig = Field(TextureConfig(), description="What synthetic anomalies are made of.")
+    reconstruction_width: int = Field(128, ge=1, description="Channels of the reconstruction network's first layer.")
+    discrimination_width: int = Field(64, ge=1, description="Channels of the discrimination network's first layer.")
+    textures: TextureConfig = Field(TextureConfig(), description="Textures of the synthetic anomalies.")
     start: str | None = Field(
         None,
-        description="Official checkpoint NAME.pckl, with NAME_seg.pckl beside it, to start from instead of initial "
-        "values; with training.epochs 0 it is scored as it is.",
+        description="Official checkpoint NAME.pckl, with NAME_seg.pckl in the same folder, to start from instead of "
+        "initial values; with training.epochs 0 it is scored as it is.",
     )
     training: Training = Field(Training(), description="Optimisation.")
     synthesis: Synthesis = Field(Synthesis(), description="Corruption of the training images.")
@@ -98,7 +101,7 @@ class Config(_Part):
 
 
 def build(config: Config, bench: Bench) -> Draem:
-    """An untrained DRAEM on `bench.device`; raises `UserError` when image size or checkpoint cannot serve."""
+    """An untrained DRAEM on `bench.device`; raises `UserError` if image size or checkpoint is unusable."""
     from afrad_bench_baselines.draem.model import Draem
 
     return Draem(config, bench)

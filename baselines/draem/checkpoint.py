@@ -15,7 +15,7 @@ DECODER = re.compile(r"(up|db)(_b|\d)\.(\d)\.(\w+)")
 
 
 def our_name(name: str) -> str:
-    """The name in `Net` of an official tensor of either network. Raises `KeyError` for a name that is none.
+    """The name in `Net` of an official tensor of either network. Raises `KeyError` for other names.
 
     >>> our_name("encoder.block2.3.weight")
     'encoder.1.3.weight'
@@ -34,7 +34,7 @@ def our_name(name: str) -> str:
     if part in ("decoder", "decoder_segment") and (found := DECODER.fullmatch(rest)):
         first = part == "decoder"  # its stages count from 1; the other's first one is called b
         stage = 0 if found[2] == "_b" else int(found[2]) - first
-        # an upsampling layer stands before the first convolution
+        # an upsampling layer comes before the first convolution
         inner = f"enlarge.{int(found[3]) - 1}" if found[1] == "up" else f"merge.{found[3]}"
         return f"decoder.{stage}.{inner}.{found[4]}"
     if part in ("decoder", "decoder_segment") and rest.startswith("fin_out.0."):
@@ -43,19 +43,19 @@ def our_name(name: str) -> str:
 
 
 def load_official(network: Network, path: Path) -> None:
-    """Load both files, trained on BGR, so that they do the same on RGB; raises `UserError` for anything else."""
-    beside = path.with_name(f"{path.stem}_seg{path.suffix}")
-    for part, file in ((network.reconstruction, path), (network.discrimination, beside)):
-        hint = "`start` names NAME.pckl of the official code, beside which lies NAME_seg.pckl"
+    """Load both files and convert them from BGR to RGB input; raises `UserError` for anything else."""
+    second = path.with_name(f"{path.stem}_seg{path.suffix}")
+    for part, file in ((network.reconstruction, path), (network.discrimination, second)):
+        hint = "`start` names NAME.pckl of the official code; NAME_seg.pckl must be in the same folder"
         state = read_state(file, hint, "DRAEM's official code", our_name)
         for name in ("encoder.0.0.weight", "output.weight", "output.bias"):
             if name in state:
-                state[name] = _turned(name, state[name])
+                state[name] = _for_rgb(name, state[name])
         load_into(part, "model", state, file, "leave the widths at 128 and 64, which official checkpoints have")
 
 
-def _turned(name: str, tensor: Tensor) -> Tensor:
-    """The tensor for RGB: channels that stand for colours, three at a time, in reverse order."""
+def _for_rgb(name: str, tensor: Tensor) -> Tensor:
+    """The tensor for RGB: colour channels, three at a time, in reverse order."""
     axis = 1 if name.startswith("encoder") else 0
     if tensor.shape[axis] % 3:  # logits
         return tensor

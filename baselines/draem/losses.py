@@ -1,4 +1,4 @@
-"""How far a reconstruction is from the clean image, and probabilities from the mask."""
+"""The losses: reconstruction against the clean image, and probabilities against the mask."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 WINDOW = 11
 DEVIATION = 1.5
-"""Of the Gaussian window of SSIM, in pixels."""
+"""Standard deviation of the Gaussian window of SSIM, in pixels."""
 SMOOTH = 1e-5
-"""Kept from the logarithm's end, and taken from the target's certainty."""
+"""Added to the argument of the logarithm; the target is clamped to [SMOOTH, 1 - SMOOTH]."""
 
 
 def loss(clean: Tensor, restored: Tensor, mask: Tensor, probabilities: Tensor) -> Tensor:
@@ -19,10 +19,10 @@ def loss(clean: Tensor, restored: Tensor, mask: Tensor, probabilities: Tensor) -
 
 
 def ssim(restored: Tensor, clean: Tensor) -> Tensor:
-    """Mean structural similarity of images (B, 3, H, W) in a Gaussian window; zeros lie around the images.
+    """Mean structural similarity of images (B, 3, H, W) in a Gaussian window, with zeros around the images.
 
-    The range of the values, which its constants depend on, is told from the reconstruction, as the official code does
-    it: 1, and 1 more if a value is below -0.5; 255 in place of 1 if one is above 128."""
+    Its constants depend on the range of the values, which is read from the reconstruction as in the official code: 1,
+    plus 1 if a value is below -0.5; 255 instead of 1 if a value is above 128."""
     low, high = (float(value) for value in restored.detach().aminmax())
     extent = (255 if high > 128 else 1) - (-1 if low < -0.5 else 0)
     c1, c2 = (0.01 * extent) ** 2, (0.03 * extent) ** 2
@@ -35,7 +35,7 @@ def ssim(restored: Tensor, clean: Tensor) -> Tensor:
 
 
 def _windowed(images: Tensor) -> Tensor:
-    """Gaussian means of each channel: the window is separable."""
+    """Gaussian means of each channel, in two passes: the window is separable."""
     at = torch.arange(WINDOW, dtype=images.dtype, device=images.device) - WINDOW // 2
     weights = torch.exp(-(at**2) / (2 * DEVIATION**2))
     weights = weights / weights.sum()

@@ -58,7 +58,7 @@ class Draem:
         self.net = network.to(bench.device).to(memory_format=torch.channels_last).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
-        """Teach both networks on corrupted copies of normal images (section 3)."""
+        """Train both networks on corrupted copies of normal images (section 3)."""
         config, bench, net = self.config.training, self.bench, self.net
         if not config.epochs:
             return TrainingRecord(notes=self.notes)
@@ -87,7 +87,7 @@ class Draem:
         return train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, notes)
 
     def _corrupted(self, rng: np.random.Generator, image: Floats, textures: Textures) -> Pair:
-        """An image, perhaps turned, and its copy, perhaps with an anomaly."""
+        """An image, sometimes rotated, and its copy, sometimes with an anomaly."""
         if rng.random() < self.config.synthesis.rotated:
             image = rotated(image, rng.uniform(-90, 90))
         if rng.random() >= self.config.synthesis.anomalous:
@@ -96,7 +96,7 @@ class Draem:
         return corrupt(rng, image, np.asarray(texture, dtype=np.float32).transpose(2, 0, 1) / 255)
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
-        """One step on a batch; its loss."""
+        """One training step on a batch; returns its loss."""
         clean, corrupted, mask = (
             part.to(self.bench.device).contiguous(memory_format=torch.channels_last)
             for part in (batch.clean, batch.corrupted, batch.mask)
@@ -105,7 +105,7 @@ class Draem:
         return descend(loss(clean, restored, mask, probabilities), optimizer)
 
     def predict(self, images: Images) -> Prediction:
-        """Each pixel's probability of being anomalous, and the largest mean of it in a window."""
+        """Predict each pixel's probability of being anomalous, and its largest mean in a window."""
         return predict(self.bench, self.net, images, self.config.eval_batch)
 
     def network(self) -> nn.Module:
@@ -117,13 +117,13 @@ class Draem:
         return self.parts()
 
     def parts(self) -> Mapping[str, nn.Module]:
-        """As the paper calls them."""
+        """The two networks, named after their tasks."""
         return {"reconstruction": self.net.reconstruction, "discrimination": self.net.discrimination}
 
     def state(self) -> Mapping[str, Tensor]:
-        """Both networks."""
+        """The tensors of both networks."""
         return self.net.state_dict()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Load what `state` gave."""
+        """Load a state that `state()` returned."""
         self.net.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""DRAEM's two networks: one restores the normal image, one compares it with what was seen.
+"""DRAEM's two networks: one restores the normal image, one compares it with the input.
 
 Axes: B images of `side` x `side` pixels, a multiple of 32; w is the width of the first layer."""
 
@@ -15,7 +15,7 @@ from afrad_bench_baselines.draem import Score
 
 
 def convolutions(*channels: int) -> nn.Sequential:
-    """3 x 3 convolutions with bias from each count of channels to the next, each with batch norm and ReLU."""
+    """3 x 3 convolutions with bias from each channel count to the next, each with batch norm and ReLU."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(channels):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
@@ -23,25 +23,25 @@ def convolutions(*channels: int) -> nn.Sequential:
 
 
 class Up(nn.Module):
-    """Twice the resolution (bilinear, corners aligned), one convolution, the encoder's map if any, two more."""
+    """Upsampling by 2 (bilinear, corners aligned), one convolution, the encoder's map if any, two more convolutions."""
 
-    def __init__(self, inputs: int, enlarged: int, beside: int, middle: int, outputs: int) -> None:
+    def __init__(self, inputs: int, enlarged: int, skip: int, middle: int, outputs: int) -> None:
         """Channels: of the input, after the first convolution, of the encoder's map, of the last two convolutions."""
         super().__init__()
         self.enlarge = convolutions(inputs, enlarged)
-        self.merge = convolutions(enlarged + beside, middle, outputs)
+        self.merge = convolutions(enlarged + skip, middle, outputs)
 
-    def forward(self, maps: Tensor, beside: Tensor | None = None) -> Tensor:
+    def forward(self, maps: Tensor, skip: Tensor | None = None) -> Tensor:
         out = self.enlarge(F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=True))
-        return self.merge(out if beside is None else torch.cat([out, beside], dim=1))
+        return self.merge(out if skip is None else torch.cat([out, skip], dim=1))
 
 
 class Net(nn.Module):
-    """Encoder and decoder. Initial values: convolutions N(0, 0.02), biases as torch has them; batch norms N(1, 0.02)
-    and 0."""
+    """Encoder and decoder. Initial values: convolutions N(0, 0.02), biases as in torch; batch norms N(1, 0.02), biases
+    0."""
 
     def __init__(self, inputs: int, encoder: Sequence[int], decoder: Sequence[Up], outputs: int) -> None:
-        """`encoder`: channels of each level, halved in resolution one after the other."""
+        """`encoder`: channels of each level; each level has half the resolution of the one before."""
         super().__init__()
         self.encoder = nn.ModuleList(convolutions(a, b, b) for a, b in pairwise((inputs, *encoder)))
         self.decoder = nn.ModuleList(decoder)
@@ -96,8 +96,8 @@ class Discrimination(Net):
 
     def forward(self, pictures: Tensor) -> Tensor:
         *levels, out = self.encoded(pictures)
-        for up, beside in zip(self.decoder, reversed(levels), strict=True):
-            out = up(out, beside)
+        for up, skip in zip(self.decoder, reversed(levels), strict=True):
+            out = up(out, skip)
         return self.output(out)
 
 

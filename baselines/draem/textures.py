@@ -1,4 +1,4 @@
-"""The ten changes of texture that DRAEM draws three of, on 8-bit RGB pictures."""
+"""The ten changes of texture of which DRAEM draws three, on 8-bit RGB images."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def changed(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def gamma(picture: Picture, rng: np.random.Generator) -> Picture:
-    """An exponent in [0.5, 2] per channel."""
+    """Raise each channel to a random power in [0.5, 2]."""
     levels = np.arange(256) / 255
     table = np.concatenate([levels**exponent * 255 for exponent in rng.uniform(0.5, 2.0, 3)])
     return picture.point([int(value) for value in table])
 
 
 def brightness(picture: Picture, rng: np.random.Generator) -> Picture:
-    """The lightness of one of six colour spaces times a factor in [0.8, 1.2] and plus -30 to 30, in either order.
+    """Lightness in one of six colour spaces: times a factor in [0.8, 1.2] and plus -30 to 30, in either order.
 
     Luma is the same in YCrCb and YUV, lightness the same in Lab and Luv; the latter is changed in Lab."""
     factor, offset = rng.uniform(0.8, 1.2), int(rng.integers(-30, 31))
@@ -48,7 +48,7 @@ def brightness(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _lightness(picture: Picture, table: np.ndarray) -> Picture:
-    """`table` (256,) applied to the L of hue, lightness and saturation, the mean of largest and smallest channel."""
+    """Apply `table` (256,) to the lightness of HLS, the mean of the largest and the smallest channel."""
     pixels = np.asarray(picture, dtype=np.float64)
     was = (pixels.max(2) + pixels.min(2)) / 2
     now = np.clip(np.interp(was, np.arange(256), table), 0, 255)
@@ -64,7 +64,7 @@ def sharpness(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def hue_and_saturation(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Hue, on a circle of 256 levels, and saturation, of 255, plus -50 to 50 each."""
+    """Hue (on a circle of 256 levels) and saturation (0 to 255), each plus -50 to 50."""
     pixels = np.asarray(picture.convert("HSV"), dtype=np.int64)
     hue, saturation = rng.integers(-50, 51, 2)
     turned = (pixels[:, :, 0] + hue) % 256, np.clip(pixels[:, :, 1] + saturation, 0, 255), pixels[:, :, 2]
@@ -73,13 +73,13 @@ def hue_and_saturation(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def solarised(picture: Picture, rng: np.random.Generator) -> Picture:
-    """One time in two, values from a threshold in 32 to 128 are inverted."""
+    """With probability 0.5, values from a random threshold (32 to 128) on are inverted."""
     threshold = int(rng.integers(32, 129))
     return ImageOps.solarize(picture, threshold) if rng.random() < 0.5 else picture
 
 
 def posterised(picture: Picture, rng: np.random.Generator) -> Picture:
-    """The upper 1 to 8 bits."""
+    """Only the upper 1 to 8 bits."""
     return ImageOps.posterize(picture, int(rng.integers(1, 9)))
 
 
@@ -89,7 +89,7 @@ def inverted(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def stretched(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Each channel to the full range, 0 to 20 % cut off at either end."""
+    """Each channel stretched to the full range, with 0 to 20 % cut off at both ends."""
     return ImageOps.autocontrast(picture, int(rng.integers(0, 21)))
 
 
@@ -99,7 +99,7 @@ def equalised(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def turned(picture: Picture, rng: np.random.Generator) -> Picture:
-    """By an angle in [-45, 45] degrees, black around."""
+    """Rotated by an angle in [-45, 45] degrees, black around."""
     return picture.rotate(rng.uniform(-45.0, 45.0), Image.Resampling.BILINEAR)
 
 

@@ -6,15 +6,14 @@ implementation that the literature quotes, xiahaifeng1995/PaDiM-Anomaly-Detectio
 
 Defaults: X's small setting, ResNet-18 with torchvision's V1 weights and 100 random channels (`wide_resnet50_2.tv_in1k`
 with 550 channels is its large one); ridge 0.01 (paper, section III-B); unbiased covariance; distance, not its square
-(eq. 2); bilinear upsampling and Gaussian smoothing of deviation 4; the image score is the maximum of the smoothed map.
-On other backbones, which neither the paper nor X knows, `channels` is 100 or all of them if there are fewer.
+(eq. 2); bilinear upsampling and Gaussian smoothing with standard deviation 4; the image score is the maximum of the
+smoothed map. For other backbones, for which X has no setting, `channels` is 100 or all of them if there are fewer.
 
-Deviations from X: the harness resizes straight to a square, where X crops 224 of 256 pixels; the channels are drawn
-from the cell's seed, where X always uses 1024; no min-max scaling with the scores of the test set (it leaves rankings
-alone and needs the whole test split); float64 sums and factors, where X inverts in float32. Equal results at less
-work: eq. 2 is the norm of a triangular factor times the deviation from the mean, held in four blocks of columns of
-which the zeros above the diagonal are cut off, so 62.5 % of X's multiply-accumulates and of the full inverse's memory
-are needed for that step."""
+Deviations from X: the harness resizes directly to a square (X crops 224 of 256 pixels); the channels are drawn from the
+cell's seed (X always uses 1024); no min-max scaling with the scores of the test set (it does not change rankings and
+needs the whole test split); float64 sums and factors (X inverts in float32). Same results with less work: eq. 2 is the
+norm of a triangular factor times the difference from the mean. The factor is stored in four blocks of columns without
+the zeros above the diagonal, so this step needs 62.5 % of X's multiply-accumulates and of the full inverse's memory."""
 
 from __future__ import annotations
 
@@ -36,7 +35,7 @@ OFFICIAL_CHANNELS = {"resnet18": 100, "wide_resnet50_2": 550}
 
 
 class Backbone(BackboneConfig):
-    """A frozen backbone; the published one unless another is named."""
+    """A frozen backbone; by default the published one."""
 
     name: str = Field(
         "resnet18.tv_in1k",
@@ -58,11 +57,13 @@ class Config(BaseModel):
     channels: int | None = Field(
         None,
         ge=1,
-        description="d, random channels kept of all maps together. null: the paper's (ResNet-18 100, "
+        description="d, number of random channels kept from all maps. null: the paper's (ResNet-18 100, "
         "Wide-ResNet-50-2 550), for other backbones 100, or all if there are fewer.",
     )
     epsilon: float = Field(0.01, gt=0, description="Ridge that is added to the diagonal of each covariance (eq. 1).")
-    sigma: float = Field(4.0, ge=0, description="Deviation of the Gaussian smoothing of the map in pixels; 0: none.")
+    sigma: float = Field(
+        4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
+    )
 
     def channels_of(self, total: int) -> int:
         """d for a backbone whose maps have `total` channels together."""
@@ -72,7 +73,7 @@ class Config(BaseModel):
 
 
 def build(config: Config, bench: Bench) -> Padim:
-    """An unfitted PaDiM; raises `UserError` when the backbone has fewer channels than are to be kept."""
+    """An unfitted PaDiM; raises `UserError` if the backbone has fewer channels than `channels`."""
     from afrad_bench_baselines.padim.model import Padim
 
     return Padim(config, bench)

@@ -14,15 +14,15 @@ from afrad_bench.errors import fail
 
 BLOCKS = 4
 """Column blocks of the triangular factor. Four blocks hold 62.5 % of the full matrix. On one CPU core, one image, they
-take 6.6 ms where the full matrix takes 10 ms (D = 100, P = 4096), and 45 ms instead of 61 ms (D = 550, P = 1024);
-more blocks gain nothing more."""
+take 6.6 ms where the full matrix takes 10 ms (D = 100, P = 4096), and 45 ms instead of 61 ms (D = 550, P = 1024); more
+blocks are not faster."""
 
 FACTORISED_BYTES = 2**27
-"""Float64 covariances that are factorised at a time."""
+"""Bytes of float64 covariances that are factorised at a time."""
 
 
 def block_edges(channels: int) -> list[tuple[int, int]]:
-    """First and last-plus-one row of each block of the factor; fewer blocks than `BLOCKS` for a tiny D."""
+    """Start (included) and end (excluded) row of each block of the factor; fewer blocks than `BLOCKS` for a tiny D."""
     edges = [channels * i // BLOCKS for i in range(BLOCKS + 1)]
     return [(start, end) for start, end in pairwise(edges) if end > start]
 
@@ -35,8 +35,8 @@ def stored_values(positions: int, channels: int) -> int:
 class PatchGaussians(nn.Module):
     """(B, D, h, w) embeddings -> (B, h, w) Mahalanobis distances to the Gaussian of each position; PaDiM, eq. 2.
 
-    With Sigma = L L^T (Cholesky) and delta the deviation from the mean, the distance is |L^-1 delta|. Rows s..e of L^-1
-    are zero right of column e, hence the blocks: each multiplies the first e channels only."""
+    With Sigma = L L^T (Cholesky) and delta the difference from the mean, the distance is |L^-1 delta|. Rows s..e of
+    L^-1 are zero right of column e, so each block multiplies the first e channels only."""
 
     mean: Tensor
 
@@ -52,7 +52,7 @@ class PatchGaussians(nn.Module):
         return [self.get_buffer(f"factor{i}") for i in range(len(self.edges))]
 
     def set(self, at: slice, mean: Tensor, covariance: Tensor) -> None:
-        """Take over float64 (P', D) means and (P', D, D) covariances as the Gaussians of the positions `at`.
+        """Set the Gaussians of the positions `at` from float64 means (P', D) and covariances (P', D, D).
 
         Raises `UserError` if a covariance has no Cholesky factor."""
         self.mean[at, 0] = mean.float().to(self.mean.device)
@@ -85,9 +85,9 @@ class PatchGaussians(nn.Module):
 
 
 class Moments:
-    """First and second moments of (P, B, D) batches in float64, taken about the first batch's mean.
+    """First and second moments of (P, B, D) batches in float64, relative to the first batch's mean.
 
-    The shift keeps the difference of the two large sums exact enough for features whose mean is large."""
+    The shift keeps the difference of the two large sums exact enough for features with a large mean."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -105,7 +105,8 @@ class Moments:
         self.count += rows.shape[1]
 
     def gaussians(self, epsilon: float) -> tuple[Tensor, Tensor]:
-        """Means (P, D) and covariances (P, D, D), unbiased, plus `epsilon` on the diagonal (eq. 1). Ends the sums."""
+        """Means (P, D) and unbiased covariances (P, D, D), with `epsilon` on the diagonal (eq. 1). Overwrites the
+        sums."""
         covariance = self._square
         covariance.baddbmm_(self._sum[:, :, None], self._sum[:, None, :], alpha=-1.0 / self.count)
         covariance.div_(self.count - 1)
@@ -118,7 +119,7 @@ def fit_gaussians(
 ) -> None:
     """Fit from embeddings (B, D, h, w), which `batches()` streams once for each `span` positions.
 
-    The sums are taken on `device`, which must know float64."""
+    The sums are computed on `device`, which must support float64."""
     positions = gaussians.mean.shape[0]
     for first in range(0, positions, span):
         at = slice(first, min(first + span, positions))

@@ -72,7 +72,7 @@ class Padim:
         self.channels = config.channels_of(total)
         if self.channels > total:
             raise fail(
-                f"PaDiM is to keep {self.channels} channels, but {config.backbone.name} has {total} at reductions "
+                f"PaDiM should keep {self.channels} channels, but {config.backbone.name} has {total} at reductions "
                 f"{', '.join(map(str, config.reductions))}",
                 hint=f"set `channels` to {total} or less, or leave it out",
             )
@@ -111,7 +111,7 @@ class Padim:
         return TrainingRecord(images_seen=done, notes=tuple(notes))
 
     def predict(self, images: Images) -> Prediction:
-        """Smoothed Mahalanobis distances of a batch, from its cached features."""
+        """Score a batch by smoothed Mahalanobis distances, from its cached features."""
         return predict(self.bench, self.extractor, self._fitted(), images, BATCH)
 
     def network(self) -> nn.Module:
@@ -139,5 +139,5 @@ class Padim:
 
 
 def _float64_device(device: str) -> str:
-    """Where to sum in float64: Apple's GPUs know no such type."""
+    """Device for float64 sums: Apple's GPUs do not support this type."""
     return "cpu" if device.startswith("mps") else device

@@ -3,22 +3,22 @@
 Roth, Pemula, Zepeda, Schölkopf, Brox and Gehler, "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022,
 arXiv:2106.08265. Official code: amazon-science/patchcore-inspection.
 
-Defaults, all of the official baseline (IM224_WR50_L2-3_P01_D1024-1024_PS-3_AN-1): Wide-ResNet-50-2 with torchvision's
-V1 weights, stages 2 and 3, 3 x 3 patches averaged to 1024 values per stage and then to 1024 altogether; approximate
+Defaults, all from the official baseline (IM224_WR50_L2-3_P01_D1024-1024_PS-3_AN-1): Wide-ResNet-50-2 with torchvision's
+V1 weights, stages 2 and 3, 3 x 3 patches averaged to 1024 values per stage and then to 1024 in total; approximate
 greedy coreset of 10 % of all patches, chosen on a random projection to 128 values from 10 starting points; squared
-distance to the one nearest neighbour; the image score is the largest patch score, without the paper's re-weighting
-(eq. 7), which the official code leaves out and `image_score: paper` restores; bilinear upsampling, Gaussian smoothing
-of deviation 4.
+distance to the nearest neighbour; the image score is the largest patch score, without the paper's re-weighting (eq. 7),
+which the official code leaves out (`image_score: paper` adds it); bilinear upsampling, Gaussian smoothing with standard
+deviation 4.
 
-Deviations: the harness resizes straight to a square, where the official code crops 224 of 256 pixels; projection and
-starting points are drawn from the cell's seed; no min-max scaling with the scores of the test set. Where all distances
-are zero, the official sampler may take a vector twice, this one takes each once. Equal results at less work: the two
-average poolings of a patch are one grouped convolution; the greedy choice takes many centres per sweep over the
-vectors; only the projected vectors and the bank are held, not all embeddings. The exact greedy sampler and ensembles of
-backbones are left out: the former needs all N x N distances, the latter several features per method.
+Deviations: the harness resizes directly to a square (official: crops 224 of 256 pixels); projection and starting points
+are drawn from the cell's seed; no min-max scaling with the scores of the test set. If all distances are zero, the
+official sampler may choose a vector twice; here each is chosen once. Same results with less work: the two average
+poolings of a patch are one grouped convolution; the greedy choice takes many centres per sweep over the vectors; memory
+holds only the projected vectors and the bank, not all embeddings. The exact greedy sampler and ensembles of backbones
+are left out: the former needs all N x N distances, the latter several features per method.
 
-The bank of a large unified set costs: for the 3,629 normal images of MVTec AD at 256 pixels, 10 % are 371,609 vectors
-(1.5 GB, 390 G multiply-accumulates per image). A smaller `fraction` is named in the notes of the result."""
+The bank of a large unified set is expensive: for the 3,629 normal images of MVTec AD at 256 pixels, 10 % are 371,609
+vectors (1.5 GB, 390 G multiply-accumulates per image). The notes of the result name a different `fraction`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class Config(BaseModel):
         "re-weighted by its neighbour's neighbourhood (eq. 6 and 7).",
     )
     support: int = Field(9, ge=2, description="b of eq. 7: bank vectors around the nearest one, itself included.")
-    sigma: float = Field(4.0, ge=0, description="Deviation of the Gaussian smoothing of the map in pixels; 0: none.")
+    sigma: float = Field(
+        4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
+    )
     max_bank_bytes: int | None = Field(
         None, ge=1, description="Refuse a larger bank. null: bounded by the free memory of the device only."
     )
@@ -78,7 +80,7 @@ class Config(BaseModel):
 
 
 def build(config: Config, bench: Bench) -> Patchcore:
-    """An unfitted PatchCore; raises `UserError` when the backbone lacks a feature map that is asked for."""
+    """An unfitted PatchCore; raises `UserError` if the backbone lacks a requested feature map."""
     from afrad_bench_baselines.patchcore.model import Patchcore
 
     return Patchcore(config, bench)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 CHUNK = 8192
-"""Bank vectors that are compared at a time."""
+"""Bank vectors that are compared at once."""
 
 
 class MemoryBank(nn.Module):
-    """M vectors of D values, to which queries are compared in Euclidean distance."""
+    """M vectors of D values; queries are compared with them by Euclidean distance."""
 
     vectors: Tensor
     norms: Tensor
@@ -24,8 +24,9 @@ class MemoryBank(nn.Module):
     def nearest(self, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Squared distances (Q, k) of queries (Q, D) to their k nearest vectors, ascending, and their indices.
 
-        k is `count`, or the bank's size if that is less. Neighbours are found by |m|^2 - 2 q m; their distances are
-        then computed from the differences, which loses no digits when a distance is small beside the lengths."""
+        k is `count`, or the bank's size if that is less. Neighbours are found by |m|^2 - 2 q m. Their distances are
+        then computed from the differences, which loses no digits if a distance is small compared with the vectors'
+        lengths."""
         count = min(count, self.size)
         values, places = [], []
         for start in range(0, self.size, CHUNK):
@@ -46,8 +47,8 @@ class MemoryBank(nn.Module):
         """(B,) image scores of eq. 6 and 7 for the most anomalous patch (B, D) of each image and the index (B,) of its
         nearest vector m*: s = (1 - exp|p - m*| / sum over N_b(m*) of exp|p - m|) |p - m*|, with plain distances.
 
-        N_b(m*) are the `support` vectors nearest to m*, itself among them. Its own weight is a softmax, so that large
-        distances do not overflow."""
+        N_b(m*) are the `support` vectors nearest to m*, including m* itself. The quotient is computed as a softmax, so
+        that large distances do not overflow."""
         _, around = self.nearest(self.vectors[nearest], support)
         distance = (self.vectors[nearest] - patches).square().sum(1).sqrt()
         distances = (self.vectors[around] - patches[:, None]).square().sum(2).sqrt()

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from afrad_bench.types import FloatArray
 
 CANDIDATES = 1024
-"""Farthest vectors that are looked at together."""
+"""Number of farthest vectors that are considered together."""
 
 DISTANCES = 2**20
-"""Distances that are held at a time while the sweep updates all vectors."""
+"""Number of distances in memory at a time while the sweep updates all vectors."""
 
 
 def draw(values: int, outputs: int, total: int, starts: int, seed: int) -> tuple[Tensor | None, Tensor]:
-    """What the coreset leaves to chance: a projection (values, outputs), and starting points among `total` vectors.
+    """Random parts of the coreset: a projection (values, outputs), and starting points among `total` vectors.
 
-    The projection is the official mapper, a bias-free linear layer as torch initialises it: uniform within
-    1 / sqrt(values), not scaled to keep lengths; None where the widths are equal already: nothing is projected then."""
+    The projection is the official mapper, a linear layer without bias, with torch's initial values: uniform in
+    ±1/sqrt(values), not scaled to keep lengths. It is None if both widths are equal: then nothing is projected."""
     generator = torch.Generator().manual_seed(seed)
     bound = values**-0.5
     matrix = torch.empty(outputs, values).uniform_(-bound, bound, generator=generator).T.contiguous()
@@ -36,15 +36,15 @@ def draw(values: int, outputs: int, total: int, starts: int, seed: int) -> tuple
 def farthest_first(points: Tensor, count: int, starts: Tensor, watch: Watch = unwatched) -> Tensor:
     """Indices (count,) of a greedy k-centre choice among (N, D) points, in the order in which they are chosen.
 
-    As the official approximate sampler does: the distance of each point begins as the mean of its Euclidean distances
-    to the `starts`, which are not chosen thereby; then, again and again, the farthest point is taken, and all distances
-    fall to the distance to it where that is less. No point is taken twice.
+    As in the official approximate sampler, the initial distance of each point is the mean of its Euclidean distances to
+    the `starts`, which are not chosen by this. Then, repeatedly, the farthest point is chosen, and each distance
+    becomes the smaller of itself and the distance to that point. No point is chosen twice.
 
-    The official loop sweeps over all points once per choice. Here the farthest points of all are candidates, and
-    choices among them are settled without a sweep for as long as the farthest candidate lies beyond every other point's
-    distance of the last sweep, which can only have fallen since. The choices are the same, and one sweep, a matrix
-    product instead of a matrix-vector product, serves them all."""
-    points = points - points.mean(0)  # distances stay; squares of less magnitude lose fewer digits
+    The official loop sweeps over all points once per choice. Here the farthest points are candidates. Choices among
+    them need no sweep as long as the farthest candidate is at least as far as every other point was in the last sweep,
+    since distances only become smaller. The choices are the same, and one sweep, a matrix product instead of a
+    matrix-vector product, serves them all."""
+    points = points - points.mean(0)  # distances stay the same; smaller squares lose fewer digits
     norms = torch.linalg.vector_norm(points, dim=1).square_()
     reach = (norms[:, None] + norms[starts] - 2 * points @ points[starts].T).clamp_(min=0).sqrt_().mean(1).square_()
     chosen: list[Tensor] = []
@@ -67,7 +67,7 @@ def farthest_first(points: Tensor, count: int, starts: Tensor, watch: Watch = un
 
 def _settle(reach: FloatArray, among: FloatArray, beyond: float, limit: int) -> npt.NDArray[np.int64]:
     """Greedy choices among candidates with squared distances `among` each other, while the farthest is at least
-    `beyond`; one at least, `limit` at most."""
+    `beyond`; at least one, at most `limit`."""
     reach = reach.copy()
     taken: list[int] = []
     while len(taken) < limit:

@@ -61,7 +61,7 @@ class Patchcore:
     def fit(self, train: Images) -> TrainingRecord:
         """Choose the coreset of all patches of normal images, and keep its embeddings (section 3.2).
 
-        Two passes over the features: one projects every patch, one embeds those that were chosen."""
+        Two passes over the features: one projects every patch, one embeds the chosen patches."""
         total = len(train) * self.grid[0] * self.grid[1]
         kept = int(self.config.fraction * total)
         if not kept:
@@ -80,7 +80,7 @@ class Patchcore:
         return TrainingRecord(images_seen=passes * len(train), notes=self._notes(kept, total))
 
     def predict(self, images: Images) -> Prediction:
-        """Distances of a batch to the bank, from its cached features."""
+        """Score a batch by its distances to the bank, from its cached features."""
         return predict(self.bench, self.extractor, self._fitted(), images, BATCH)
 
     def network(self) -> nn.Module:

@@ -3,29 +3,30 @@
 Deng and Li, "Anomaly Detection via Reverse Distillation from One-Class Embedding", CVPR 2022, arXiv:2201.10703.
 Official code: hq-deng/RD4AD.
 
-Defaults, all of the official code: Wide-ResNet-50-2 with torchvision's V1 weights as the teacher, its stages 1 to 3;
+Defaults, all from the official code: Wide-ResNet-50-2 with torchvision's V1 weights as the teacher, its stages 1 to 3;
 multi-scale fusion and one-class embedding; a decoder that mirrors the teacher; Adam at 0.005 with betas 0.5 and 0.999,
-constant; batches of 16, the last one may be smaller; 200 epochs, the last one counts; the loss is one minus the cosine
-of two whole feature maps per stage, not the cosine per position that the paper's equation shows (`training.loss:
-per_position`), which users of that code found worse; the map is the sum of one minus the cosines per position, enlarged
-with aligned corners, smoothed by a Gaussian of deviation 4; the image score is its maximum.
+constant; batches of 16, the last one may be smaller; 200 epochs, the last one is scored. The loss is one minus the
+cosine of two whole feature maps per stage, not the cosine per position of the paper's equation
+(`training.loss: per_position`), which users of that code found worse. The map is the sum of one minus the cosines per
+position, upsampled with aligned corners and smoothed by a Gaussian with standard deviation 4; the image score is its
+maximum.
 
-The code fits one model per category and its author says that the method was meant for one. It has no setting of its own
-for all categories together: the same defaults are used. ADer's multi-class set-up, from which many tables take their
-figures, is `embedding: half` (80.6 M parameters, 28.4 G), `training: {schedule: step, clip: 5}` and other weights of
-the teacher (`wide_resnet50_2.racm_in1k`); it drops the last partial batch, which this one keeps.
+The code fits one model per category, and its author says that the method was meant for this. It has no setting for all
+categories together, so the same defaults are used. ADer's multi-class setup, the source of many published figures, is
+`embedding: half` (80.6 M parameters, 28.4 G), `training: {schedule: step, clip: 5}` and other weights of the teacher
+(`wide_resnet50_2.racm_in1k`). It drops the last partial batch, which is kept here.
 
-Other teachers: resnet18, 34, 50, 101 and 152 and wide_resnet101_2 are mirrored as the official code does it (whose
-resnet101 fails for want of the right block in the embedding; here it gets resnet50's). Any other timm backbone that has
-three stages whose reductions double serves as well, which the official code does not know. A deviation that the
-result's notes name: such a student is built from the teacher's channel counts, of ResNet-18's blocks (ResNet-50's where
-the last stage has more than 512 channels), and each of its stages ends in a 1 x 1 convolution, because such teachers'
-features may be negative while a ResNet's are not.
+Other teachers: resnet18, 34, 50, 101 and 152 and wide_resnet101_2 are mirrored as in the official code (whose resnet101
+fails because the embedding lacks the right block; here it gets resnet50's). Any other timm backbone with three stages
+whose reductions double can be used too, unlike in the official code. This is a deviation that the result's notes name:
+such a student is built from the teacher's channel counts, with ResNet-18's blocks (ResNet-50's if the last stage has
+more than 512 channels). Each of its stages ends in a 1 x 1 convolution, because such teachers' features may be negative
+while a ResNet's are not.
 
-Other deviations: the 1 x 1 convolution with its batch norm that the official embedding holds and never calls (8.4 M
-parameters) is left out, and so is the teacher's last stage, which the official code computes and throws away (2.9 G,
-44 M parameters with its classifier). The teacher's features come from the shared cache. Measures are the harness's own:
-the official script's AUPRO is taken per image."""
+Other deviations: the 1 x 1 convolution with batch norm that the official embedding holds but never calls
+(8.4 M parameters) is left out, and so is the teacher's last stage, which the official code computes and discards
+(2.9 G, 44 M parameters with its classifier). The teacher's features come from the shared cache. Metrics are the
+harness's own: the official script computes AUPRO per image."""
 
 from __future__ import annotations
 
@@ -53,11 +54,12 @@ class Training(_Part):
     epochs: int = Field(200, ge=0, description="Passes over the training images; the last one is scored.")
     batch_size: int = Field(16, ge=1, description="Images per step.")
     lr: float = Field(0.005, gt=0, description="Learning rate of Adam.")
-    betas: tuple[float, float] = Field((0.5, 0.999), description="Of Adam.")
+    betas: tuple[float, float] = Field((0.5, 0.999), description="Betas of Adam.")
     schedule: Literal["constant", "step"] = Field(
-        "constant", description="constant: official. step: a tenth of the rate for the last fifth of the epochs (ADer)."
+        "constant",
+        description="constant: official. step: the rate is divided by 10 for the last fifth of the epochs (ADer).",
     )
-    clip: float | None = Field(None, gt=0, description="Largest norm of the gradient; null: no clipping. ADer: 5.")
+    clip: float | None = Field(None, gt=0, description="Maximum gradient norm; null: no clipping. ADer: 5.")
     loss: Literal["whole_map", "per_position"] = Field(
         "whole_map",
         description="What the cosine compares: whole feature maps (official code), or the channels of each position, "
@@ -78,7 +80,9 @@ class Score(_Part):
     combine: Literal["sum", "product"] = Field(
         "sum", description="How the maps of the stages are combined; the official evaluation uses the sum."
     )
-    sigma: float = Field(4.0, ge=0, description="Deviation of the Gaussian smoothing of the map in pixels; 0: none.")
+    sigma: float = Field(
+        4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
+    )
 
 
 class Config(_Part):
@@ -111,7 +115,7 @@ class Config(_Part):
 
 
 def build(config: Config, bench: Bench) -> Rd4ad:
-    """An untrained RD4AD on `bench.device`; raises `UserError` when teacher, image size or checkpoint cannot serve."""
+    """An untrained RD4AD on `bench.device`; raises `UserError` if teacher, image size or checkpoint is unusable."""
     from afrad_bench_baselines.rd4ad.model import Rd4ad
 
     return Rd4ad(config, bench)

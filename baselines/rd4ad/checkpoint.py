@@ -23,11 +23,11 @@ FUSION = {
 """Layers of the official fusion -> ours, inside `fusion`."""
 
 UNUSED = re.compile(r"^(conv4|bn4)\.|memory")
-"""What the official module holds and never calls, or its own loader drops."""
+"""Tensors that the official module holds but never uses, or that its own loader drops."""
 
 
 def our_name(part: str, name: str) -> str:
-    """The name in `Student` of an official tensor. Raises `KeyError` for a name that the official layout lacks.
+    """The name in `Student` of an official tensor. Raises `KeyError` for a name that is not in the official layout.
 
     >>> our_name("bn", "bn_layer.0.downsample.1.weight")
     'embedding.0.skip.1.weight'
@@ -54,7 +54,7 @@ def load_official(student: Student, path: Path) -> None:
     loaded = read(path, "`start` names a file of the official code, e.g. wres50_bottle.pth")
     if not isinstance(loaded, dict) or not all(isinstance(loaded.get(part), dict) for part in ("bn", "decoder")):
         raise fail("not a checkpoint of RD4AD's official code: it holds no state dicts `bn` and `decoder`", str(path))
-    hint = "name the teacher that it was trained with (`backbone`), and leave `embedding` at official"
+    hint = "set `backbone` to the teacher that it was trained with, and leave `embedding` at official"
     load_into(student, "student", _renamed(loaded, path), path, hint)
 
 

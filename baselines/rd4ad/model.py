@@ -42,8 +42,8 @@ class Rd4ad:
         embedding = replace(self.design, base_width=64) if config.embedding == "half" else self.design
         if config.embedding == "half" and self.design.base_width != 128:
             raise fail(
-                f"`embedding: half` halves the embedding of wide teachers, and {config.backbone.name} is none",
-                hint="leave `embedding` out, or name a teacher such as wide_resnet50_2",
+                f"`embedding: half` halves the embedding of wide teachers, but {config.backbone.name} is not one",
+                hint="leave `embedding` out, or use a teacher such as wide_resnet50_2",
             )
         with draws_of(bench, "student"):
             student = Student(channels, self.design, embedding)
@@ -82,7 +82,7 @@ class Rd4ad:
         return train_epochs(bench, checkpoint, config.epochs, len(train), student, one_epoch, self.notes)
 
     def _step(self, optimizer: torch.optim.Optimizer, images: Images) -> float:
-        """One step on a batch; its loss."""
+        """One training step on a batch; returns its loss."""
         config, student = self.config.training, self.head.student
         teacher = [
             maps.contiguous(memory_format=torch.channels_last)
@@ -92,7 +92,7 @@ class Rd4ad:
         return descend(loss, optimizer, config.clip)
 
     def predict(self, images: Images) -> Prediction:
-        """Smoothed sums of one minus the cosines for a batch, from its cached features."""
+        """Score a batch by smoothed sums of one minus the cosines, from its cached features."""
         return predict(self.bench, self.extractor, self.head, images, self.config.eval_batch)
 
     def network(self) -> nn.Module:
@@ -104,7 +104,7 @@ class Rd4ad:
         return {"teacher": self.extractor, "student": self.head.student}
 
     def parts(self) -> Mapping[str, nn.Module]:
-        """As the paper calls them; cosines and smoothing are the rest."""
+        """Parts with the paper's names; cosines and smoothing count as the rest."""
         student = self.head.student
         return {
             "teacher": self.extractor,
@@ -114,11 +114,11 @@ class Rd4ad:
         }
 
     def state(self) -> Mapping[str, Tensor]:
-        """Everything that `network()` holds, the teacher's weights among it."""
+        """Everything that `network()` holds, including the teacher's weights."""
         return self.network().state_dict()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Load what `state` gave."""
+        """Load a state that `state()` returned."""
         self.network().load_state_dict(state)
 
     def _must_be_maps(self) -> None:
@@ -128,7 +128,7 @@ class Rd4ad:
         if list(self.extractor.shapes) != wanted:
             raise fail(
                 f"the backbone {config.backbone.name} cannot teach RD4AD: its maps are {list(self.extractor.shapes)}, "
-                f"where {wanted} are needed"
+                f"but {wanted} are needed"
             )
 
     def _notes(self) -> tuple[str, ...]:

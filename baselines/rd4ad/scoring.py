@@ -1,4 +1,4 @@
-"""How far the student's maps are from the teacher's: as a loss, as a map, as a score. All by cosines."""
+"""Cosine distance between the student's and the teacher's maps: as a loss, as a map, as a score."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from afrad_bench_baselines.rd4ad.student import Student
 def cosine_loss(
     teacher: Sequence[Tensor], student: Sequence[Tensor], compare: Literal["whole_map", "per_position"]
 ) -> Tensor:
-    """Sum over the stages of the batch's mean of 1 - cos; maps (B, C_i, h_i, w_i) on both sides.
+    """Sum over the stages of the batch mean of 1 - cos; maps (B, C_i, h_i, w_i) of teacher and student.
 
     `whole_map`: one cosine per image, of all C·h·w values (official code). `per_position`: the mean over positions of
     the cosines of their C channels (the paper's equation)."""
     losses = []
     for theirs, ours in zip(teacher, student, strict=True):
-        if compare == "whole_map":  # channels last, as the student works: then nothing is copied
+        if compare == "whole_map":  # channels last, like the student's maps: no copy is needed
             theirs, ours = (maps.permute(0, 2, 3, 1).flatten(1) for maps in (theirs, ours))
         losses.append((1 - F.cosine_similarity(theirs, ours, dim=1)).mean())
     return torch.stack(losses).sum()

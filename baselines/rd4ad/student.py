@@ -1,4 +1,4 @@
-"""The student: the teacher's three maps, fused, squeezed into the one-class embedding, and restored from it.
+"""The student: fuses the teacher's three maps, compresses them to the one-class embedding, and restores them.
 
 Axes: B images; C_i channels of the teacher's map i, finest first, at reductions r, 2r and 4r of the image."""
 
@@ -18,14 +18,14 @@ Step = Literal["down", "keep", "up"]
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """Which blocks a student is made of."""
+    """The blocks of a student."""
 
     kind: Literal["basic", "bottleneck"]
     depths: tuple[int, int, int]
     """Blocks of the decoder's stages, coarsest first: the depths of the teacher's first three stages in that order."""
     embedding_depth: int
     base_width: int = 64
-    """Of a bottleneck: its 3 x 3 convolution has (C / 4) * base_width / 64 channels for C outputs."""
+    """Width of a bottleneck: its 3 x 3 convolution has (C / 4) * base_width / 64 channels for C outputs."""
     signed: bool = False
     """Whether a 1 x 1 convolution ends each stage of the decoder, so that it can give negative values."""
 
@@ -42,12 +42,12 @@ MIRRORED = {
 """Students of the official code, by the teacher's timm name without its tag."""
 
 MOST_BASIC = 512
-"""Channels of the last map beyond which a teacher of another family gets bottlenecks: basic blocks grow with C²."""
+"""Channels of the last map above which other families' teachers get bottlenecks: basic blocks grow with C²."""
 
 
 def design_for(name: str, channels: Sequence[int]) -> Design:
-    """The official student of a teacher, or, for teachers that the official code does not know, one of the blocks of
-    ResNet-18 or ResNet-50 on the teacher's own channel counts."""
+    """The official student of a teacher. For teachers that the official code does not know: ResNet-18 or ResNet-50
+    blocks with the teacher's own channel counts."""
     known = MIRRORED.get(name.partition(".")[0])
     if known is not None:
         return known
@@ -57,7 +57,7 @@ def design_for(name: str, channels: Sequence[int]) -> Design:
 
 
 def convolution(inputs: int, outputs: int, step: Step = "keep") -> nn.Module:
-    """The convolution of a block that sees its surroundings, without bias."""
+    """The spatial convolution of a block, without bias."""
     if step == "up":
         return nn.ConvTranspose2d(inputs, outputs, 2, stride=2, bias=False)
     stride = 2 if step == "down" else 1
@@ -102,7 +102,7 @@ class Residual(nn.Module):
 
 
 def stage(inputs: int, outputs: int, step: Step, depth: int, design: Design) -> nn.Sequential:
-    """`depth` blocks, of which the first changes channels and resolution."""
+    """`depth` blocks; the first one changes channels and resolution."""
     first = Residual(inputs, outputs, step, design)
     return nn.Sequential(first, *(Residual(outputs, outputs, "keep", design) for _ in range(1, depth)))
 
@@ -146,7 +146,8 @@ class Decoder(nn.Module):
 class Student(nn.Module):
     """The teacher's maps -> maps of the same shapes, restored from an embedding (B, 2 C_3, h_3 / 2, w_3 / 2).
 
-    Initial values as in the official code: convolutions Kaiming-normal by fan-out, transposed ones as torch has it."""
+    Initial values as in the official code: convolutions Kaiming-normal by fan-out, transposed ones with torch's
+    defaults."""
 
     def __init__(self, channels: Sequence[int], design: Design, embedding: Design) -> None:
         """`design`: blocks of the decoder; `embedding`: those of the one-class embedding, OCE."""

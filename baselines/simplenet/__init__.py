@@ -1,32 +1,35 @@
-"""SimpleNet: a discriminator between adapted patch features of normal images and the same with noise added.
+"""SimpleNet: a discriminator between adapted patch features of normal images and the same features with noise.
 
 Liu, Zhou, Xu and Wang, "SimpleNet: A Simple Network for Image Anomaly Detection and Localization", CVPR 2023,
 arXiv:2303.15140. Official code: DonaldRR/SimpleNet.
 
-Defaults, all of the official run script: Wide-ResNet-50-2 with torchvision's V1 weights, stages 2 and 3, 3 x 3 patches
-averaged to 1536 values; one linear layer as feature adaptor; a discriminator of 1024 hidden units; Gaussian noise of
-deviation 0.015, drawn anew for every patch and step and added behind the adaptor; hinge loss with a margin of 0.5 on
-either side; Adam at 2e-4 with weight decay 1e-5 for the discriminator, AdamW at 1e-4 with weight decay 1e-2 for the
-adaptor, both constant; batches of 8, the last one may be smaller; 160 passes (40 x 4); the map is minus the
-discriminator's output, enlarged and smoothed by a Gaussian of deviation 4; the image score is the largest patch.
+Defaults, all from the official run script: Wide-ResNet-50-2 with torchvision's V1 weights, stages 2 and 3, 3 x 3
+patches averaged to 1536 values; one linear layer as feature adaptor; a discriminator with 1024 hidden units; Gaussian
+noise with standard deviation 0.015, drawn for every patch and step and added after the adaptor; hinge loss with a
+margin of 0.5 on either side; Adam at 2e-4 with weight decay 1e-5 for the discriminator, AdamW at 1e-4 with weight decay
+1e-2 for the adaptor, both constant; batches of 8, the last one may be smaller; 160 passes (40 x 4); the map is minus
+the discriminator's output, upsampled and smoothed by a Gaussian with standard deviation 4; the image score is the
+largest patch score.
 
 Deviation: the official code scores the test set after every fourth pass and reports the best pass, chosen by the image
-AUROC of the test set. Here the last one is scored. The test curve of this method jumps between passes, so this costs: a
-re-implementation that averages the last pass of five seeds has 97.8 for the carpet of MVTec AD where 99.7 is published.
+AUROC of the test set. Here the last pass is scored. The test results of this method vary strongly between passes, so
+this lowers the figures: a re-implementation that averages the last pass of five seeds has 97.8 for the carpet of MVTec
+AD, where 99.7 is published.
 
-The official code fits one model per category and has no setting for all together, where longer training can destroy
-it: ADer's multi-class benchmark has an I-AUROC of 95.4 on MVTec AD after 100 epochs and of 79.2 after 300. Its set-up,
-from which many tables take their figures, is `training: {epochs: 100, batch_size: 32, clip: 5}` and
-`score: {image: map}`; it drops the last partial batch, which this one keeps.
+The official code fits one model per category and has no setting for all categories together. With all categories,
+longer training can destroy the model: ADer's multi-class benchmark has an I-AUROC of 95.4 on MVTec AD after 100 epochs
+and of 79.2 after 300. ADer's setup, the source of many published figures, is
+`training: {epochs: 100, batch_size: 32, clip: 5}` and `score: {image: map}`. It drops the last partial batch, which is
+kept here.
 
-Other backbones: any timm backbone with feature maps. The noise is absolute and thus tied to the scale of the features,
-which the published figure knows of one backbone only: see `training.noise`.
+Other backbones: any timm backbone with feature maps. The noise is absolute, so it must fit the scale of the features,
+and a published value exists for one backbone only: see `training.noise`.
 
-Other deviations: the harness resizes straight to a square, where the official code crops 288 of 329 pixels; no min-max
-scaling with the scores of the test set. The backbone's last stage and classifier (44 M parameters, 2.9 G) and the
-enlarged features, which the official code computes and throws away, are left out. Equal results at less work: the
-poolings of a patch are one grouped convolution before the coarser stage is enlarged. Backbone features come from the
-shared cache."""
+Other deviations: the harness resizes directly to a square (official: crops 288 of 329 pixels); no min-max scaling
+with the scores of the test set. The backbone's last stage and classifier (44 M parameters, 2.9 G) and the upsampled
+features, which the official code computes and discards, are left out. Same results with less work: the poolings of a
+patch are one grouped convolution before the coarser stage is upsampled. Backbone features come from the shared
+cache."""
 
 from __future__ import annotations
 
@@ -54,24 +57,30 @@ class Training(_Part):
     epochs: int = Field(160, ge=0, description="Passes over the training images; the last one is scored. ADer: 100.")
     batch_size: int = Field(8, ge=1, description="Images per step. ADer: 32.")
     noise: float = Field(
-        0.015, gt=0, description="Deviation of the noise that makes a patch anomalous, on the scale of the features."
+        0.015,
+        gt=0,
+        description="Standard deviation of the noise that makes a patch anomalous, on the scale of the features.",
     )
-    margin: float = Field(0.5, ge=0, description="Beyond which, on its side of zero, a patch costs nothing.")
+    margin: float = Field(
+        0.5, ge=0, description="Hinge margin: a patch beyond it on the correct side of zero has no loss."
+    )
     lr: float = Field(2e-4, gt=0, description="Learning rate of the discriminator's Adam.")
-    weight_decay: float = Field(1e-5, ge=0, description="Of the discriminator's Adam, as an L2 term.")
+    weight_decay: float = Field(1e-5, ge=0, description="Weight decay of the discriminator's Adam, as an L2 term.")
     adaptor_lr: float = Field(1e-4, gt=0, description="Learning rate of the adaptor's AdamW.")
-    adaptor_weight_decay: float = Field(1e-2, ge=0, description="Of the adaptor's AdamW.")
+    adaptor_weight_decay: float = Field(1e-2, ge=0, description="Weight decay of the adaptor's AdamW.")
     clip: float | None = Field(
-        None, gt=0, description="Largest norm of the gradient, of either network; null: no clipping. ADer: 5."
+        None, gt=0, description="Maximum gradient norm of each network; null: no clipping. ADer: 5."
     )
 
 
 class Score(_Part):
     """From patches to a map and a score."""
 
-    sigma: float = Field(4.0, ge=0, description="Deviation of the Gaussian smoothing of the map in pixels; 0: none.")
+    sigma: float = Field(
+        4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
+    )
     image: Literal["patches", "map"] = Field(
-        "patches", description="Whose maximum scores the image: the patches (official) or the smoothed map (ADer)."
+        "patches", description="The image score is the maximum of the patches (official) or of the smoothed map (ADer)."
     )
 
 
@@ -97,7 +106,7 @@ class Config(_Part):
 
 
 def build(config: Config, bench: Bench) -> SimpleNet:
-    """An untrained SimpleNet on `bench.device`; raises `UserError` when backbone or checkpoint cannot serve."""
+    """An untrained SimpleNet on `bench.device`; raises `UserError` if backbone or checkpoint is unusable."""
     from afrad_bench_baselines.simplenet.model import SimpleNet
 
     return SimpleNet(config, bench)

@@ -33,7 +33,7 @@ def load_official(networks: Networks, path: Path) -> None:
                 raise fail(
                     f"the tensor {name!r} of `{part}` is not one of the official run script's",
                     str(path),
-                    "an adaptor of one layer and a discriminator of two are known here",
+                    "supported: an adaptor with one layer and a discriminator with two",
                 )
             state[f"{ours[layer]}.{of}"] = tensor
-    load_into(networks, "network", state, path, "name the widths that it was trained with (`width`, `hidden`)")
+    load_into(networks, "network", state, path, "set the widths that it was trained with (`width`, `hidden`)")

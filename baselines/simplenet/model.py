@@ -20,7 +20,7 @@ from afrad_bench_baselines.simplenet.network import Head, gaussian
 
 
 class SimpleNet:
-    """See the package's docstring. Any image size serves: the grid is that of the first feature map."""
+    """See the package's docstring. Any image size works: the grid is that of the first feature map."""
 
     def __init__(self, config: Config, bench: Bench) -> None:
         self.config = config
@@ -29,7 +29,7 @@ class SimpleNet:
         shapes, channels = self.extractor.shapes, self.extractor.channels
         if tuple(shape[0] for shape in shapes) != channels:
             raise fail(
-                f"the backbone {config.backbone.name} cannot serve SimpleNet: its maps are {list(shapes)}, where "
+                f"the backbone {config.backbone.name} cannot be used for SimpleNet: its maps are {list(shapes)}, but "
                 f"(channels, height, width) with {list(channels)} channels are needed"
             )
         _, height, width = shapes[0]
@@ -43,7 +43,7 @@ class SimpleNet:
         self.head = head.to(bench.device).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
-        """Train both networks to tell patches of normal images from the same with noise (section 3.5)."""
+        """Train both networks to distinguish patches of normal images from the same with noise (section 3.5)."""
         config, bench, networks = self.config.training, self.bench, self.head.networks
         optimizers = {
             "adaptor_optimizer": torch.optim.AdamW(
@@ -68,7 +68,7 @@ class SimpleNet:
         return train_epochs(bench, checkpoint, config.epochs, len(train), networks, one_epoch, self.notes)
 
     def _step(self, optimizers: tuple[torch.optim.Optimizer, ...], images: Images) -> float:
-        """One step of both optimisers on a batch; its loss."""
+        """One step of both optimisers on a batch; returns its loss."""
         config, networks = self.config.training, self.head.networks
         with torch.no_grad():
             features = self.head.features(feature_maps(self.bench, self.extractor, images))
@@ -84,7 +84,7 @@ class SimpleNet:
         return float(loss.detach())
 
     def predict(self, images: Images) -> Prediction:
-        """What the discriminator says of a batch, from its cached features."""
+        """Score a batch with the discriminator, from its cached features."""
         return predict(self.bench, self.extractor, self.head, images, self.config.eval_batch)
 
     def network(self) -> nn.Module:
@@ -97,7 +97,7 @@ class SimpleNet:
         return {"backbone": self.extractor, "adaptor": networks.adaptor, "discriminator": networks.discriminator}
 
     def parts(self) -> Mapping[str, nn.Module]:
-        """In the order in which they compute; smoothing is the rest."""
+        """Parts in the order in which they compute; smoothing counts as the rest."""
         networks = self.head.networks
         return {
             "backbone": self.extractor,
@@ -107,9 +107,9 @@ class SimpleNet:
         }
 
     def state(self) -> Mapping[str, Tensor]:
-        """Everything that `network()` holds, the backbone's weights among it."""
+        """Everything that `network()` holds, including the backbone's weights."""
         return self.network().state_dict()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Load what `state` gave."""
+        """Load a state that `state()` returned."""
         self.network().load_state_dict(state)

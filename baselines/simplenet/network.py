@@ -1,4 +1,4 @@
-"""What SimpleNet trains, its loss, and its score.
+"""The trained networks of SimpleNet, their loss, and the score.
 
 Axes: B images; N patches of all images of a batch; D values of a patch feature; (h, w) the grid of patches."""
 
@@ -20,7 +20,7 @@ PATCH = 3
 class Networks(nn.Module):
     """The feature adaptor G (section 3.2) and the discriminator D (section 3.4); (N, D) -> (N,), high for normal.
 
-    Initial values as in the official code: weights Xavier-normal, biases and batch norm as torch has them."""
+    Initial values as in the official code: weights Xavier-normal, biases and batch norm with torch's defaults."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Networks(nn.Module):
         return judged[:, 0]
 
     def loss(self, features: Tensor, noise: Tensor, margin: float) -> Tensor:
-        """Hinge loss of normal patches and of the same with noise, both (N, D), behind the adaptor (section 3.5).
+        """Hinge loss of normal patches and of the same with noise added after the adaptor, both (N, D) (section 3.5).
 
         All 2N pass the discriminator together, so that its batch norm sees one distribution."""
         adapted = self.adaptor(features)
@@ -49,7 +49,7 @@ class Networks(nn.Module):
 
 
 def gaussian(like: Tensor, deviation: float) -> Tensor:
-    """Noise of the shape of `like`, from torch's default generator of its device (section 3.3)."""
+    """Gaussian noise with the shape of `like`, from torch's default generator of its device (section 3.3)."""
     return torch.randn_like(like) * deviation
 
 

@@ -3,34 +3,33 @@
 You, Cui, Shen, Yang, Lu, Zheng and Le, "A Unified Model for Multi-class Anomaly Detection", NeurIPS 2022,
 arXiv:2206.03687. Official code: zhiyuanyou/UniAD.
 
-Defaults, all of the official code for MVTec-AD: TensorFlow's EfficientNet-B4 with its AutoAugment weights
+Defaults, all from the official code for MVTec-AD: TensorFlow's EfficientNet-B4 with its AutoAugment weights
 (`tf_efficientnet_b4.aa_in1k`), the maps of its first four stages (24 + 32 + 56 + 160 = 272 channels) resized with
 aligned corners to a sixteenth of the image; 4 encoder and 4 decoder layers of width 256 with 8 heads, a learned query
-in every decoder layer, and attention that sees neither a token nor its 7 x 7 neighbours; feature jitter of scale 20;
-AdamW at 1e-4 with weight decay 1e-4, a tenth of that rate for the last fifth of 1000 epochs, gradients clipped to a
-norm of 0.1, batches of 8 (on one GPU, the better one of the two runs that it reports); the map is the distance of the
-restored from the original features per position, enlarged with aligned corners; the image score is the maximum of its
-16 x 16 average pooling. For CIFAR-10 the official code differs in `features: {reductions: [2, 4, 8, 16, 32]}`,
+in every decoder layer, and attention that masks each token and its 7 x 7 neighbours; feature jitter of scale 20; AdamW
+at 1e-4 with weight decay 1e-4, a tenth of that rate for the last fifth of 1000 epochs, gradients clipped to a norm of
+0.1, batches of 8 (on one GPU, the better one of the two runs that it reports). The map is the distance between restored
+and original features per position, upsampled with aligned corners; the image score is the maximum of its 16 x 16
+average pooling. For CIFAR-10 the official code differs in `features: {reductions: [2, 4, 8, 16, 32]}`,
 `training: {batch_size: 16}`, and the mean of the map as the image score: `score: {pool: 1, reduce: mean}`.
 
-It converges slowly: ADer reports a mean I-AUROC of 92.5 on MVTec-AD after 100 epochs and 97.5 after 1000. Its set-up,
-from which many tables take their figures, is `transformer: {neighbours: 9}` and `training: {clip: 5}` at 256 px for 100
-or 300 epochs; it drops the last partial batch, which this one keeps.
+It converges slowly: ADer reports a mean I-AUROC of 92.5 on MVTec-AD after 100 epochs and 97.5 after 1000. ADer's setup,
+the source of many published figures, is `transformer: {neighbours: 9}` and `training: {clip: 5}` at 256 px for 100 or
+300 epochs. It drops the last partial batch, which is kept here.
 
-The official image size is 224; here it is the suite's, and 256 px means 256 tokens instead of 196 and 61,952 parameters
-more. What matters is the number of tokens: far below 16 x 16 the hidden neighbours are most of the grid (at 128 px take
-`features: {grid: 8}`), and a grid on which some token would see no other is refused.
+The official image size is 224. Here it is the suite's, and 256 px means 256 tokens instead of 196 and 61,952 parameters
+more. What matters is the number of tokens: far below 16 x 16 the masked neighbours are most of the grid (at 128 px use
+`features: {grid: 8}`), and a grid on which a token would see no other token is refused.
 
-Padding: the official EfficientNets pad as if every image had the size that the network was made for (380 for B4), where
-timm pads for the image at hand. This moves the sampling of one of the convolutions that are used (the 5 x 5 one that
-opens B4's third stage), and with it two of the four maps. As the official checkpoints were trained on such maps, B0 to
-B6 are padded in the official way here; other backbones are as timm has them.
+Padding: the official EfficientNets pad as if every image had the size that the network was made for (380 for B4); timm
+pads for the actual image size. This shifts the sampling of one of the convolutions that are used (the 5 x 5 one at the
+start of B4's third stage), and so two of the four maps. The official checkpoints were trained on such maps, so B0 to B6
+are padded in the official way here; other backbones are padded as in timm.
 
-Deviations: the rate drops with the 801st epoch, officially with the 802nd; the last epoch is scored, where the official
-code keeps the one with the best pixel AUROC on the test images; the masks are made once, not in each pass; the stages
-of the backbone that the official code builds, computes and throws away (15.7 M parameters, 0.77 G at 256 px) are left
-out; features come from the shared cache. Measures are the harness's own: the official evaluation turns an AUROC below
-0.5 around."""
+Deviations: the rate drops at the 801st epoch (official: the 802nd); the last epoch is scored (official: the one with
+the best pixel AUROC on the test images); the masks are made once, not in each pass; the backbone stages that the
+official code builds, computes and discards (15.7 M parameters, 0.77 G at 256 px) are left out; features come from the
+shared cache. Metrics are the harness's own: the official evaluation replaces an AUROC below 0.5 by one minus it."""
 
 from __future__ import annotations
 
@@ -64,7 +63,7 @@ class _Part(BaseModel):
 
 
 class Backbone(BackboneConfig):
-    """A frozen backbone; the published one unless another is named."""
+    """A frozen backbone; by default the published one."""
 
     name: str = Field(
         "tf_efficientnet_b4.aa_in1k",
@@ -73,12 +72,12 @@ class Backbone(BackboneConfig):
 
     @property
     def padded_for(self) -> int | None:
-        """The side for which the official code pads it; None for a backbone that pads as timm has it."""
+        """The side for which the official code pads it; None for a backbone that is padded as in timm."""
         return OFFICIAL_SIDES.get(self.name.partition(".")[0])
 
 
 class Features(_Part):
-    """What is restored."""
+    """The features that are restored."""
 
     reductions: FinestFirst = Field(
         (2, 4, 8, 16),
@@ -88,22 +87,24 @@ class Features(_Part):
     )
     grid: Literal[4, 8, 16, 32] = Field(
         16,
-        description="Resolution of the tokens as a reduction of the image. Take 8 or 4 for small images, so that the "
-        "tokens are about 16 x 16.",
+        description="Resolution of the tokens as a reduction of the image. Use 8 or 4 for small images, so that there "
+        "are about 16 x 16 tokens.",
     )
 
 
 class Transformer(_Part):
-    """The reconstruction, section 3.2."""
+    """The reconstruction (section 3.2)."""
 
     width: int = Field(256, ge=2, description="Channels of a token.")
-    heads: int = Field(8, ge=1, description="Of each attention.")
+    heads: int = Field(8, ge=1, description="Heads of each attention layer.")
     hidden: int = Field(1024, ge=1, description="Hidden width of each feed-forward network.")
     encoder_layers: int = Field(4, ge=0, description="Layers of the encoder.")
     decoder_layers: int = Field(4, ge=1, description="Layers of the decoder, each with a query of its own.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="On attention, feed-forward and residual branches in training.")
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="Dropout of attention, feed-forward and residual branches in training."
+    )
     neighbours: int = Field(
-        7, ge=0, description="Side of the square around a token that its attention does not see (odd); 0: it sees all."
+        7, ge=0, description="Side of the square around a token that its attention does not see (odd); 0: no mask."
     )
 
     @model_validator(mode="after")
@@ -111,7 +112,7 @@ class Transformer(_Part):
         if self.neighbours and self.neighbours % 2 == 0:
             raise ValueError(
                 f"neighbours must be odd or 0, but got {self.neighbours}; "
-                f"the official code takes {self.neighbours} for {self.neighbours + 1}"
+                f"the official code treats {self.neighbours} as {self.neighbours + 1}"
             )
         if self.width % self.heads or self.width % 2:
             raise ValueError(
@@ -126,13 +127,16 @@ class Training(_Part):
     epochs: int = Field(1000, ge=0, description="Passes over the training images; the last one is scored.")
     batch_size: int = Field(8, ge=1, description="Images per step. 8: MVTec-AD on one GPU; 16: CIFAR-10.")
     lr: float = Field(1e-4, gt=0, description="Learning rate of AdamW.")
-    weight_decay: float = Field(1e-4, ge=0, description="Of AdamW, on every parameter.")
+    weight_decay: float = Field(1e-4, ge=0, description="Weight decay of AdamW, on every parameter.")
     schedule: Literal["step", "cosine", "constant"] = Field(
-        "step", description="step: a tenth of the rate for the last fifth of the epochs (official); cosine; constant."
+        "step",
+        description="step: the rate is divided by 10 for the last fifth of the epochs (official); cosine; constant.",
     )
-    clip: float | None = Field(0.1, gt=0, description="Largest norm of the gradient; null: no clipping. ADer: 5.")
+    clip: float | None = Field(0.1, gt=0, description="Maximum gradient norm; null: no clipping. ADer: 5.")
     jitter: float = Field(
-        20.0, ge=0, description="Scale α of the feature jitter: noise of deviation α·|f|/C on a token f; 0: none."
+        20.0,
+        ge=0,
+        description="Scale α of the feature jitter: noise with standard deviation α·|f|/C on a token f; 0: none.",
     )
 
 
@@ -147,7 +151,7 @@ class Config(_Part):
     """UniAD with the defaults of the official code."""
 
     backbone: Backbone = Field(Backbone(), description="Frozen backbone and where its weights come from.")
-    features: Features = Field(Features(), description="What is restored.")
+    features: Features = Field(Features(), description="The features that are restored.")
     transformer: Transformer = Field(Transformer(), description="The reconstruction (section 3.2).")
     start: str | None = Field(
         None,
@@ -160,7 +164,7 @@ class Config(_Part):
 
 
 def build(config: Config, bench: Bench) -> Uniad:
-    """An untrained UniAD on `bench.device`; raises `UserError` when backbone, image size or checkpoint cannot serve."""
+    """An untrained UniAD on `bench.device`; raises `UserError` if backbone, image size or checkpoint is unusable."""
     from afrad_bench_baselines.uniad.model import Uniad
 
     return Uniad(config, bench)

@@ -1,4 +1,4 @@
-"""Checkpoints of the official code: a state dict of backbone and reconstruction, and the configuration beside it."""
+"""Checkpoints of the official code: a state dict of backbone and reconstruction, and the configuration."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ RENAMED = (
     (r"transformer\.(encoder|decoder)\.(layers\.\d+)\.norm2\.", r"\1.\2.norms.1."),
     (r"transformer\.(encoder|decoder)\.(layers\.\d+)\.norm3\.", r"\1.\2.norms.2."),
 )
-"""Beginnings of names inside the official `reconstruction` -> ours."""
+"""Beginnings of tensor names in the official `reconstruction` -> ours."""
 
 
 def our_name(name: str) -> str:
-    """The name in `Reconstruction` of an official tensor. Raises `KeyError` for one that the official layout lacks.
+    """The name in `Reconstruction` of an official tensor. Raises `KeyError` for one that is not in the official layout.
 
     >>> our_name("transformer.decoder.layers.2.multihead_attn.in_proj_weight")
     'decoder.layers.2.to_previous.inner.in_proj_weight'
@@ -51,7 +51,7 @@ def our_name(name: str) -> str:
 def load_official(reconstruction: Reconstruction, extractor: Extractor, path: Path) -> tuple[str, ...]:
     """Load an official checkpoint into a reconstruction of the same architecture; raises `UserError` for another.
 
-    Returns what a reader must know: whether it was trained on other weights of the backbone."""
+    Returns notes for the result: whether it was trained on other weights of the backbone."""
     loaded = read(path, "`start` names a file of the official code, e.g. ckpt.pth.tar", STAND_INS)
     state = loaded.get("state_dict") if isinstance(loaded, dict) else None
     inner: dict[str, dict[str, Tensor]] = {"backbone": {}, "reconstruction": {}}
@@ -71,14 +71,14 @@ def load_official(reconstruction: Reconstruction, extractor: Extractor, path: Pa
             raise fail(
                 f"the tensor {name!r} of `reconstruction` is not one of UniAD's official code", str(path)
             ) from None
-    hint = "take the image size that it was trained with (officially 224), its `features` and its `transformer`"
+    hint = "use the image size that it was trained with (officially 224), its `features` and its `transformer`"
     load_into(reconstruction, "reconstruction", renamed, path, hint)
     return _compared(extractor, inner["backbone"], path)
 
 
 def _compared(extractor: Extractor, official: Mapping[str, Tensor], path: Path) -> tuple[str, ...]:
-    """Whether the backbone is the checkpoint's. Both keep their tensors in the order in which they compute; the
-    official one has later stages, too."""
+    """A note if the checkpoint's backbone has other weights. Both store their tensors in the order in which they
+    compute; the official one also has later stages."""
     ours = [tensor for name, tensor in extractor.net.state_dict().items() if _counts(name)]
     theirs = [tensor for name, tensor in official.items() if _counts(name)][: len(ours)]
     pairs = list(zip_longest(ours, theirs))
@@ -98,7 +98,7 @@ def _counts(name: str) -> bool:
 
 
 # The official code saves its configuration and best metric in the same file, as objects of `easydict` and numpy. They
-# are not needed, and these take their place, so that nothing but tensors is loaded.
+# are not needed; these classes replace them, so that only tensors are loaded.
 
 
 class _Configuration:

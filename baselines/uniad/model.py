@@ -90,7 +90,7 @@ class Uniad:
         return train_epochs(bench, checkpoint, config.epochs, len(train), reconstruction, one_epoch, self.notes)
 
     def _step(self, optimizer: torch.optim.Optimizer, images: Images, noise: torch.Generator) -> float:
-        """One step on a batch; its loss, the mean squared error of features that were not jittered."""
+        """One training step on a batch; returns the loss, the mean squared error against features without jitter."""
         config, reconstruction = self.config.training, self.head.reconstruction
         (original,) = feature_maps(self.bench, self.extractor, images)
         source = jittered(original, config.jitter, noise) if config.jitter else original
@@ -98,7 +98,7 @@ class Uniad:
         return descend(loss, optimizer, config.clip)
 
     def predict(self, images: Images) -> Prediction:
-        """Distances of restored from original features for a batch, from its cached features."""
+        """Score a batch by the distance between restored and original features, from its cached features."""
         return predict(self.bench, self.extractor, self.head, images, self.config.eval_batch)
 
     def network(self) -> nn.Module:
@@ -110,14 +110,14 @@ class Uniad:
         return {"backbone": self.extractor, "reconstruction": self.head.reconstruction}
 
     def parts(self) -> Mapping[str, nn.Module]:
-        """Backbone, encoder and decoder; the linear layers around them, positions and scoring are the rest."""
+        """Backbone, encoder and decoder; the other linear layers, positions and scoring count as the rest."""
         reconstruction = self.head.reconstruction
         return {"backbone": self.extractor, "encoder": reconstruction.encoder, "decoder": reconstruction.decoder}
 
     def state(self) -> Mapping[str, Tensor]:
-        """Everything that `network()` holds, the backbone's weights among it."""
+        """Everything that `network()` holds, including the backbone's weights."""
         return self.network().state_dict()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Load what `state` gave."""
+        """Load a state that `state()` returned."""
         self.network().load_state_dict(state)

@@ -1,6 +1,6 @@
-"""The transformer: features of a grid of tokens, restored by layers that do not see what they restore.
+"""The transformer: restores the features of a grid of tokens; its attention masks each token's neighbourhood.
 
-Axes: B images, N = h · w tokens, C channels of the features, D those of a token inside."""
+Axes: B images, N = h · w tokens, C channels of the features, D channels of a token inside."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def hidden_neighbours(grid: tuple[int, int], size: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Queries (B, N, D) look at keys and values (B, N, D), where the mask lets them; what they found, (B, N, D)."""
+    """Masked multi-head attention of queries (B, N, D) to keys and values (B, N, D), with dropout -> (B, N, D)."""
 
     def __init__(self, config: Transformer) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class FeedForward(nn.Sequential):
 
 
 class EncoderLayer(nn.Module):
-    """Tokens and their positions -> tokens; positions go into queries and keys, not into values."""
+    """Tokens and their positions -> tokens; positions are added to queries and keys, not to values."""
 
     def __init__(self, config: Transformer) -> None:
         super().__init__()
@@ -66,9 +66,9 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """A learned query that looks at the encoder's output, then at the layer before (layer-wise query, section 3.2).
+    """A learned query that attends to the encoder's output, then to the previous layer (layer-wise query, section 3.2).
 
-    Nothing is added to what the layer before gave: the query alone is carried on."""
+    The previous layer's output has no residual connection: only the query is passed on."""
 
     def __init__(self, config: Transformer, tokens: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Memory -> restored tokens, both (B, N, D); the first layer's "layer before" is the memory itself."""
+    """Memory -> restored tokens, both (B, N, D); for the first layer, the previous layer is the memory itself."""
 
     def __init__(self, config: Transformer, tokens: int) -> None:
         super().__init__()
@@ -119,8 +119,8 @@ class Reconstruction(nn.Module):
     """(B, C, h, w) -> (B, C, h, w).
 
     Initial values as in the official code: linear layers Xavier-uniform without bias, positions uniform in [0, 1),
-    queries standard normal. Layers are copies of one, so that queries and the attentions' input projections start equal
-    in all of them."""
+    queries standard normal. All layers are copies of one, so queries and the attentions' input projections start
+    equal."""
 
     mask: Tensor | None
 
@@ -148,7 +148,7 @@ class Reconstruction(nn.Module):
         return restored.mT.reshape(features.shape)
 
     def position(self) -> Tensor:
-        """(N, D): what each column has learned, then what each row has."""
+        """(N, D): for each token the learned values of its column, then those of its row."""
         columns = self.columns.expand(self.grid[0], -1, -1)
         rows = self.rows[:, None].expand(-1, self.grid[1], -1)
         return torch.cat([columns, rows], dim=-1).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""How far the restored features are from the original ones: as a map, as a score."""
+"""Distance between restored and original features: as a map, as a score."""
 
 from __future__ import annotations
 

@@ -405,7 +405,7 @@ def test_a_wide_teacher_of_another_family_gets_bottlenecks() -> None:
 
 
 def test_half_an_embedding_needs_a_wide_teacher() -> None:
-    with pytest.raises(UserError, match="halves the embedding of wide teachers, and resnet18 is none"):
+    with pytest.raises(UserError, match="halves the embedding of wide teachers, but resnet18 is not one"):
         made(backbone=RANDOM_R18, embedding="half")
 
 

@@ -322,7 +322,7 @@ def test_backbones_that_cannot_serve_are_refused() -> None:
         made(reductions=[16, 64])
     with pytest.raises(UserError, match="does not hold the weights of wide_resnet50_2"):
         build(Config(), bench_at(64))
-    with pytest.raises(UserError, match=r"cannot serve SimpleNet: its maps are .* where \(channels, height, width\)"):
+    with pytest.raises(UserError, match=r"be used for SimpleNet: its maps are .* but \(channels, height, width\)"):
         made(backbone={"name": "swin_tiny_patch4_window7_224", "weights": "random"}, reductions=[8, 16], side=224)
 
 

@@ -431,7 +431,7 @@ def test_every_token_must_see_another() -> None:
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
-        ({"transformer": {"neighbours": 8}}, "the official code takes 8 for 9"),
+        ({"transformer": {"neighbours": 8}}, "the official code treats 8 as 9"),
         ({"transformer": {"width": 100}}, "multiple of heads"),
         ({"transformer": {"width": 9, "heads": 3}}, "width must be even"),
         ({"features": {"reductions": [8, 4]}}, "finest first"),

@@ -247,7 +247,7 @@ def test_roots_come_from_option_environment_and_suite(place: Place, tmp_path: Pa
     other = mvtec_folder(tmp_path / "other", train=3)
     assert "6 training" in place.call("plan", path, "--data", f"folder={other}")
     assert "did you mean 'folder'" in place.call("plan", path, "--data", "foldr=x", expect=2)
-    assert "no folder" in place.call("plan", path, "--data", "folder=/nowhere", expect=2)
+    assert "not a folder" in place.call("plan", path, "--data", "folder=/nowhere", expect=2)
     named = place.write(SUITE.replace("[folder]", "[{name: mvtec_ad, params: {categories: [bottle]}}]"), "named.yaml")
     assert "AFRAD_BENCH_MVTEC_AD" in place.call("plan", named, expect=2)
     place.environment["AFRAD_BENCH_MVTEC_AD"] = str(mvtec_folder(tmp_path / "mvtec", ("bottle",), train=5))
@@ -266,7 +266,7 @@ def test_mistakes_exit_with_2_and_a_line(place: Place) -> None:
     )
     good = place.write(SUITE)
     for option in ("--store", "--cache"):
-        assert f"{option}: {path} is no folder" in place.call("plan", good, option, path, expect=2)
+        assert f"{option}: {path} is not a folder" in place.call("plan", good, option, path, expect=2)
     blocked = place.write("", "reports")
     assert str(blocked.name) in place.run(good, "--set", "seeds=[0]", expect=2)
     assert len(place.table("cells")) == 2  # what was measured is kept

@@ -382,9 +382,9 @@ def test_all_offenders_are_listed_at_once(tmp_path: Path) -> None:
     assert unreadable[0].startswith("other/test/good/001.png: cannot be read as an image: ")
     assert unreadable[1].startswith("part/train/good/000.png: cannot be read as an image: ")
     assert named == {
-        "images of floating-point pixels (1)": ["part/train/good/real.tif"],
-        "masks of another size than their image (1)": ["part/ground_truth/crack/000_mask.png: 8x12, the image 12x8"],
-        "anomalous images whose mask marks nothing (1)": ["part/ground_truth/crack/001_mask.png"],
+        "images with floating-point pixels (1)": ["part/train/good/real.tif"],
+        "masks whose size differs from their image (1)": ["part/ground_truth/crack/000_mask.png: 8x12, the image 12x8"],
+        "anomalous images with an empty mask (1)": ["part/ground_truth/crack/001_mask.png"],
         "masks without an image (4)": [
             "no_test/ground_truth/crack/000_mask.png",
             "no_test/ground_truth/crack/001_mask.png",
@@ -396,13 +396,13 @@ def test_all_offenders_are_listed_at_once(tmp_path: Path) -> None:
             "part/test/crack/001_mask.png",
             "part/test/dent/000.png",
         ],
-        "images with several masks (1)": ["part/ground_truth/dent/001_mask.png: beside 001.png"],
+        "images with several masks (1)": ["part/ground_truth/dent/001_mask.png: second mask, after 001.png"],
         "normal images whose mask marks a defect (1)": ["part/ground_truth/good/000.png"],
-        "images of one folder that share a stem (1)": ["part/test/crack/001.png: beside 001.bmp"],
+        "images in one folder with the same stem (1)": ["part/test/crack/001.png: same stem as 001.bmp"],
         "masks among the images (1)": ["part/test/crack/001_mask.png"],
         "folders that look like normal images but would count as defects (1)": ["part/test/Good"],
-        "images in a place that is not read (3)": [
-            "part/train/bad/000.png: only train/good is for training",
+        "images in folders that are not read (3)": [
+            "part/train/bad/000.png: only train/good is used for training",
             "part/test/dent/more/000.png",
             "part/test/stray.png",
         ],
@@ -440,7 +440,7 @@ def test_missing_root_and_missing_categories(tmp_path: Path) -> None:
     assert "categories without a folder (14)" in message
     assert "cable: is it 'Cable'?" in message
     assert len(load(mvtec_ad, tmp_path / "mvtec", categories=("bottle",)).train) == 3
-    assert "holds no category in MVTec layout" in refusal(folder, tmp_path / "mvtec" / "bottle" / "train" / "good")
+    assert "contains no category in MVTec layout" in refusal(folder, tmp_path / "mvtec" / "bottle" / "train" / "good")
     assert "neither batches nor image folders" in refusal(cifar10, tmp_path)
 
 

@@ -51,9 +51,9 @@ def test_the_split_is_seeded_and_shared_by_the_combinations() -> None:
     ("content", "message"),
     [
         (b"no archive", "cannot be read"),
-        (gzip.compress(b"1,2,3"), r"digits.csv.gz:1: is not 64 values from 0 to 16 and a class"),
-        (gzip.compress(b"0," * 64 + b"x"), r"digits.csv.gz:1: holds something else than numbers"),
-        (gzip.compress(b"17," * 64 + b"3"), "is not 64 values from 0 to 16"),
+        (gzip.compress(b"1,2,3"), r"digits.csv.gz:1: expected 64 values from 0 to 16 and a class"),
+        (gzip.compress(b"0," * 64 + b"x"), r"digits.csv.gz:1: contains something other than numbers"),
+        (gzip.compress(b"17," * 64 + b"3"), "expected 64 values from 0 to 16"),
         (gzip.compress(b"0," * 64 + b"3")[:-12], "cannot be read"),
     ],
 )

@@ -119,7 +119,7 @@ def test_a_file_that_computes_something_else_is_not_left_behind(
         return run if len(seen) > 1 else lambda images: tuple(factor * each for each in run(images))
 
     monkeypatch.setattr(export, "_as_runner", wrong)
-    with pytest.raises(UserError, match=r"batch of 1 other values(.|\n)*(1.0e-03|inf)(.|\n)*batch of 3(.|\n)*onnx"):
+    with pytest.raises(UserError, match=r"batch of 1: (.|\n)*(1.0e-03|inf)(.|\n)*batch of 3(.|\n)*onnx"):
         export.export(kept, path)
     assert [(one, one.read_text()) for one in tmp_path.iterdir()] == [(path, "the old one")]
 
@@ -131,7 +131,7 @@ def test_packages_that_are_missing_are_named(kept: Path, tmp_path: Path, monkeyp
 
 
 def test_the_format_is_that_of_the_suffix_or_said(kept: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no format is known by the suffix '.tflite'(.|\n)*\.onnx \(onnx\)"):
+    with pytest.raises(UserError, match=r"no export format has the suffix '.tflite'(.|\n)*\.onnx \(onnx\)"):
         export.export(kept, tmp_path / "m.tflite")
     done = export.export(kept, tmp_path / "m.bin", QUICK)
     assert (done.format, done.path.name) == (QUICK, "m.bin")

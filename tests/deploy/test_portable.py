@@ -164,10 +164,10 @@ def test_fitting_on_a_folder_is_fitting_on_its_images(images: list[np.ndarray], 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (np.zeros((8, 8, 3), dtype=np.float32), r"image 0: cannot take an array of float32 \(8, 8, 3\)(.|\n)*uint8"),
+        (np.zeros((8, 8, 3), dtype=np.float32), r"image 0: cannot use an array of float32 \(8, 8, 3\)(.|\n)*uint8"),
         (np.zeros((8, 8), dtype=np.uint8), r"array of uint8 \(8, 8\)"),
-        (torch.zeros(3, 8, 8), r"cannot take a torch.Tensor for an image"),
-        ([None, 3], r"image 0: cannot take a builtins.NoneType(.|\n)*image 1: cannot take a builtins.int"),
+        (torch.zeros(3, 8, 8), r"cannot use a torch.Tensor as an image"),
+        ([None, 3], r"image 0: cannot use a builtins.NoneType(.|\n)*image 1: cannot use a builtins.int"),
         ([], "no image was given"),
         ("nowhere.png", r"nowhere.png: no such image file or folder"),
     ],

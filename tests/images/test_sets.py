@@ -33,7 +33,7 @@ def test_masks_keep_the_area_of_defects() -> None:
     for side in (16, 32, 64, 128):
         assert resized_mask(sample, side).mean() == pytest.approx(16 * 16 / 64**2)
     assert not resized_mask(Sample("y", "a", DrawnPicture(1), False), 32).any()
-    with pytest.raises(ValueError, match="no truth per pixel"):
+    with pytest.raises(ValueError, match="no pixel-level ground truth"):
         resized_mask(Sample("z", "a", DrawnPicture(1), True), 32)
 
 

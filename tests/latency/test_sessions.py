@@ -18,7 +18,7 @@ from afrad_bench.errors import UserError
 from afrad_bench.instruments.clock import WallClock
 from afrad_bench.latency import calls as _calls
 from afrad_bench.latency import machine
-from afrad_bench.latency.entrants import Asked, entrants
+from afrad_bench.latency.entrants import EntrantOptions, entrants
 from afrad_bench.latency.modes import Mode, parse_modes
 from afrad_bench.latency.rounds import Length, take_turns
 from afrad_bench.latency.samples import Session, Timed, find, rows, stored
@@ -104,7 +104,7 @@ def test_ratios_are_paired_and_of_oneself_exactly_one():
     assert paired_ratio(times, times).value == paired_ratio(times, times).high == 1.0
     doubled = paired_ratio([2.0, 20.0, 200.0], times)
     assert (doubled.low, doubled.value, doubled.high) == (2.0, 2.0, 2.0)
-    with pytest.raises(ValueError, match="2 and 3 times are no rounds"):
+    with pytest.raises(ValueError, match="2 and 3 times do not form rounds"):
         paired_ratio([1.0, 2.0], times)
     assert images_per_second(8, 20.0) == pytest.approx(400.0)
 
@@ -243,7 +243,7 @@ def test_readings_are_ranges_or_reasons():
     readings = machine.Readings({"clock": (lambda: next(values), "MHz"), "power": (broken, "W")})
     for _ in range(3):
         readings.read()
-    assert readings.told() == {"clock": "1410–1980 MHz", "power": "not readable: the driver refuses"}
+    assert readings.summary() == {"clock": "1410–1980 MHz", "power": "not readable: the driver refuses"}
 
 
 def test_a_card_is_read_by_nvml_where_it_is_installed(monkeypatch):
@@ -255,7 +255,7 @@ def test_a_card_is_read_by_nvml_where_it_is_installed(monkeypatch):
     monkeypatch.setattr(torch.cuda, "temperature", missing)
     readings = machine.Readings(machine.gauges_for("cuda:0"))
     readings.read()
-    told = readings.told()
+    told = readings.summary()
     assert told["GPU clock"] == "1410 MHz"
     assert told["GPU power"] == "250 W"
     assert told["GPU temperature"] == "not readable: the package nvidia-ml-py is not installed"
@@ -353,7 +353,7 @@ def test_sessions_that_are_not_there_or_not_one():
         find([], ["last"], "store")
     with pytest.raises(UserError, match="unknown latency session"):
         find([session()], ["abc"], "store")
-    with pytest.raises(UserError, match="begins several"):
+    with pytest.raises(UserError, match="several sessions begin with"):
         find([session(id="ab"), session(id="ac")], ["a"], "store")
 
 
@@ -362,7 +362,8 @@ def test_sessions_that_are_not_there_or_not_one():
 
 def alone(*texts: str, cache: Path, **asked):
     workspace = Workspace(cache / "store", cache, 2**30, "cpu", 1)
-    return entrants(texts, lambda suite: pytest.fail("no suite"), ["methods"], Asked(64, **asked), workspace)[0]
+    options = EntrantOptions(64, **asked)
+    return entrants(texts, lambda suite: pytest.fail("no suite"), ["methods"], options, workspace)[0]
 
 
 def test_methods_with_fields_are_fitted_on_noise_for_one_epoch(cache_folder):
@@ -389,7 +390,7 @@ def test_everything_wrong_with_the_methods_is_told_at_once(cache_folder):
         "did you mean 'methods'",
     ):
         assert part in told
-    with pytest.raises(UserError, match="takes part twice"):
+    with pytest.raises(UserError, match="is given twice"):
         alone("padim", "padim", cache=cache_folder, weights="random", backbone="resnet18")
 
 

@@ -51,7 +51,7 @@ def test_the_peak_survives_an_error_and_leaves_no_thread():
 def test_it_can_be_used_again_and_is_not_known_before_the_end():
     peak = PeakMemory("cpu")
     for _ in range(2):
-        with peak, pytest.raises(RuntimeError, match="has been left"):
+        with peak, pytest.raises(RuntimeError, match="has exited"):
             _ = peak.bytes
         assert peak.bytes >= 0
 

@@ -736,7 +736,7 @@ def test_ambiguous_cells_are_refused(book: Bookkeeper) -> None:
     cells = (PlannedCell("1", "demo", 0), PlannedCell("2", "demo", 0))
     with pytest.raises(ValueError, match="share data, seed and part"):
         book.report(suite(RowSpec("a", "afrad", cells)))
-    with pytest.raises(ValueError, match="one label"):
+    with pytest.raises(ValueError, match="same label"):
         book.report(suite(row("a"), row("a", (1,))))
 
 
@@ -777,7 +777,7 @@ def test_costs_have_a_table_of_their_own_with_their_notes(book: Bookkeeper) -> N
     report = book.report(spec)
     section = report.section("efficiency")
     assert section is not None
-    assert [heading.told for heading in section.tables[0].headings] == [
+    assert [heading.label for heading in section.tables[0].headings] == [
         *("Method", "Seeds", "GMACs ↓ (GMAC/image)", "ms/image ↓")
     ]
     entry = place(section.tables[0], "a", "GMACs")

@@ -100,7 +100,7 @@ def complaint(folder: Path, old: str, new: str, overrides: tuple[str, ...] = ())
         ("when: {ngib: false}", "when: {ngib: 3}", 17, "ngib is never 3"),
         ("ngib: [true, false]", "ngib: [true, true]", 16, "a choice is given twice"),
         ("image_auroc: maximize", "image_auro: maximize", 19, "did you mean 'image_auroc'?"),
-        ("image_auroc: maximize", "image_auroc: minimize", 19, "image_auroc is better higher: maximize it"),
+        ("image_auroc: maximize", "image_auroc: minimize", 19, "higher image_auroc is better: maximize it"),
         ("image_auroc: maximize", "oracle_test_auroc: maximize", 19, "which a search must not see"),
         ("{planted: 0.5}", "{planted: 0.5, labelled: 0.5}", 20, "give either planted or labelled"),
         ("sampler: random", "sampler: tqe", 22, "did you mean 'tpe'?"),
@@ -124,7 +124,7 @@ def test_several_objectives_cannot_be_pruned(tmp_path: Path) -> None:
     assert "cannot prune a search with several" in complaint(
         tmp_path, "- image_auroc: maximize", several, ("search.pruner=median",)
     )
-    assert "CMA-ES knows one objective" in complaint(
+    assert "CMA-ES supports only one objective" in complaint(
         tmp_path, "- image_auroc: maximize", several, ("search.sampler={random: {}}", "search.sampler=cmaes")
     ) or not has("cmaes")
     made = loaded(tmp_path, SUITE.replace("- image_auroc: maximize", several))
@@ -272,7 +272,7 @@ def test_every_storage_opens_and_refuses_another_search(tmp_path: Path, storage:
     assert len(study.opened(made, tmp_path).trials) == 1
     other = loaded(tmp_path, SUITE.replace("1e-2], log", "2e-2], log"), (f"search.storage={named}",))
     if named != "memory":
-        with pytest.raises(UserError, match="is of another search"):
+        with pytest.raises(UserError, match="belongs to another search"):
             study.opened(other, tmp_path)
 
 
@@ -290,8 +290,8 @@ def test_a_lost_trial_is_queued_again_and_a_living_one_left_alone(tmp_path: Path
         space.suggested(trial, made.axes)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    lost.set_user_attr(study.WORKER, {**study.me(), "pid": dead.pid})
-    living.set_user_attr(study.WORKER, study.me())
+    lost.set_user_attr(study.WORKER, {**study.this_process(), "pid": dead.pid})
+    living.set_user_attr(study.WORKER, study.this_process())
     assert search.recover(opened) == 1
     states = [trial.state.name for trial in opened.trials]
     assert states == ["FAIL", "RUNNING", "WAITING"]

@@ -113,7 +113,7 @@ def test_the_default_is_found_whatever_it_is(tmp_path: Path) -> None:
         (
             "[cascade, parallel]",
             "[cascade]",
-            "F:9: every reading of the axis 'topology' is what the method has already",
+            "F:9: every reading of the axis 'topology' equals the unchanged method",
         ),
         ("mfpn.topology: [", "mfpn.topolgy: [", "F:9: afrad (mfpn.topolgy=cascade): unknown field of mfpn 'topolgy'"),
         ("parallel]", "sideways]", "F:9: afrad (mfpn.topology=sideways): mfpn.topology"),

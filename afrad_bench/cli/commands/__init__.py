@@ -1,1 +1,1 @@
-"""One module for each family of commands. Heavy imports stand inside the commands, so that `--help` answers at once."""
+"""One module for each family of commands. Heavy imports are inside the commands, so that `--help` is fast."""

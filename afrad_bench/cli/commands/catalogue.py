@@ -1,4 +1,4 @@
-"""What there is: methods, data sets, suites, backbones, their fields, and what of it is ready on this machine."""
+"""Commands that list methods, data sets, suites and backbones, show methods, and check this machine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ def list_(
         Literal["methods", "datasets", "backbones", "suites", "measures"], typer.Argument(help="What to list.")
     ],
     pattern: Annotated[str, typer.Option("--like", help="Only names that contain this.")] = "",
-    everything: Annotated[bool, typer.Option("--all", help="Backbones: also those without weights here.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Backbones: also those without weights on this machine.")
+    ] = False,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what there is, one line each."""
+    """List methods, data sets, backbones, suites or measures, one per line."""
     from afrad_bench.cli import catalogue
     from afrad_bench.cli.screen import console, listings
 
@@ -29,7 +31,7 @@ def list_(
 def show(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="Name of a method.")], as_json: JsonOption = False
 ) -> None:
-    """Show a method: its paper, its fields with defaults and readings."""
+    """Show a method: its paper, and its fields with defaults, values and meanings."""
     from afrad_bench.cli import catalogue
     from afrad_bench.cli.screen import console, listings
 
@@ -46,7 +48,7 @@ def schema() -> None:
 
 
 def doctor(place: Place, as_json: JsonOption = False) -> None:
-    """Look for devices, data sets and weights, and say how to supply what is missing."""
+    """Check device, packages, data sets and weights, and say how to get what is missing."""
     from afrad_bench.cli import catalogue
     from afrad_bench.cli.screen import console, listings
 

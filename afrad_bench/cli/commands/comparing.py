@@ -1,4 +1,4 @@
-"""Comparisons: two stores or revisions beside each other, a gate for CI, ranks of methods."""
+"""Comparisons: two stores or revisions, a gate for CI, ranks of methods."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="Also further metrics, and each category.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what changed from BASE to NEW, with intervals over images, seeds and rounds. Measures nothing."""
+    """Show what changed from BASE to NEW, with intervals over images, seeds and rounds. Measures nothing."""
     from afrad_bench.cli.screen import comparison, console
     from afrad_bench.comparing import compare as compared
     from afrad_bench.comparing.pairs import renamed_from
@@ -35,7 +35,7 @@ def compare(
     before, after = both(sides.base, sides.new, sides.store)
     found = compared(before, after, sides.allow or (), renamed_from(pair or ()))
     if found.changes and all(change.refused for change in found.changes):
-        raise fail(f"nothing can be compared: {found.changes[0].why}", hint="--allow TERM compares nevertheless")
+        raise fail(f"nothing can be compared: {found.changes[0].why}", hint="--allow TERM compares anyway")
     if not found.changes:
         raise fail("the two sides have no row in common", hint="\n".join(found.missing))
     if as_json:
@@ -50,8 +50,10 @@ def gate(
     update_baseline: Annotated[
         Path | None, typer.Option("--update-baseline", help="Write NEW to this file and accept it. BASE may be absent.")
     ] = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="File for a pull request's comment.")] = None,
-    junit: Annotated[Path | None, typer.Option("--junit", help="File for JUnit XML.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Markdown file for a pull request comment.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="JUnit XML file.")] = None,
     github: Annotated[bool, typer.Option("--github", help="Also print annotations for GitHub.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,7 +67,7 @@ def gate(
     chosen = default_rules() if rules is None else read_rules(rules)
     out = console.make(stderr=as_json)
     if update_baseline is not None and update_baseline.suffix != baseline.SUFFIX:
-        raise fail(f"the name of a baseline file ends in {baseline.SUFFIX}", str(update_baseline))
+        raise fail(f"the name of a baseline file must end in {baseline.SUFFIX}", str(update_baseline))
     if update_baseline is not None and sides.base == str(update_baseline) and not update_baseline.exists():
         baseline.write(locate(sides.new, sides.store), update_baseline)
         out.print(f"baseline: {update_baseline}", soft_wrap=True)
@@ -98,13 +100,11 @@ def rank(
     place: Place,
     reports: ReportsOption = REPORTS,
     metric: Annotated[str, typer.Option("--metric", help="Metric of accuracy.")] = "image_auroc",
-    test: Annotated[
-        Literal["nemenyi", "wilcoxon"], typer.Option("--test", help="How pairs are told apart.")
-    ] = "nemenyi",
-    alpha: Annotated[float, typer.Option("--alpha", min=1e-6, max=0.5, help="Level of significance.")] = 0.05,
+    test: Annotated[Literal["nemenyi", "wilcoxon"], typer.Option("--test", help="Pairwise test.")] = "nemenyi",
+    alpha: Annotated[float, typer.Option("--alpha", min=1e-6, max=0.5, help="Significance level.")] = 0.05,
     as_json: JsonOption = False,
 ) -> None:
-    """Rank the methods of a suite over its categories, and say which cannot be told apart. Measures nothing."""
+    """Rank the methods of a suite over its categories, and show which do not differ significantly. Measures nothing."""
     from afrad_bench.cli.screen import console
     from afrad_bench.report.from_plan import ranking_of
     from afrad_bench.store import Store

@@ -1,4 +1,4 @@
-"""Latency of several methods, timed in turns."""
+"""Latency of several methods, timed in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -35,14 +35,16 @@ class Fitted:
     """What the methods are fitted on, and with which backbone."""
 
     image_size: Annotated[
-        int | None, typer.Option("--image-size", min=16, max=4096, help="Default: 256, and of a suite its own.")
+        int | None, typer.Option("--image-size", min=16, max=4096, help="Default: 256; for a suite, its own.")
     ] = None
-    train: Annotated[int, typer.Option("--train", min=1, help="Images of noise to fit a NAME on.")] = 16
-    backbone: Annotated[str | None, typer.Option("--backbone", help="Of every method that has one.")] = None
-    weights: Annotated[str | None, typer.Option("--weights", help="timm, packaged, file:PATH, random.")] = None
+    train: Annotated[int, typer.Option("--train", min=1, help="Number of noise images to fit a NAME on.")] = 16
+    backbone: Annotated[str | None, typer.Option("--backbone", help="Backbone of every method that has one.")] = None
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Its weights: timm, packaged, file:PATH, random.")
+    ] = None
 
     def overrides(self) -> list[str]:
-        """The same as overrides of a suite."""
+        """These options as overrides of a suite."""
         given = {
             "image_size": self.image_size,
             "shared.backbone.name": self.backbone,
@@ -60,11 +62,11 @@ class Schedule:
         typer.Option("--mode", help="eager (default), amp, channels_last, compile, cuda_graphs; or amp+compile, ..."),
     ] = None
     batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Images per call; repeatable.")] = None
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls of each.")] = 100
-    warmup: Annotated[int, typer.Option("--warmup", min=1, help="Least number of calls of each before.")] = 10
-    warmup_seconds: Annotated[float, typer.Option("--warmup-seconds", min=0, help="Least time of them.")] = 0.5
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Number of timed rounds.")] = 100
+    warmup: Annotated[int, typer.Option("--warmup", min=1, help="Minimum number of warm-up calls of each row.")] = 10
+    warmup_seconds: Annotated[float, typer.Option("--warmup-seconds", min=0, help="Minimum time of these calls.")] = 0.5
     max_seconds: Annotated[
-        float, typer.Option("--max-seconds", min=0.01, help="Seconds after which no further round begins.")
+        float, typer.Option("--max-seconds", min=0.01, help="Seconds after which no further round starts.")
     ] = 600.0
 
 
@@ -75,7 +77,7 @@ def latency(
     schedule: Schedule,
     method: Annotated[
         list[str] | None,
-        typer.Argument(metavar="METHOD...", help="NAME, NAME:FIELD=VALUE,... or a suite: all of its rows."),
+        typer.Argument(metavar="METHOD...", help="NAME, NAME:FIELD=VALUE,... or a suite (all its rows)."),
     ] = None,
     reports: ReportsOption = REPORTS,
     out: Annotated[
@@ -87,7 +89,7 @@ def latency(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time methods in turns (A B C A B C ...), in several modes and batch sizes, with intervals of their ratios."""
+    """Time methods in interleaved rounds (A B C A B C ...), in several modes and batch sizes, with ratio intervals."""
     from afrad_bench import latency as timing
     from afrad_bench.cli.screen import console
     from afrad_bench.store import Store
@@ -115,7 +117,7 @@ def _measured(
     workspace: Workspace,
     screen: Console,
 ) -> Session:
-    """A new session with these methods, and those of the suites among them."""
+    """A new session with these methods and with the rows of these suites."""
     from afrad_bench import latency as timing
     from afrad_bench.backbone.features import FeatureCache
     from afrad_bench.machine.environment import current
@@ -128,8 +130,8 @@ def _measured(
         return plans[suite]
 
     suites = sorted({path.stem for folder in suite_folders() for path in folder.glob("*.yaml")})
-    asked = timing.Asked(fitted.image_size or 256, fitted.train, fitted.backbone, fitted.weights)
-    entrants, absent = timing.entrants(methods, planned, suites, asked, workspace)
+    options = timing.EntrantOptions(fitted.image_size or 256, fitted.train, fitted.backbone, fitted.weights)
+    entrants, absent = timing.entrants(methods, planned, suites, options, workspace)
     threads = workspace.threads or next((plan.environment.threads for plan in plans.values()), None)
     environment = current(workspace.device, threads)
     return timing.measure(
@@ -150,7 +152,7 @@ def _measured(
 
 
 def _show(sessions: tuple[Session, ...], out: Path | None, reports: Path, screen: Console, as_json: bool) -> None:
-    """The report on the screen or as JSON, and in a folder if one is named or the session is one of a suite."""
+    """Show the report or its JSON, and write it to a folder if one is given or the sessions belong to one suite."""
     from afrad_bench import latency as timing
     from afrad_bench.cli.screen import console
     from afrad_bench.report import to_terminal

@@ -1,4 +1,4 @@
-"""Fitted models as files for other runtimes."""
+"""Export of fitted models for other runtimes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import typer
 
 
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file of `run --keep-models` or `AFRAD.save`.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file from `run --keep-models` or `AFRAD.save`.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: NAME.onnx, NAME.pt2 or NAME.pt.")],
     form: Annotated[
         Literal["onnx", "torchscript", "pt2"] | None,
-        typer.Option("--format", help="Default: by the suffix of OUT. pt2 is torch.export's."),
+        typer.Option("--format", help="Default: by the suffix of OUT. pt2 is from torch.export."),
     ] = None,
 ) -> None:
-    """Write a model as one file for other runtimes, images in and anomaly maps and scores out, and check it there."""
+    """Export a model to one file for other runtimes (images in, anomaly maps and scores out), and check its outputs."""
     from afrad_bench.cli.screen import console, models
     from afrad_bench.deploy.export import export as write_export
 

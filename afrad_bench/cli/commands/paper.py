@@ -1,4 +1,4 @@
-"""The paper's own figures, checked against each other."""
+"""Checks the paper's own numbers against each other."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from afrad_bench.errors import fail
 
 
 def audit(
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a page in Markdown.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for contradictions in the paper's own figures: means, figures printed twice, claims, marks."""
+    """Look for contradictions in the paper's own numbers: means, numbers printed twice, claims, marks."""
     from afrad_bench.audit import audit as audited
     from afrad_bench.audit import to_json, to_markdown, to_terminal
     from afrad_bench.cli.screen import console

@@ -1,4 +1,4 @@
-"""Search: better parameters, by Optuna."""
+"""Hyper-parameter search with Optuna."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def search(choice: SuiteChoice, place: MeasuringPlace, reports: ReportsOption = REPORTS) -> None:
-    """Search for better parameters as the suite declares it, measure the best ones anew, and show the report.
+    """Search for better parameters as the suite declares, measure the best again, and show the report.
 
-    Run it again to go on: finished trials are kept, and those that a kill cut off are repeated."""
+    Run the same command again to continue: finished trials are kept, and interrupted trials are repeated."""
     from afrad_bench import search as searching
     from afrad_bench.cli.screen import console
     from afrad_bench.cli.screen.progress import search_command
@@ -43,12 +43,12 @@ def search(choice: SuiteChoice, place: MeasuringPlace, reports: ReportsOption = 
         finalists = plan_of(load(best).select(), workspace, out)
         failed = run_shown(finalists, finalists.open, workspace, RunOptions(), out)
     except KeyboardInterrupt:
-        out.print("[yellow]interrupted; finished trials are kept, the same command goes on from there[/]")
+        out.print("[yellow]interrupted; finished trials are kept; run the same command again to continue[/]")
         raise typer.Exit(exits.INTERRUPTED) from None
     again = search_command(choice.suite, declared.selection)
     made = searching.report_of_search(study, declared, finalists, Store(place.store), str(best), again, seconds)
     publish(made, best.parent, out)
-    out.print(f"the best as a suite: {best}", soft_wrap=True)
+    out.print(f"suite of the best trials: {best}", soft_wrap=True)
     if page := searching.dashboard(declared, place.store):
         out.print(f"in the browser: {page}", soft_wrap=True)
     if failed:
@@ -56,18 +56,18 @@ def search(choice: SuiteChoice, place: MeasuringPlace, reports: ReportsOption = 
 
 
 def _studied(declared: Declared, workspace: Workspace, out: Console, began: float) -> Study:
-    """The study after its trials, each shown as it ends."""
+    """Run the trials, show each as it ends, and return the study."""
     from afrad_bench import search as searching
     from afrad_bench.cli.screen.progress import SearchProgress
 
     plan = plan_of(declared.selection, workspace, out)
     deadline = began + declared.search.timeout if declared.search.timeout else 0.0
     with SearchProgress(out, declared) as shown:
-        return searching.search(declared, plan, workspace, shown.told, shown.watch, deadline)
+        return searching.search(declared, plan, workspace, shown.trial_finished, shown.watch, deadline)
 
 
 def _best_written(study: Study, declared: Declared, folder: Path) -> Path:
-    """The file of the suite that measures the best trials anew; a `UserError` if no trial can be recommended."""
+    """Write the suite that measures the best trials again. Raises `UserError` if no trial can be recommended."""
     from afrad_bench import search as searching
 
     text = searching.best_suite(study, declared)

@@ -1,4 +1,4 @@
-"""What is stored: why a cell counts as done, accuracy computed anew, the store's files, the feature cache."""
+"""Commands on stored data: why a cell counts as done, recomputed accuracy, the store's files, the feature cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def why(
     place: Place,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether a cell counts as done, measure by measure, and by which field it does not."""
+    """Show for each measure of a cell whether it counts as done, and if not, which field differs."""
     from afrad_bench.cli.screen import console, listings
     from afrad_bench.running.explain import explain
 
@@ -28,9 +28,9 @@ def why(
 def metrics_recompute(
     choice: SuiteChoice,
     place: Place,
-    force: Annotated[bool, typer.Option("--force", help="Also where the stored accuracy is current.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also if the stored accuracy is current.")] = False,
 ) -> None:
-    """Compute accuracy by other definitions or conventions, from maps that `run --keep-maps` kept. Trains nothing."""
+    """Compute accuracy with other definitions or conventions, from maps that `run --keep-maps` kept. Trains nothing."""
     from afrad_bench.cli.screen import console
     from afrad_bench.running.recompute import recompute
     from afrad_bench.store import Store
@@ -47,18 +47,18 @@ def metrics_recompute(
 
 
 def store_compact(store: StoreOption = STORE) -> None:
-    """Put the rows of many small files into few, which are read faster. Rows stay as they are."""
+    """Merge many small files into few, which are faster to read. The rows do not change."""
     from afrad_bench.cli.screen import console
     from afrad_bench.store import Store
 
     if not (store / "cells").is_dir():
-        raise fail("no store there", str(store), "`afrad-bench run SUITE` makes one")
+        raise fail("no store in this folder", str(store), "`afrad-bench run SUITE` creates one")
     before, after = Store(store).compact()
-    console.make().print(f"{before} files became {after}")
+    console.make().print(f"merged {before} files into {after}")
 
 
 def cache_list(cache: CacheOption = None, as_json: JsonOption = False) -> None:
-    """What is cached, most recently used first."""
+    """List the cached features, most recently used first."""
     from afrad_bench.backbone.features import FeatureCache
     from afrad_bench.cli.screen import console, listings
 
@@ -68,7 +68,7 @@ def cache_list(cache: CacheOption = None, as_json: JsonOption = False) -> None:
 
 
 def cache_clear(
-    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Entries; none: all of them.")] = None,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Keys of entries; default: all.")] = None,
     cache: CacheOption = None,
 ) -> None:
     """Remove cached features; they are computed again when they are needed."""

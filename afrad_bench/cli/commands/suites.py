@@ -1,4 +1,4 @@
-"""Suites: run them, look at what a run would do, and render their results."""
+"""Commands on suites: run, plan, check, report, failures."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from afrad_bench.running.workspace import Workspace
 
 STARTED = time.perf_counter()
-"""When the program began, for the time that it takes before the first cell."""
+"""When the program started, to measure the time before the first cell."""
 
 
 def run(
     choice: SuiteChoice,
     place: MeasuringPlace,
     reports: ReportsOption = REPORTS,
-    force: Annotated[bool, typer.Option("--force", help="Measure again what is done already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Measure again what is already done.")] = False,
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Keep each fitted model as a file in STORE/models, for `export`.")
     ] = False,
@@ -60,17 +60,17 @@ def run(
     if keep_models:
         models.show_models(out, plan, place.store)
     if interrupted:
-        out.print("[yellow]interrupted; what was measured is kept, the same command goes on from there[/]")
+        out.print("[yellow]interrupted; finished results are kept; run the same command again to continue[/]")
         raise typer.Exit(exits.INTERRUPTED)
     if failed:
-        out.print("[red]some cells failed[/]; the report lists them, `afrad-bench why CELL` tells more")
+        out.print("[red]some cells failed[/]; the report lists them, `afrad-bench why CELL` shows details")
         raise typer.Exit(exits.FAILED_CELLS)
 
 
 def run_shown(
     plan: Plan, cells: Sequence[PlannedCell], workspace: Workspace, options: RunOptions, out: Console
 ) -> bool:
-    """Run these cells with their progress on the screen; whether any of them failed."""
+    """Run these cells with their progress on the screen; returns whether any of them failed."""
     from dataclasses import replace
 
     from afrad_bench.cli.screen.progress import RunProgress
@@ -85,7 +85,7 @@ def run_shown(
 
 
 def plan(choice: SuiteChoice, place: Place, as_json: JsonOption = False) -> None:
-    """Print the cells of a suite, what is done already, and what the rest would cost. Trains and measures nothing."""
+    """Print the cells of a suite, which are done, and what the rest would cost. Trains and measures nothing."""
     from afrad_bench.cli.screen import console, planned
 
     workspace, selection = place.workspace(), choice.selection()
@@ -94,7 +94,7 @@ def plan(choice: SuiteChoice, place: Place, as_json: JsonOption = False) -> None
 
 
 def check(choice: SuiteChoice, place: Place) -> None:
-    """Read a suite, resolve every name and value in it, verify the data and weights of one profile. Runs nothing."""
+    """Read a suite, check all its names and values, and verify the data and weights of one profile. Runs nothing."""
     from afrad_bench.cli.screen import console
 
     workspace, loaded, out = place.workspace(), choice.load(), console.make()
@@ -105,8 +105,8 @@ def check(choice: SuiteChoice, place: Place) -> None:
         plan_of(declared(loaded, selection).selection, workspace, out)
     found = plan_of(selection, workspace, out)
     out.print(
-        f"[green]ok[/] {choice.suite}: every profile resolves; {selection.profile} has {len(found.cells)} cells "
-        f"({len(selection.rows)} rows, {len(selection.seeds)} seeds), its data and weights are here"
+        f"[green]ok[/] {choice.suite}: every profile is valid; {selection.profile} has {len(found.cells)} cells "
+        f"({len(selection.rows)} rows, {len(selection.seeds)} seeds), its data and weights are available"
     )
 
 
@@ -114,7 +114,7 @@ def report(
     choice: SuiteChoice,
     place: Place,
     reports: ReportsOption = REPORTS,
-    timing: Annotated[bool, typer.Option("--timing", help="Show where the time of each cell went.")] = False,
+    timing: Annotated[bool, typer.Option("--timing", help="Show the time of each cell by phase.")] = False,
 ) -> None:
     """Render the results of a suite again: terminal, Markdown, CSV and HTML. Measures nothing."""
     from afrad_bench.cli.screen import console
@@ -129,17 +129,15 @@ def report(
 def failures(
     choice: SuiteChoice,
     place: Place,
-    top: Annotated[int, typer.Option("--top", min=1, help="Images of each kind and category.")] = 3,
+    top: Annotated[int, typer.Option("--top", min=1, help="Images of each kind of error and category.")] = 3,
     fpr: Annotated[
         float | None,
-        typer.Option("--fpr", min=0, max=1, help="Share of false alarms to allow; default: threshold of the best F1."),
+        typer.Option("--fpr", min=0, max=1, help="Allowed false-positive rate; default: the threshold of the best F1."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for a page with the pictures that the store has.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for a report with the stored pictures.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the images that each method gets most wrong, missed defects and false alarms. Measures nothing."""
+    """List the worst errors of each method: missed defects and false alarms. Measures nothing."""
     from afrad_bench.cli.screen import console
     from afrad_bench.report import to_terminal
     from afrad_bench.report.from_plan import failures_of

@@ -1,1 +1,1 @@
-"""What the terminal shows but the report itself: errors, plans, progress, listings, comparisons."""
+"""Terminal output except the report: errors, plans, progress, listings, comparisons."""

@@ -1,4 +1,4 @@
-"""Changes from BASE to NEW, and the decision of the gate."""
+"""Prints the changes from BASE to NEW, and the decision of the gate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def show_comparison(out: Console, comparison: Comparison, everything: bool) -> None:
-    """The changes, and what must be known beside them."""
+    """Print the changes and the remarks on them."""
     from afrad_bench.comparing.show import READING, compare_table, remarks
     from afrad_bench.report.formats.terminal import table_parts
 
@@ -27,7 +27,7 @@ def show_comparison(out: Console, comparison: Comparison, everything: bool) -> N
 
 
 def show_decision(out: Console, decision: Decision) -> None:
-    """The verdict, the checks, and what must be known beside them."""
+    """Print the checks, the remarks on them, and the verdict."""
     from afrad_bench.comparing.show import gate_table, head, remarks
     from afrad_bench.report.formats.terminal import table_parts
 

@@ -1,4 +1,4 @@
-"""The console, errors, JSON, and the line that shows that data are read."""
+"""The console, errors, JSON, and the status line while data are read."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ STATE_STYLE = {
 
 
 def make(stderr: bool = False) -> Console:
-    """A console on standard output; without a terminal, wide enough for tables not to fold."""
+    """A console on standard output (or error); without a terminal, so wide that tables do not wrap."""
     plain = not (sys.stderr if stderr else sys.stdout).isatty()
     return Console(stderr=stderr, width=160 if plain else None, highlight=False)
 
 
 def show_error(error: UserError) -> None:
-    """Each problem on standard error: where, what, and the hint below it."""
+    """Print each problem to standard error: place, message, and the hint below."""
     out = Console(stderr=True, highlight=False, soft_wrap=True)
     for problem in error.problems:
         text = Text()
@@ -52,17 +52,17 @@ def show_error(error: UserError) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Indented JSON on standard output, without colours or folding."""
+    """Print indented JSON to standard output, without colours or line wrapping."""
     sys.stdout.write(to_json(value))
 
 
 def to_json(value: Any) -> str:
-    """Indented JSON of values of ours, with a line's end."""
+    """Indented JSON of a value (see `plain`), with a final newline."""
     return json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n"
 
 
 def plain(value: Any) -> Any:
-    """A value of ours as JSON knows it: dataclasses become mappings, anything else that JSON lacks becomes text."""
+    """A value as JSON types: dataclasses become mappings; any other type that JSON lacks becomes text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
@@ -74,7 +74,7 @@ def plain(value: Any) -> Any:
 
 @contextmanager
 def busy(out: Console) -> Iterator[Watch]:
-    """A transient line while data are read and verified."""
+    """A temporary status line while data are read and verified."""
     with out.status("reading data") as status:
         last = 0.0
 

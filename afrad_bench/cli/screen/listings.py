@@ -1,4 +1,4 @@
-"""Listings of methods and the like, the doctor, the cache, and why a cell counts as done."""
+"""Prints listings, method sheets, the doctor's findings, the cache, and why a cell counts as done."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def show_listing(out: Console, what: str, rows: Sequence[Mapping[str, str]]) -> None:
-    """Names in bold, a summary, and where each comes from."""
+    """Print one line per entry: name in bold, summary, source."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -33,7 +33,7 @@ def show_listing(out: Console, what: str, rows: Sequence[Mapping[str, str]]) -> 
 
 
 def show_method(out: Console, sheet: Mapping[str, Any]) -> None:
-    """A method's sheet."""
+    """Print a method's sheet."""
     out.print(f"[bold]{sheet['name']}[/]  version {sheet['version']}  [dim]{escape(sheet['source'])}[/]")
     out.print(escape(sheet["paper"]))
     out.print()
@@ -51,7 +51,7 @@ def show_method(out: Console, sheet: Mapping[str, Any]) -> None:
 
 
 def show_findings(out: Console, findings: Sequence[Mapping[str, str]]) -> None:
-    """The doctor's findings, with remedies below what is missing."""
+    """Print the doctor's findings, with the remedy below each missing item."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for style in ("dim", "bold", "", ""):
         table.add_column(style=style or None, overflow="fold")
@@ -64,7 +64,7 @@ def show_findings(out: Console, findings: Sequence[Mapping[str, str]]) -> None:
 
 
 def show_cache(out: Console, folder: Path, entries: Sequence[CacheEntry]) -> None:
-    """Cached features: key, size, images, age, what they are of."""
+    """Print the cached features: key, size, number of images, last use, description."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("key", "MiB", "images", "last used", "features"):
         table.add_column(name, justify="right" if name in ("MiB", "images") else "left")
@@ -76,7 +76,7 @@ def show_cache(out: Console, folder: Path, entries: Sequence[CacheEntry]) -> Non
 
 
 def show_why(out: Console, explained: Mapping[str, Any]) -> None:
-    """Measure by measure, then the runs of the cell."""
+    """Print the state of each measure, then the runs of the cell."""
     head = f"{explained['label']}, {explained['dataset']}, seed {explained['seed']}, profile {explained['profile']}"
     out.print(f"[bold]{explained['cell']}[/]  {escape(head)}")
     for name, state in explained["measures"].items():

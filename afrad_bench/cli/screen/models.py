@@ -1,4 +1,4 @@
-"""Models in files, and exported ones."""
+"""Prints saved and exported models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def show_models(out: Console, plan: Plan, store: Path) -> None:
-    """Which cells have their model in a file, and why the others have none."""
+    """Print which cells have their model in a file, and why the others have none."""
     from afrad_bench.deploy.model_file import is_current, place_of
 
     places = {one.cell.id: place_of(store, one.cell) for one in plan.cells}
@@ -29,12 +29,12 @@ def show_models(out: Console, plan: Plan, store: Path) -> None:
         labels = ", ".join(dict.fromkeys(one.row.label for one in missing))
         out.print(Text(f"{len(missing)} measured cells have no model in a file: {labels}", style="yellow"))
         out.print(
-            "  measured without --keep-models before (--force fits and measures again), or by a method without state"
+            "  they were measured without --keep-models (--force fits and measures again), or the method has no state"
         )
 
 
 def show_export(out: Console, done: Exported) -> None:
-    """What was written, its interface, and how far it is from the model that it came from."""
+    """Print the written file, its interface, and its largest difference from the original model."""
     out.print(f"[green]ok[/] {escape(str(done.path))}  {done.format}, {done.bytes / 2**20:.1f} MiB", soft_wrap=True)
     side = done.image_size
     out.print(f"  images       (B, 3, {side}, {side}) float32, RGB in [0, 1]")

@@ -1,4 +1,4 @@
-"""What a run would do, and what is done already."""
+"""Prints what a run would do, and what is already done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def show_head(out: Console, plan: Plan, force: bool) -> None:
-    """What is about to run: suite, profile and how much of it is done already."""
+    """Print suite, profile, and how many cells are done and to run."""
     selection = plan.selection
     out.print(f"[bold]{escape(selection.title)}[/]")
     out.print(f"profile [bold]{selection.profile}[/]: {escape(selection.description)}".rstrip(": "))
@@ -36,12 +36,12 @@ def _cost(plan: Plan, force: bool = False) -> str:
     known = [cell.seconds for cell in cells if cell.seconds is not None]
     if not known:
         return "; no earlier run to estimate the time from"
-    text = f"about {_duration(sum(known) / len(known) * len(cells))} by earlier runs"
+    text = f"about {_duration(sum(known) / len(known) * len(cells))}, estimated from earlier runs"
     return f"; {text}" + ("" if len(known) == len(cells) else f" (known for {len(known)} of them)")
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
-    """The plan for machines: a mapping per cell."""
+    """The plan as plain data for JSON: one mapping per cell."""
     return [
         {
             "cell": one.cell.id,
@@ -72,7 +72,7 @@ def passes(planned: PlannedCell) -> int:
 
 
 def show_plan(out: Console, plan: Plan) -> None:
-    """A line per cell, then the totals."""
+    """Print the totals and data sets, then one line per cell."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("cell", "row", "data", "setting", "seed", "state"):
         table.add_column(name)

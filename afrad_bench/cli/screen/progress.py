@@ -1,4 +1,4 @@
-"""Progress of runs and searches: a bar on a terminal, a line for each cell or trial that has ended."""
+"""Progress of runs and searches: a bar on a terminal, a line for each finished cell or trial."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RunProgress:
         self._bar.stop()
 
     def watch(self, done: int, total: int, what: str, loss: float | None = None) -> None:
-        """A `Watch`: one bar for the step in hand."""
+        """A `Watch`: one bar for the current step."""
         if what != self._what:
             self._what = what
             self._bar.reset(self._task, total=total)
@@ -66,7 +66,7 @@ class RunProgress:
         self._bar.update(self._task, completed=done, total=total, description=description, loss=shown)
 
     def finished(self, done: Done) -> None:
-        """A line that stays."""
+        """Print a permanent line for a finished cell."""
         self._finished += 1
         self._what = ""
         planned = done.planned
@@ -81,7 +81,7 @@ class RunProgress:
 
 
 class SearchProgress(RunProgress):
-    """Progress of a search: a bar for the trial in hand, a line for each that has ended."""
+    """Progress of a search: a bar for the current trial, a line for each finished trial."""
 
     def __init__(self, out: Console, declared: Declared) -> None:
         self._begin(out, declared.search.trials, ["search"])
@@ -92,8 +92,8 @@ class SearchProgress(RunProgress):
         out.print(f"profile [bold]{selection.profile}[/]: {escape(selection.description)}".rstrip(": "))
         out.print(f"{search.trials} trials: {goals}; sampler {search.sampler.name}, pruner {search.pruner.name}")
 
-    def told(self, trial: FrozenTrial) -> None:
-        """A line that stays."""
+    def trial_finished(self, trial: FrozenTrial) -> None:
+        """Print a permanent line for a finished trial."""
         self._finished += 1
         self._what = ""
         state = trial.state.name.lower()
@@ -102,8 +102,8 @@ class SearchProgress(RunProgress):
         for goal, value in zip(self._goals, trial.values or (), strict=False):
             text.append(f"  {goal.name} {value:.4f}", style="bold")
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
-        told = ", ".join(f"{name}={_number(value)}" for name, value in trial.params.items())
-        text.append(f"  {seconds:.1f} s  {told}", style="dim")
+        params = ", ".join(f"{name}={_number(value)}" for name, value in trial.params.items())
+        text.append(f"  {seconds:.1f} s  {params}", style="dim")
         if error := trial.user_attrs.get("error"):
             text.append(f"\n    {error}", style="red")
         self._out.print(text, soft_wrap=True)
@@ -114,7 +114,7 @@ def _number(value: Any) -> str:
 
 
 def search_command(suite: str, selection: Selection) -> str:
-    """The command line that goes on with a search."""
+    """The command line that continues a search."""
     words = ["afrad-bench", "search", suite, "--profile", selection.profile]
     for override in selection.overrides:
         words += ["--set", override]

@@ -1,1 +1,1 @@
-"""What the data sets share: finding, pairing and checking image files."""
+"""Shared by the data sets: finding, pairing and checking image files."""

@@ -1,7 +1,7 @@
-"""From images found to a verified `Dataset`: limits, a look into every file, notes and the fingerprint.
+"""From the images found to a verified `Dataset`: limits, checks of every file, notes and the fingerprint.
 
-The fingerprint is a digest of the loader's version, the split, and each sample's id, label and content; neither the
-folder's place nor its times are part of it."""
+The fingerprint is a digest of the loader's version, the split, and each sample's id, label and content, without paths
+and file times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Literal, Protocol, TypeVar
 
 from afrad_bench.datasets._reading import faults as kinds
 from afrad_bench.datasets._reading.faults import Fault, problems
-from afrad_bench.datasets._reading.layout import Finds, Found, Split, place
+from afrad_bench.datasets._reading.layout import Found, ScanResult, Split, place
 from afrad_bench.datasets._reading.options import Limits
 from afrad_bench.errors import UserError, fail
 from afrad_bench.hashing import digest
@@ -22,7 +22,7 @@ from afrad_bench.images.pictures import FileMask, FilePicture
 from afrad_bench.types import MEAN, Dataset, FileFacts, ImageFiles, Sample
 
 Masks = Literal["auto", "required", "none"]
-"""`auto`: a category has masks for all its anomalous images or for none; `required`: for all; `none`: not looked at."""
+"""`auto`: a category has masks for all its anomalous images or for none; `required`: for all; `none`: unused."""
 
 
 PARTS: tuple[tuple[Split, bool], ...] = (("train", False), ("test", False), ("test", True))
@@ -30,7 +30,7 @@ PARTS: tuple[tuple[Split, bool], ...] = (("train", False), ("test", False), ("te
 
 
 class Placed(Protocol):
-    """Anything with a place in a data set."""
+    """Anything with an id, a category, a split and a label."""
 
     @property
     def id(self) -> str: ...
@@ -47,7 +47,7 @@ P = TypeVar("P", bound=Placed)
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a data set says of itself."""
+    """Metadata of a data set."""
 
     name: str
     version: str
@@ -57,30 +57,30 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Samples whose files were all looked into, in their fixed order."""
+    """Samples whose files were all checked, in their fixed order."""
 
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
     notes: tuple[str, ...]
 
 
-def assemble(about: About, finds: Finds, limits: Limits, masks: Masks, files: ImageFiles) -> Dataset:
-    """The data set of files that were found. Raises one `UserError` that lists everything that is wrong with it."""
-    verified = verify(finds, limits, masks, files)
+def assemble(about: About, scan: ScanResult, limits: Limits, masks: Masks, files: ImageFiles) -> Dataset:
+    """Verify the files found and make the data set. Raises one `UserError` that lists all problems."""
+    verified = verify(scan, limits, masks, files)
     return finish(about, verified.train, verified.test, verified.notes)
 
 
-def verify(finds: Finds, limits: Limits, masks: Masks, files: ImageFiles) -> Verified:
-    """Samples of what was found, within the limits. Files that a limit leaves out are not looked into."""
-    chosen, notes = limited(finds.found, limits)
-    facts = _look(chosen, files)
+def verify(scan: ScanResult, limits: Limits, masks: Masks, files: ImageFiles) -> Verified:
+    """Verified samples within the limits. Files that a limit leaves out are not checked. Raises `UserError`."""
+    chosen, notes = limited(scan.found, limits)
+    facts = _facts(chosen, files)
     faults = [
-        *_structure(finds),
-        *_unmasked(finds, masks),
-        *(fault for one in chosen for fault in _content(finds.root, one, facts)),
+        *_structure(scan),
+        *_unmasked(scan, masks),
+        *(fault for one in chosen for fault in _content(scan.root, one, facts)),
     ]
-    if faults or finds.faults:
-        raise UserError(*problems(finds.root, [*finds.faults, *faults]))
+    if faults or scan.faults:
+        raise UserError(*problems(scan.root, [*scan.faults, *faults]))
     samples = [(one.split, _sample(one, facts)) for one in chosen]
     deep = sum(facts[one.image].mode.startswith("I") for one in chosen)
     if deep:
@@ -88,14 +88,14 @@ def verify(finds: Finds, limits: Limits, masks: Masks, files: ImageFiles) -> Ver
     return Verified(
         tuple(sample for split, sample in samples if split == "train"),
         tuple(sample for split, sample in samples if split == "test"),
-        finds.notes + notes,
+        scan.notes + notes,
     )
 
 
 def finish(about: About, train: Sequence[Sample], test: Sequence[Sample], notes: Iterable[str]) -> Dataset:
     """The data set of these samples, with its fingerprint and with notes on what cannot be measured on it.
 
-    Raises `UserError` when a split is empty."""
+    Raises `UserError` if a split is empty."""
     empty = [split for split, samples in (("training", train), ("test", test)) if not samples]
     if empty:
         raise fail(f"the data set {about.name!r} has no {' and no '.join(empty)} images")
@@ -112,7 +112,7 @@ def finish(about: About, train: Sequence[Sample], test: Sequence[Sample], notes:
 
 
 def limited(found: Sequence[P], limits: Limits) -> tuple[list[P], tuple[str, ...]]:
-    """At most so many training images, normal and anomalous test images of each category, and a note that says so."""
+    """Apply the limits to training, normal test and anomalous test images of each category; notes say what was cut."""
     groups: dict[tuple[str, str, bool], list[str]] = {}
     for one in found:
         groups.setdefault((one.split, one.category, one.gt_label), []).append(one.id)
@@ -130,7 +130,7 @@ def limited(found: Sequence[P], limits: Limits) -> tuple[list[P], tuple[str, ...
 
 
 def choose(ids: Iterable[str], count: int, seed: int) -> set[str]:
-    """`count` of the ids, spread evenly over their folders; an id's rank is a digest of it and the seed."""
+    """`count` of the ids, spread evenly over their folders; ids are sorted by a digest of the seed and the id."""
     folders: dict[str, list[str]] = {}
     for name in sorted(ids, key=lambda name: digest(str(seed), name)):
         folders.setdefault(name.rpartition("/")[0], []).append(name)
@@ -139,7 +139,7 @@ def choose(ids: Iterable[str], count: int, seed: int) -> set[str]:
 
 
 def count_note(found: Sequence[Placed], published: Mapping[str, tuple[int, int, int]]) -> tuple[str, ...]:
-    """A note on the categories whose (training, normal test, anomalous test) images are not as many as published."""
+    """A note on categories whose counts of (training, normal test, anomalous test) images differ from the published."""
     counts = Counter((one.category, one.split, one.gt_label) for one in found)
     wrong = []
     for category in dict.fromkeys(one.category for one in found):
@@ -153,15 +153,15 @@ def count_note(found: Sequence[Placed], published: Mapping[str, tuple[int, int, 
     )
 
 
-def _look(found: Sequence[Found], files: ImageFiles) -> dict[Path, FileFacts]:
+def _facts(found: Sequence[Found], files: ImageFiles) -> dict[Path, FileFacts]:
     paths = [path for one in found for path in (one.image, one.mask) if path is not None]
     return dict(zip(paths, files.facts(paths), strict=True))
 
 
-def _structure(finds: Finds) -> Iterator[Fault]:
-    """Categories that cannot be used whatever their files hold."""
-    counts = Counter((one.category, one.split) for one in finds.found)
-    for category in finds.categories:
+def _structure(scan: ScanResult) -> Iterator[Fault]:
+    """Faults of whole categories: a reserved name, no training images, no test images."""
+    counts = Counter((one.category, one.split) for one in scan.found)
+    for category in scan.categories:
         if category == MEAN:
             yield Fault(kinds.RESERVED, category)
         if not counts[category, "train"]:
@@ -170,16 +170,16 @@ def _structure(finds: Finds) -> Iterator[Fault]:
             yield Fault(kinds.EMPTY_TEST, category)
 
 
-def _unmasked(finds: Finds, masks: Masks) -> Iterator[Fault]:
-    anomalous = [one for one in finds.found if one.gt_label]
+def _unmasked(scan: ScanResult, masks: Masks) -> Iterator[Fault]:
+    anomalous = [one for one in scan.found if one.gt_label]
     masked = {one.category for one in anomalous if one.mask is not None}
     for one in anomalous:
         if one.mask is None and (masks == "required" or (masks == "auto" and one.category in masked)):
-            yield Fault(kinds.NO_MASK, place(one.image, finds.root))
+            yield Fault(kinds.NO_MASK, place(one.image, scan.root))
 
 
 def _content(root: Path, one: Found, facts: Mapping[Path, FileFacts]) -> Iterator[Fault]:
-    """What is wrong with the files of one image."""
+    """Faults in the files of one image."""
     image, mask = facts[one.image], facts[one.mask] if one.mask else None
     for file in (image, mask):
         if file is not None and file.error is not None:
@@ -198,7 +198,7 @@ def _content(root: Path, one: Found, facts: Mapping[Path, FileFacts]) -> Iterato
 
 
 def _sample(one: Found, facts: Mapping[Path, FileFacts]) -> Sample:
-    """The sample of a sound image. The mask of a normal image is blank and is dropped."""
+    """The sample of a valid image. The mask of a normal image is blank and is dropped."""
     mask = FileMask(one.mask, facts[one.mask].sha256) if one.mask and one.gt_label else None
     return Sample(one.id, one.category, FilePicture(one.image, facts[one.image].sha256), one.gt_label, one.defect, mask)
 
@@ -214,7 +214,7 @@ def _fingerprint(version: str, train: Iterable[Sample], test: Iterable[Sample]) 
 
 
 def _undefined(test: Sequence[Sample]) -> Iterator[str]:
-    """What cannot be measured: pixel metrics without masks, anything without both normal and anomalous images."""
+    """Notes on what cannot be measured: pixel metrics without masks; metrics that need both kinds of test images."""
     anomalous = dict.fromkeys(one.category for one in test if one.gt_label)
     normal = dict.fromkeys(one.category for one in test if not one.gt_label)
     unmasked = dict.fromkeys(one.category for one in test if one.gt_label and one.mask is None)
@@ -227,7 +227,7 @@ def _undefined(test: Sequence[Sample]) -> Iterator[str]:
 
 
 def _repeated(train: Iterable[Sample], test: Iterable[Sample]) -> Iterator[str]:
-    """A leak between the splits: the same content in both."""
+    """A note on leakage: test images with the same content as a training image."""
     seen = {one.image.fingerprint() for one in train}
     leaks = [one.id for one in test if one.image.fingerprint() in seen]
     if leaks:

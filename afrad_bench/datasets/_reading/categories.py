@@ -1,4 +1,4 @@
-"""Where the categories of a data set lie, and what to say when they do not."""
+"""Finding the folders of a data set's categories, and errors for missing ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from afrad_bench.errors import fail, nearest
 def category_folders(root: Path, wanted: Sequence[str], what: str) -> tuple[dict[str, Path], list[Fault]]:
     """The folders of these categories in the root, and a fault for each that is missing.
 
-    Raises `UserError` when not one is there: then the root is another folder than meant, and `what` says which one
-    that is."""
+    Raises `UserError` if none of them exists, because then the root is probably the wrong folder. `what` describes the
+    expected root."""
     here = [one.name for one in subfolders(root)]
     present = {name: root / name for name in wanted if name in here}
     if not present:
         found = f"found: {', '.join(here[:20]) or 'no folders'}"
-        raise fail("holds none of the categories", str(root), f"{_elsewhere(root, wanted)}expected {what}\n{found}")
+        raise fail("holds none of the categories", str(root), f"{_probable_root(root, wanted)}expected {what}\n{found}")
     missing = [name for name in wanted if name not in present]
     return present, [Fault(kinds.NO_CATEGORY, name, _like(name, here)) for name in missing]
 
@@ -30,8 +30,8 @@ def _like(name: str, here: Sequence[str]) -> str:
     return f"is it {match!r}?" if match else ""
 
 
-def _elsewhere(root: Path, wanted: Sequence[str]) -> str:
-    """A line that names the folder that was probably meant, or nothing."""
+def _probable_root(root: Path, wanted: Sequence[str]) -> str:
+    """A line that names the folder that was probably meant, or an empty string."""
     near = [*subfolders(root), root.parent]
     right = [str(folder) for folder in near if any((folder / name).is_dir() for name in wanted)]
     return f"did you mean {' or '.join(right)}?\n" if right else ""

@@ -1,4 +1,4 @@
-"""CIFAR-10's python batches, read without trusting them: a pickle may run code, so only arrays are let through."""
+"""CIFAR-10's Python batches, read safely: a pickle can run code, so only arrays are unpickled."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BATCHES = {
 
 @dataclass(frozen=True, slots=True)
 class PlanarPicture:
-    """A 32x32 image as the batches store it: 1024 red values, then green, then blue, row by row."""
+    """A 32x32 image as stored in the batches: 1024 red values, then green, then blue, row by row."""
 
     name: str
     """Batch and row, e.g. "data_batch_1-00017"."""
@@ -77,11 +77,11 @@ _WRONG = (
     OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError,
     OverflowError, MemoryError,
 )  # fmt: skip
-"""What reading a damaged pickle raises."""
+"""Exceptions that reading a damaged pickle may raise."""
 
 
 def _checked(batch: object) -> tuple[ByteArray, list[int]]:
-    """Planes (N, 3072) uint8 and N labels of a batch. Raises `ValueError` when it is something else."""
+    """Planes (N, 3072) uint8 and N labels of a batch. Raises `ValueError` if the content is anything else."""
     import numpy as np
 
     if not isinstance(batch, Mapping):
@@ -98,7 +98,7 @@ def _checked(batch: object) -> tuple[ByteArray, list[int]]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Knows how arrays are made, and nothing else."""
+    """Unpickles arrays and nothing else. Raises `pickle.UnpicklingError` for other types."""
 
     def find_class(self, module: str, name: str) -> object:
         import numpy as np
@@ -111,19 +111,19 @@ class _ArrayUnpickler(pickle.Unpickler):
         for place in ("numpy.core.multiarray", "numpy._core.multiarray"):
             known[place, "_reconstruct"] = np.empty(0).__reduce__()[0]
         if (module, name) not in known:
-            raise pickle.UnpicklingError(f"asks for {module}.{name}, which no batch does; it was not run")
+            raise pickle.UnpicklingError(f"asks for {module}.{name}, which no valid batch needs; it was not executed")
         return known[module, name]
 
 
 def _dtype(code: str, align: int = 0, copy: int = 0) -> object:
-    """Python 2 wrote the flags as numbers, which numpy no longer takes."""
+    """`numpy.dtype` for flags given as numbers, as Python 2 wrote them; numpy no longer accepts those."""
     import numpy as np
 
     return np.dtype(code, align=bool(align), copy=bool(copy))
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Python 3 writes bytes as text in protocol 2."""
+    """Bytes from text: Python 3 writes bytes as text in pickle protocol 2."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"asks for the encoding {encoding!r}, which no batch does")
+        raise pickle.UnpicklingError(f"asks for the encoding {encoding!r}, which no valid batch needs")
     return text.encode(encoding)

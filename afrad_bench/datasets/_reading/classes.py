@@ -1,8 +1,8 @@
-"""The protocol of classes: pictures of ten classes, some of which are normal and all others anomalous.
+"""The class protocol for data sets of ten classes: some classes are normal, all others anomalous.
 
-The unified protocol (UniAD) takes five normal classes, whose training images come without labels, and tests on the test
+The unified protocol (UniAD) uses five normal classes, their training images without labels, and tests on the test
 images of all ten; "01234", "56789", "02468" and "13579" are its four combinations. A single digit is the one-class
-protocol. All images are of one pseudo-category, which bears the name of its normal classes; there are no masks."""
+protocol. All images belong to one pseudo-category, named after its normal classes; there are no masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from afrad_bench.types import Picture, Sample
 
 
 def _digits(value: object) -> object:
-    """Class numbers as a list become a string of digits."""
+    """Convert a list of class numbers to a string of digits."""
     if isinstance(value, list | tuple) and all(isinstance(one, int) and 0 <= one <= 9 for one in value):
         return "".join(map(str, value))
     return value
@@ -26,12 +26,12 @@ def _digits(value: object) -> object:
 
 def _ascending(value: str) -> str:
     if list(value) != sorted(set(value)):
-        raise ValueError("each class once, in ascending order")
+        raise ValueError("give each class once, in ascending order")
     return value
 
 
 class Classes(Limits):
-    """Which classes are normal, and limits."""
+    """Options: which classes are normal, and limits."""
 
     normal_classes: Annotated[str, BeforeValidator(_digits), AfterValidator(_ascending)] = Field(
         "01234",
@@ -42,7 +42,7 @@ class Classes(Limits):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A picture that is held in memory, with its place in the data set."""
+    """A picture in memory, with its id, category, split and defect."""
 
     id: str
     category: str
@@ -59,9 +59,9 @@ class Stored:
 
 
 def arranged(pictures: Iterable[tuple[Split, int, Picture]], names: Sequence[str], normal: str) -> list[Stored]:
-    """Normal pictures of both splits and anomalous ones of the test split, these last and class by class.
+    """Normal pictures of both splits, then anomalous pictures of the test split, class by class.
 
-    `pictures`: split, class and picture; `names`: of the classes; `normal`: the digits of the normal ones."""
+    `pictures`: split, class and picture; `names`: names of the classes; `normal`: digits of the normal classes."""
     stored = []
     for split, label, picture in pictures:
         good = str(label) in normal

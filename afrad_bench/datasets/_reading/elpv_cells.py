@@ -10,7 +10,7 @@ from typing import Literal
 from afrad_bench.datasets._reading import faults as kinds
 from afrad_bench.datasets._reading.faults import Fault, problems
 from afrad_bench.datasets._reading.installed import package_folder
-from afrad_bench.datasets._reading.layout import Finds, Found
+from afrad_bench.datasets._reading.layout import Found, ScanResult
 from afrad_bench.errors import Problem, UserError, fail
 from afrad_bench.hashing import digest
 
@@ -21,17 +21,17 @@ SOURCE = "https://github.com/zae-bayern/elpv-dataset"
 
 Threshold = Literal["1/3", "2/3", "1"]
 DEFECTS = {"1/3": "possible", "2/3": "likely", "1": "certain"}
-"""Probability of a defect, as the data set's experts put it -> name of the kind of defect."""
+"""Probability of a defect, as labelled by experts -> name of the kind of defect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which cells count as what."""
+    """Which cells are anomalous, and how the normal cells are split."""
 
     anomalous_from: Threshold
-    """Cells of a lower probability above 0 are left out of both splits."""
+    """Lowest probability of an anomalous cell. Cells between 0 and this probability are left out of both splits."""
     train_fraction: float
-    """Of the normal cells; the others are for testing."""
+    """Fraction of the normal cells for training; the others are for testing."""
     split_seed: int
 
 
@@ -44,13 +44,13 @@ class _Cell:
 
 
 def installed_folder() -> Path | Problem:
-    """The folder of the installed package that holds the list of cells, or the problem that it is not installed."""
+    """The folder of the installed package with the list of cells, or a `Problem` if it is not installed."""
     folder = package_folder("elpv_dataset", "elpv-dataset")
     return folder if isinstance(folder, Problem) else folder / "data"
 
 
-def cells(root: Path, choice: Choice, categories: Sequence[str], prefix: str = "") -> Finds:
-    """Images of the types `categories` listed in `root`/labels.csv; `prefix` goes before the types' names."""
+def cells(root: Path, choice: Choice, categories: Sequence[str], prefix: str = "") -> ScanResult:
+    """Images of the types `categories` listed in `root`/labels.csv; category names are `prefix` + type."""
     every = list(_listed(root))
     found = [one for name in categories for one in _placed([c for c in every if c.type == name], prefix + name, choice)]
     least = list(DEFECTS).index(choice.anomalous_from) + 1
@@ -59,13 +59,13 @@ def cells(root: Path, choice: Choice, categories: Sequence[str], prefix: str = "
         f"solar cells: normal at defect probability 0, anomalous from {choice.anomalous_from}; {between} cells between "
         "these are left out",
         f"solar cells: {choice.train_fraction:.0%} of the normal ones, chosen with seed {choice.split_seed}, are for "
-        "training; cells of one module may be in both splits, since the package does not tell the modules",
+        "training; cells of one module may be in both splits, since the package does not say which are",
     )
-    return Finds(root, tuple(prefix + name for name in categories), tuple(found), notes=notes)
+    return ScanResult(root, tuple(prefix + name for name in categories), tuple(found), notes=notes)
 
 
 def _placed(mine: Sequence[_Cell], category: str, choice: Choice) -> Iterator[Found]:
-    """Training cells, normal test cells, anomalous test cells by kind; each by name."""
+    """Training cells, normal test cells, then anomalous test cells by kind; each group sorted by name."""
     normal = sorted((one for one in mine if one.thirds == 0), key=lambda one: one.image.stem)
     by_rank = sorted(normal, key=lambda one: digest(str(choice.split_seed), one.image.stem))
     train = {one.image for one in by_rank[: round(choice.train_fraction * len(normal))]}
@@ -83,10 +83,10 @@ def _placed(mine: Sequence[_Cell], category: str, choice: Choice) -> Iterator[Fo
 
 
 def _listed(root: Path) -> Iterator[_Cell]:
-    """The cells of the list: path, probability of a defect and type, with white space between them."""
+    """The cells of the list; a line has path, probability of a defect and type, separated by white space."""
     path = root / LABELS
     if not path.is_file():
-        raise fail(f"has no {LABELS}", str(root), "install elpv-dataset anew, or give the folder that holds the list")
+        raise fail(f"has no {LABELS}", str(root), "reinstall elpv-dataset, or give the folder that contains the list")
     faults = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         cell = _cell(root, line)
@@ -99,7 +99,7 @@ def _listed(root: Path) -> Iterator[_Cell]:
 
 
 def _cell(root: Path, line: str) -> _Cell | str:
-    """The cell of one line, or what is wrong with the line; nothing for an empty one."""
+    """The cell of one line, or what is wrong with the line; an empty string for an empty line."""
     parts = line.split()
     if not parts:
         return ""

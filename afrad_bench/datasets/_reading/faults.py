@@ -1,4 +1,4 @@
-"""What can be wrong with a data set on disk, gathered so that its owner reads all of it at once."""
+"""Faults of a data set on disk, collected so that the user sees all of them at once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from afrad_bench.errors import Problem, fail, nearest
 
 SHOWN = 20
-"""Offenders of one kind that are named; the rest are counted."""
+"""At most this many faults of one kind are listed; the others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault: what it is, and what to do about it."""
+    """A kind of fault: what is wrong, and what to do about it."""
 
     title: str
     advice: str
@@ -23,7 +23,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One offender: a path relative to the root, a line of a list, or a category."""
+    """One fault. `where` is a path relative to the root, a line of a list, or a category."""
 
     kind: Kind
     where: str
@@ -31,10 +31,10 @@ class Fault:
 
 
 UNREADABLE = Kind("images or masks that cannot be read", "replace or remove the files")
-FLOATING = Kind("images of floating-point pixels", "convert them to 8 or 16 bits: their range is not known")
-OTHER_SIZE = Kind("masks of another size than their image", "a mask needs one pixel for each pixel of its image")
+FLOATING = Kind("images with floating-point pixels", "convert them to 8 or 16 bits: their range is not known")
+OTHER_SIZE = Kind("masks whose size differs from their image", "a mask needs one pixel for each pixel of its image")
 BLANK_MASK = Kind(
-    "anomalous images whose mask marks nothing",
+    "anomalous images with an empty mask",
     "mark the defect (values above 0), or move the image to the normal ones",
 )
 MARKED_GOOD = Kind("normal images whose mask marks a defect", "move the image to a defect folder, or remove the mask")
@@ -46,26 +46,26 @@ NO_MASK = Kind(
 NO_IMAGE = Kind(
     "masks without an image", "masks pair with images by stem (<stem>_mask.png or <stem>.png), not by position"
 )
-MISPAIRED = Kind("masks listed with an image of another stem", "correct the list: the mask bears the image's stem")
+MISPAIRED = Kind("masks listed with an image of another stem", "correct the list: mask and image have the same stem")
 TWO_MASKS = Kind("images with several masks", "keep one of <stem>_mask and <stem>")
-SAME_STEM = Kind("images of one folder that share a stem", "rename or remove one: masks are paired by stem")
+SAME_STEM = Kind("images in one folder with the same stem", "rename or remove one: masks are paired by stem")
 MASK_AMONG_IMAGES = Kind("masks among the images", "move them to ground_truth/<defect>/")
-LOOSE = Kind("images in a place that is not read", "put them where the layout expects them, or outside the data set")
+LOOSE = Kind("images in folders that are not read", "put them where the layout expects them, or outside the data set")
 NORMAL_NAME = Kind(
     "folders that look like normal images but would count as defects",
     "rename the folder to `good`; the data set `folder` has an option `good` for another name",
 )
-BAD_LINE = Kind("lines of the list that cannot be used", "correct the list, or unpack it anew")
+BAD_LINE = Kind("lines of the list that cannot be used", "correct the list, or unpack it again")
 NO_CATEGORY = Kind("categories without a folder", "correct the root, or restrict `categories`")
-NO_CLASS = Kind("class folders that are missing or unknown", "each split holds one folder for each class, named as it")
-BAD_BATCH = Kind("batches that cannot be used", "unpack cifar-10-python.tar.gz anew")
+NO_CLASS = Kind("class folders that are missing or unknown", "each split has one folder per class, with its name")
+BAD_BATCH = Kind("batches that cannot be used", "unpack cifar-10-python.tar.gz again")
 RESERVED = Kind("reserved category names", "rename the folder: reports use this name for the mean over categories")
 EMPTY_TRAIN = Kind("categories without training images", "put normal images there, or restrict `categories`")
 EMPTY_TEST = Kind("categories without test images", "put normal and anomalous images there, or restrict `categories`")
 
 
 def problems(root: Path, faults: Iterable[Fault]) -> list[Problem]:
-    """One problem for each kind of fault, naming its first `SHOWN` offenders and counting the others."""
+    """One problem for each kind of fault; it lists the first `SHOWN` faults and counts the others."""
     by_kind: dict[Kind, list[Fault]] = {}
     for fault in faults:
         by_kind.setdefault(fault.kind, []).append(fault)
@@ -79,8 +79,8 @@ def problems(root: Path, faults: Iterable[Fault]) -> list[Problem]:
 
 
 def existing(root: Path | None, dataset: str, environment: str | None, what: str) -> Path:
-    """The root as an absolute folder, or a `UserError` that says what belongs there and how to name it."""
-    ways = f"give it by --data {dataset}=PATH" + (f", by the environment variable {environment}" if environment else "")
+    """The root as an absolute path. Raises a `UserError` that says what it must contain and how to set it."""
+    ways = f"set it by --data {dataset}=PATH" + (f", by the environment variable {environment}" if environment else "")
     ways += ", or by `root:` in the suite"
     if root is None:
         raise fail(f"the data set {dataset!r} needs a folder", hint=f"{what}\n{ways}")
@@ -92,4 +92,4 @@ def existing(root: Path | None, dataset: str, environment: str | None, what: str
     siblings = [one.name for one in folder.parent.iterdir() if one.is_dir()] if folder.parent.is_dir() else []
     match = nearest(folder.name, siblings)
     hint = f"did you mean {folder.parent / match}?\n" if match else ""
-    raise fail("there is no such folder", str(folder), f"{hint}{what}\n{ways}")
+    raise fail("no such folder", str(folder), f"{hint}{what}\n{ways}")

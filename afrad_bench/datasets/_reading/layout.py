@@ -1,8 +1,8 @@
 """Reading folders: which files are images, and which mask belongs to which image.
 
 MVTec layout: `<category>/train/good`, `<category>/test/good`, `<category>/test/<defect>`, and masks in
-`<category>/ground_truth/<defect>` under the stem of their image, with or without `_mask`. Files that are no images
-(licences, lists) and hidden ones are passed over; an image in a place that nobody reads is a fault."""
+`<category>/ground_truth/<defect>`, named by the stem of their image with or without `_mask`. Hidden files and files
+that are not images (licences, lists) are skipped; an image in a folder that is not read is a fault."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NORMAL_NAMES = frozenset({"good", "ok", "normal", "normals", "defect_free", "no_
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An image on disk with its place in the data set; not yet looked into."""
+    """An image on disk with its id, category, split and defect; the file is not yet checked."""
 
     id: str
-    """Its folders and stem in the data set, e.g. "bottle/test/crack/000"."""
+    """Category, split, defect and stem, e.g. "bottle/test/crack/000"."""
     category: str
     split: Split
     defect: str
@@ -39,8 +39,8 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Finds:
-    """What a look at the folders gave: images in their fixed order, and what was wrong."""
+class ScanResult:
+    """Result of scanning the folders: images in their fixed order, faults and notes."""
 
     root: Path
     categories: tuple[str, ...]
@@ -49,33 +49,33 @@ class Finds:
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def also(self, faults: Iterable[Fault] = (), notes: Iterable[str] = ()) -> Finds:
-        """The same with more faults and notes."""
+    def with_more(self, faults: Iterable[Fault] = (), notes: Iterable[str] = ()) -> ScanResult:
+        """A copy with more faults and notes."""
         return replace(self, faults=(*self.faults, *faults), notes=(*self.notes, *notes))
 
 
-def mvtec_layout(root: Path, folders: Mapping[str, Path], good: str = "good", masks: bool = True) -> Finds:
-    """The categories in these folders, in this order; `good` is the name of the folders of normal images."""
+def mvtec_layout(root: Path, folders: Mapping[str, Path], good: str = "good", masks: bool = True) -> ScanResult:
+    """Scan these category folders, in this order; `good` is the name of the folders of normal images."""
     contents = [one for name, folder in folders.items() for one in _category(root, name, folder, good, masks)]
     others = [one for folder in folders.values() for one in subfolders(folder) if one.name not in PARTS]
-    return replace(finds(root, tuple(folders), contents), notes=unused(root, others))
+    return replace(scan_result(root, tuple(folders), contents), notes=unused(root, others))
 
 
-def finds(root: Path, categories: tuple[str, ...], contents: Iterable[Found | Fault]) -> Finds:
-    """Images and faults, told apart."""
+def scan_result(root: Path, categories: tuple[str, ...], contents: Iterable[Found | Fault]) -> ScanResult:
+    """Separate images and faults."""
     both = list(contents)
     found = tuple(one for one in both if isinstance(one, Found))
-    return Finds(root, categories, found, tuple(one for one in both if isinstance(one, Fault)))
+    return ScanResult(root, categories, found, tuple(one for one in both if isinstance(one, Fault)))
 
 
 def unused(root: Path, folders: Iterable[Path]) -> tuple[str, ...]:
-    """A note that names those folders that hold images and are no part of the data set, if there are any."""
+    """A note that names those of the folders that contain images; such folders are not part of the data set."""
     names = [place(folder, root) for folder in folders if any(images_below(folder))]
     return (f"folders that are not used: {', '.join(names)}",) if names else ()
 
 
 def place(path: Path, root: Path) -> str:
-    """The path as people name it: relative to the root where it lies below it, with forward slashes."""
+    """The path for messages: relative to the root if it lies below the root, with forward slashes."""
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
@@ -93,12 +93,12 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Image files directly in a folder, sorted by name; suffixes in either case."""
+    """Image files directly in a folder, sorted by name; suffixes are case-insensitive."""
     return [one for one in visible(folder) if one.suffix.lower() in SUFFIXES and not one.is_dir()]
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """Image files in a folder and everything below it."""
+    """Image files in a folder and in all folders below it."""
     yield from images_in(folder)
     for one in subfolders(folder):
         yield from images_below(one)
@@ -110,7 +110,7 @@ def _category(root: Path, name: str, folder: Path, good: str, masks: bool) -> It
     yield from labelled(root, train / good, (name, "train", "good"))
     for other in subfolders(train):
         if other.name != good:
-            yield from _loose(root, images_below(other), f"only train/{good} is for training")
+            yield from _loose(root, images_below(other), f"only train/{good} is used for training")
     labels = [good, *(one.name for one in subfolders(test) if one.name != good)]
     for label in labels:
         images = labelled(root, test / label, (name, "test", "good" if label == good else label))
@@ -126,13 +126,13 @@ def _category(root: Path, name: str, folder: Path, good: str, masks: bool) -> It
 
 
 def labelled(root: Path, folder: Path, label: tuple[str, Split, str]) -> Iterator[Found | Fault]:
-    """The images of one folder as (category, split, defect), and what is wrong with it before any is read."""
+    """The images of one folder, labelled (category, split, defect), and faults visible without reading the files."""
     category, split, defect = label
     stems: dict[str, Path] = {}
     for image in images_in(folder):
         other = stems.setdefault(image.stem, image)
         if other is not image:
-            yield Fault(kinds.SAME_STEM, place(image, root), f"beside {other.name}")
+            yield Fault(kinds.SAME_STEM, place(image, root), f"same stem as {other.name}")
         else:
             yield Found(f"{category}/{split}/{defect}/{image.stem}", category, split, defect, image)
     for stem, image in stems.items():
@@ -143,7 +143,7 @@ def labelled(root: Path, folder: Path, label: tuple[str, Split, str]) -> Iterato
 
 
 def paired(root: Path, images: Sequence[Found | Fault], folder: Path) -> Iterator[Found | Fault]:
-    """The same images with the masks of `folder` that bear their stems; masks of no image are faults."""
+    """The same images, each with the mask in `folder` that has its stem; a mask without an image is a fault."""
     stems = {one.image.stem for one in images if isinstance(one, Found)}
     masks: dict[str, Path] = {}
     for mask in images_in(folder):
@@ -152,7 +152,7 @@ def paired(root: Path, images: Sequence[Found | Fault], folder: Path) -> Iterato
         if stem not in stems:
             yield Fault(kinds.NO_IMAGE, place(mask, root))
         elif stem in masks:
-            yield Fault(kinds.TWO_MASKS, place(mask, root), f"beside {masks[stem].name}")
+            yield Fault(kinds.TWO_MASKS, place(mask, root), f"second mask, after {masks[stem].name}")
         else:
             masks[stem] = mask
     for one in images:

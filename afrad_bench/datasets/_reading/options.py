@@ -1,4 +1,4 @@
-"""Options that several data sets share, and how lists of categories are checked."""
+"""Options shared by several data sets, and validation of lists of categories."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from afrad_bench.errors import nearest
 
 
 class Limits(BaseModel):
-    """Take fewer images than there are. Which ones depends on their ids and `limit_seed` only."""
+    """Limits on the number of images. The choice of images depends on their ids and `limit_seed` only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    limit_train: int | None = Field(None, ge=1, description="Training images per category at most; all by default.")
+    limit_train: int | None = Field(
+        None, ge=1, description="Maximum number of training images per category; all by default."
+    )
     limit_test: int | None = Field(
         None,
         ge=1,
-        description="Normal test images per category at most, and as many anomalous ones, spread over the kinds of "
-        "defect; all by default.",
+        description="Maximum number of normal test images per category, and of anomalous ones, spread over the kinds "
+        "of defect; all by default.",
     )
-    limit_seed: int = Field(0, ge=0, description="Chooses the images when there is a limit.")
+    limit_seed: int = Field(0, ge=0, description="Seed for the choice of images when there is a limit.")
 
 
 class Selection(Limits):
@@ -39,7 +41,7 @@ class Selection(Limits):
 
 
 def once(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The names, or a `ValueError` that tells which ones are given more than once."""
+    """The names. Raises `ValueError` with the names that are given more than once."""
     twice = sorted(name for name, times in Counter(names or ()).items() if times > 1)
     if twice:
         raise ValueError(f"named more than once: {', '.join(twice)}")
@@ -47,18 +49,18 @@ def once(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 
 def in_order_of(known: Sequence[str]) -> Callable[[tuple[str, ...] | None], tuple[str, ...] | None]:
-    """A validator: each name is known and given once. Returns them in the order of `known`."""
+    """A pydantic validator: each name must be known and given once. It returns the names in the order of `known`."""
 
     def checked(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if names is None:
             return None
         wrong = [name for name in names if name not in known]
         if wrong:
-            told = []
+            texts = []
             for name in wrong:
                 match = nearest(name, known)
-                told.append(f"unknown category {name!r}" + (f" (did you mean {match!r}?)" if match else ""))
-            raise ValueError(f"{'; '.join(told)}; known: {', '.join(known)}")
+                texts.append(f"unknown category {name!r}" + (f" (did you mean {match!r}?)" if match else ""))
+            raise ValueError(f"{'; '.join(texts)}; known: {', '.join(known)}")
         return tuple(name for name in known if name in (once(names) or ()))
 
     return checked

@@ -1,7 +1,7 @@
 """Photographed textures from scikit-image's wheel, cut into crops; training and test crops share no pixel.
 
 The right part of each 512x512 photograph is for training, the left part for testing. Crops of one part overlap each
-other. Test anomalies are crops on which a defect is planted (see `_planting`)."""
+other. Test anomalies are crops on which a defect is planted (see `images.planting`)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PHOTOGRAPH = 512
 SIDE = 128
 """Sides of a photograph and of a crop, in pixels."""
 COLUMNS: dict[Split, tuple[int, int]] = {"train": (192, PHOTOGRAPH), "test": (0, 192)}
-"""First column and end of the part of a photograph that each split is cut from."""
+"""First and end column (exclusive) of the part of a photograph from which the crops of each split are cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A square of a photograph, perhaps mirrored left to right."""
+    """A square of a photograph, optionally mirrored left to right."""
 
     photograph: FilePicture
     top: int
@@ -53,7 +53,7 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A crop with a planted defect. `donor` is a crop of another texture, of which `patch` takes a piece."""
+    """A crop with a planted defect. `donor` is a crop of another texture; only the kind `patch` uses it."""
 
     clean: Crop
     donor: Crop
@@ -80,7 +80,7 @@ class Planted:
 
 @dataclass(frozen=True, slots=True)
 class PlantedMask:
-    """The pixels that a planted defect changes: all of them, and no others."""
+    """The mask of a planted defect: exactly the pixels that it changes."""
 
     planted: Planted
 
@@ -118,7 +118,7 @@ def test_crops(
             yield Sample(f"{category}/test/{kind}/{i:03d}", category, planted, True, kind, mask)
 
 
-test_crops.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+test_crops.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it as a test
 
 
 def _stream(*names: object) -> np.random.RandomState:
@@ -128,7 +128,7 @@ def _stream(*names: object) -> np.random.RandomState:
 
 
 def _crop(photograph: FilePicture, split: Split, rng: np.random.RandomState) -> Crop:
-    """A random crop; only those for training are mirrored."""
+    """A random crop; only training crops are mirrored, at random."""
     first, end = COLUMNS[split]
     top, left = int(rng.randint(PHOTOGRAPH - SIDE + 1)), int(rng.randint(first, end - SIDE + 1))
     return Crop(photograph, top, left, mirrored=split == "train" and bool(rng.rand() < 0.5))

@@ -8,25 +8,25 @@ from pathlib import Path, PurePosixPath
 
 from afrad_bench.datasets._reading import faults as kinds
 from afrad_bench.datasets._reading.faults import Fault
-from afrad_bench.datasets._reading.layout import Finds, Found, Split, finds
+from afrad_bench.datasets._reading.layout import Found, ScanResult, Split, scan_result
 from afrad_bench.errors import fail, nearest
 
 SPLIT_LIST = "split_csv/1cls.csv"
 COLUMNS = ("object", "split", "label", "image", "mask")
 
 
-def original_layout(root: Path, categories: Sequence[str], known: Sequence[str], masks: bool) -> Finds:
-    """The images that the list names, in the order of the categories: normal test images before the anomalous ones."""
+def original_layout(root: Path, categories: Sequence[str], known: Sequence[str], masks: bool) -> ScanResult:
+    """The images in the list, in the order of the categories; normal test images come before anomalous ones."""
     lines = list(_lines(root / SPLIT_LIST))
     contents = list(_read(root, lines, known, masks))
     faults = [one for one in contents if isinstance(one, Fault)]
     found = [one for one in contents if isinstance(one, Found) and one.category in categories]
     found.sort(key=lambda one: (categories.index(one.category), one.split == "test", one.gt_label, one.image.name))
-    return finds(root, tuple(categories), [*found, *faults])
+    return scan_result(root, tuple(categories), [*found, *faults])
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and rows by column name. Raises `UserError` when it is not the list that it should be."""
+    """Line numbers and rows by column name. Raises `UserError` if columns are missing."""
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
@@ -63,7 +63,7 @@ def _read(
 
 
 def _wrong(row: Mapping[str, str], known: Sequence[str]) -> str:
-    """What is wrong with a row by itself, or nothing."""
+    """What is wrong with a single row, or an empty string."""
     if row["object"] not in known:
         match = nearest(row["object"], known)
         return f"unknown object {row['object']!r}" + (f" (did you mean {match!r}?)" if match else "")
@@ -72,7 +72,7 @@ def _wrong(row: Mapping[str, str], known: Sequence[str]) -> str:
     if row["label"] not in ("normal", "anomaly"):
         return f"label is {row['label']!r}, neither normal nor anomaly"
     if row["split"] == "train" and row["label"] == "anomaly":
-        return "an anomalous training image: this is a list of a supervised split"
+        return "an anomalous training image: this is the list of a supervised split"
     if not row["image"]:
         return "no image"
     return ""

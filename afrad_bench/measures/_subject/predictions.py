@@ -1,4 +1,4 @@
-"""Predictions of test images, checked, for the measures that look at them."""
+"""Checked predictions of test images, for the measures that use them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def predictions(
 ) -> Iterator[tuple[Prediction, Sequence[int]]]:
     """Predictions of these test images, and the positions of the images, batch by batch.
 
-    Raises a `ValueError` that names the images unless each has the batch's shape and is finite."""
+    Raises a `ValueError` that names the images if a prediction has a wrong shape or is not finite."""
     start = 0
     for batch in subject.test.subset(indices).batches(batch_size):
         prediction = subject.method.predict(batch)
@@ -36,7 +36,7 @@ def _check(prediction: Prediction, batch: Images) -> None:
     for what, values in (("pred_score", image_scores), ("anomaly_map", maps)):
         if values is None:
             continue
-        with np.errstate(over="ignore"):  # maps are held as float32, so they must be finite as such
+        with np.errstate(over="ignore"):  # maps are stored as float32, so they must be finite in float32
             finite = np.isfinite(np.asarray(values, np.float32 if what == "anomaly_map" else None))
         bad = np.flatnonzero(~finite.reshape(len(batch), -1).all(axis=1))
         if len(bad):

@@ -1,4 +1,4 @@
-"""The stretch of work that is timed and whose memory is taken: one image to its pixel map and score."""
+"""The work whose time and memory are measured: from one image to its pixel map and score."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Scoring:
 
     call: Callable[[], object]
     inside: str
-    """From where to where it goes, for the notes."""
+    """Start and end of the work, for the notes."""
 
 
 def scoring(subject: Subject) -> Scoring:
-    """Score the first test image, decoded beforehand: by the method's network, on the device; without one by
-    `predict`, which takes the image from memory and brings its answer back there."""
+    """Score the first test image, decoded beforehand: with the method's network, on the device. A method without one
+    uses `predict`, which takes the image from memory and returns its result to memory."""
     images = ImageArray(subject.test.subset([0]).array())
     method = subject.method
     if not isinstance(method, HasNetwork):

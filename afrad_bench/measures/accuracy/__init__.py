@@ -1,9 +1,9 @@
-"""Accuracy on the test images: image and pixel metrics, exact, per category, their mean, and pooled.
+"""Accuracy on the test images: exact image and pixel metrics, per category, their mean, and pooled.
 
-Definitions, conventions and undefined cases: docs/metrics.md. Unless the configuration says otherwise, the score of an
-image is the one that the method gives, and pixel metrics are taken at the size of the input, masks brought there by
-nearest neighbour. They are over all test images of a category, good ones included. A value that is undefined is None,
-with the reason in its note, and a note names the convention where it is not the usual one."""
+Definitions, conventions and undefined cases: docs/metrics.md. By default the image score is the method's own, and pixel
+metrics are computed at the input size, with masks resized by nearest neighbour. They cover all test images of a
+category, including good ones. An undefined value is None, with the reason in its note. A note also names the convention
+if it is not the default."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement | Score | 
     """Predict every test image once; yields its score, then the measurements and curves of each category, the means,
     and the pooled ones.
 
-    Raises `ValueError`, naming the images, for predictions of a wrong shape or that are not finite."""
+    Raises `ValueError`, naming the images, for predictions that have a wrong shape or are not finite."""
     from afrad_bench.measures.accuracy.evaluate import evaluate
 
     yield from evaluate(subject, config)

@@ -1,4 +1,4 @@
-"""What may be chosen about accuracy; everything else is part of the definitions."""
+"""Options of the measure `accuracy`; everything else is fixed by the definitions."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from pydantic import (
 
 
 class Config(BaseModel):
-    """Options of the measure, as `measures:` of a suite gives them."""
+    """Options of the measure, as given under `measures:` in a suite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     fpr_limit: float = Field(0.3, gt=0, le=1, description="false positive rate at which AUPRO stops")
-    connectivity: Literal[4, 8] = Field(8, description="neighbours by which defective pixels form regions: 4 or 8")
+    connectivity: Literal[4, 8] = Field(8, description="neighbours that connect defective pixels into regions: 4 or 8")
     resolution: Literal["input", "original"] = Field(
         "input",
-        description="size at which pixels are compared: that of the method's input, masks brought there by mask_rule, "
-        "or the original size of each mask, maps brought there bilinearly",
+        description="size at which pixels are compared. input: the method's input size, masks resized by mask_rule. "
+        "original: the original size of each mask, maps resized bilinearly",
     )
     mask_rule: Literal["nearest", "bilinear", "any"] = Field(
         "nearest",
-        description="how masks get to the size of the input: nearest neighbour, bilinear and more than 0.5, "
+        description="how masks are resized to the input size: nearest neighbour, bilinear and then > 0.5, "
         "or any marked pixel",
     )
     image_score: Literal["method", "max", "pool", "top"] = Field(
         "method",
-        description="what scores an image: the method, or its map: the maximum, the maximum after average pooling, "
-        "or the mean of the highest values",
+        description="source of the image score. method: the method itself. From its map: the maximum (max), the "
+        "maximum after average pooling (pool), or the mean of the highest values (top)",
     )
     pool: int = Field(16, ge=1, description="side of the average pooling of image_score=pool, in pixels of the map")
-    top_share: float = Field(0.01, gt=0, le=1, description="share of the map that image_score=top takes the mean of")
+    top_share: float = Field(0.01, gt=0, le=1, description="share of the map's values that image_score=top averages")
     pool_pixels: bool = Field(
-        True, description="also one ranking of the pixels of all categories; needs as much room as all maps together"
+        True, description="also rank the pixels of all categories together; needs as much memory as all maps together"
     )
     also: tuple[Literal["ader", "mvtec", "uniad"], ...] = Field(
-        (), description="code bases whose conventions are followed too, in metrics of their own beside ours"
+        (), description="code bases whose conventions are evaluated too, as additional metrics"
     )
     batch_size: int = Field(16, ge=1, description="images predicted at a time; no effect on the values")
     memory_gib: float = Field(
         4.0,
         gt=0,
-        description="largest size of the pixel scores of one ranking in memory, in GiB; larger ones are kept in a "
+        description="largest size in GiB of the pixel scores of one ranking in memory; larger ones are kept in a "
         "temporary file, which is slower and gives the same values",
     )
 
@@ -60,7 +60,7 @@ class Config(BaseModel):
 
     @model_serializer(mode="wrap")
     def _silent_if_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `also`, what was stored before there was such a field stays current."""
+        """Leaves out an empty `also`, so that results stored before this field existed stay current."""
         written: dict[str, Any] = write(self)
         return written if self.also else {name: value for name, value in written.items() if name != "also"}
 

@@ -1,4 +1,4 @@
-"""The convention of an evaluation: at which size pixels are compared, how masks get there, what scores an image."""
+"""The convention of an evaluation: size at which pixels are compared, resizing of masks, source of image scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MASKS = {"bilinear": "masks by bilinear > 0.5", "any": "masks by any marked pixe
 
 
 def pixel_terms(config: Config) -> Iterator[str]:
-    """What sets the pixels of this evaluation apart from the usual ones, in words."""
+    """How the pixel evaluation differs from the default, as text."""
     if config.resolution == "original":
         yield "at the size of each mask, maps resized bilinearly"
     if config.mask_rule != "nearest":
@@ -27,7 +27,7 @@ def pixel_terms(config: Config) -> Iterator[str]:
 
 
 def image_terms(config: Config) -> str:
-    """What scores an image, in words; empty for the method itself."""
+    """Source of the image score as text; empty for the method itself."""
     return {
         "method": "",
         "max": "image score: maximum of the map",
@@ -37,9 +37,9 @@ def image_terms(config: Config) -> str:
 
 
 def image_scores(prediction: Prediction, config: Config) -> FloatArray:
-    """(B,) scores of a batch, by the method or from its maps, in float64.
+    """(B,) float64 scores of a batch, from the method or from its maps.
 
-    Raises `ValueError` where the maps are asked for and there are none, or are smaller than the pooling."""
+    Raises `ValueError` if maps are needed and missing, or smaller than the pooling window."""
     if config.image_score == "method":
         return np.asarray(prediction.pred_score, np.float64)
     if prediction.anomaly_map is None:
@@ -48,7 +48,7 @@ def image_scores(prediction: Prediction, config: Config) -> FloatArray:
 
 
 def score_of_map(scores: FloatArray, config: Config) -> float:
-    """The score that a map (H, W) gives its image, in float64."""
+    """The image score of a map (H, W), in float64."""
     scores = np.asarray(scores, np.float64)
     if config.image_score == "max":
         return float(scores.max())
@@ -73,8 +73,8 @@ def sizes(samples: Sequence[Sample], side: int, config: Config) -> list[tuple[in
 def compared(
     maps: FloatArray, samples: Sequence[Sample], side: int, config: Config
 ) -> Iterator[tuple[FloatArray, BoolArray]]:
-    """The maps (B, H, W) of a batch and their bool masks, at the size at which they are compared: together, or at the
-    original resolution one by one."""
+    """Maps (B, H, W) of a batch and their bool masks at the size of the comparison: all together, or one by one at the
+    original resolution."""
     if config.resolution == "input":
         yield maps, np.stack([resized_mask(sample, side, config.mask_rule) for sample in samples])
         return

@@ -1,4 +1,4 @@
-"""The metrics of accuracy: how each is called, read and described. docs/metrics.md has the definitions in full."""
+"""The metrics of accuracy: title, unit and description of each. Full definitions: docs/metrics.md."""
 
 from __future__ import annotations
 

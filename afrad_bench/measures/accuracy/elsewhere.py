@@ -1,7 +1,7 @@
-"""Accuracy once more as other code bases compute it, for comparison with their figures and never in place of ours.
+"""Accuracy as other code bases compute it, for comparison with their figures; never a replacement of ours.
 
-Read from ADer at 902937a (`util/metric.py`), UniAD (`utils/eval_helper.py`) and what MVTec AD is evaluated with.
-What each does, and what of it is not followed: docs/metrics.md, "Profiles"."""
+Read from ADer at 902937a (`util/metric.py`), UniAD (`utils/eval_helper.py`) and the evaluation used for MVTec AD. What
+each does, and which parts are not followed: docs/metrics.md, "Profiles"."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from afrad_bench.instruments.metrics import (
 )
 from afrad_bench.measures.accuracy.config import Config
 from afrad_bench.measures.accuracy.convention import compared, score_of_map, sizes
-from afrad_bench.measures.accuracy.gathering import missing_masks, room
+from afrad_bench.measures.accuracy.gathering import allocate, missing_masks
 from afrad_bench.types import Measurement, Prediction, Sample
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ F1_LEVELS = np.arange(21) / 20
 
 
 def stepped_aupro(above: Above, limit: float = 0.3) -> float:
-    """Area under the overlaps (T,) at those thresholds whose FPR is below the limit, over the range that these FPR
-    span, which is stretched to [0, 1]; nothing is interpolated. ADer's AUPRO, with 200 equal steps of the score.
+    """ADer's AUPRO, with 200 equal steps of the score: area under the overlaps (T,) at the thresholds whose FPR is
+    below the limit. The range of these FPR is stretched to [0, 1]; nothing is interpolated.
 
-    Raises `Undefined` where ADer divides by zero: unless two of the thresholds have different FPR below the limit."""
+    Raises `Undefined` where ADer divides by zero: if no two of these thresholds have different FPR."""
     fpr = above.alarms / above.negatives
     kept = fpr < limit
     x, y = fpr[kept], above.overlap[kept]
@@ -49,25 +49,25 @@ def stepped_aupro(above: Above, limit: float = 0.3) -> float:
 
 
 def stepped_f1(above: Above) -> float:
-    """Largest F1 at the thresholds; ADer's, up to the 1e-8 that it adds to denominators."""
+    """Largest F1 over the thresholds, as in ADer, except for the 1e-8 that ADer adds to denominators."""
     return float((2 * above.hits / (above.hits + above.alarms + above.positives)).max())
 
 
 def stepped_iou(above: Above) -> float:
-    """Largest intersection over union at the thresholds."""
+    """Largest intersection over union over the thresholds."""
     return float((above.hits / (above.alarms + above.positives)).max())
 
 
 def reflected(value: float) -> float:
-    """An AUROC below 0.5 as one minus it."""
+    """One minus the AUROC if it is below 0.5, else unchanged."""
     return max(value, 1.0 - value)
 
 
 def mask_in_8_bits(sample: Sample, side: int) -> BoolArray:
-    """(side, side): the mask as a grey picture of 0 and 255, resized bilinearly (antialiased) and cut at half.
+    """The mask as a grey image of 0 and 255, resized bilinearly (antialiased) to (side, side), thresholded at half.
 
-    Rounding to whole greys puts a pixel that a straight edge halves on the side of the defect, where fractions would
-    not be above 0.5."""
+    If a straight edge halves a pixel, rounding to whole grey values makes it defective; as a fraction, 0.5, it is
+    not."""
     if sample.mask is None:
         return np.zeros((side, side), bool)
     grey = Image.fromarray(np.where(sample.mask.read() > 0, np.uint8(255), np.uint8(0)))
@@ -75,7 +75,7 @@ def mask_in_8_bits(sample: Sample, side: int) -> BoolArray:
 
 
 class Pixels:
-    """The pixels of one category once they are gathered, each view of them taken once."""
+    """Results on the pixels of one category; each property is computed once, when it is first used."""
 
     def __init__(self, scores: PixelScores, threads: int) -> None:
         self._scores, self._threads = scores, threads
@@ -102,17 +102,17 @@ def _in_8_bits(maps: FloatArray, samples: Sequence[Sample], side: int) -> Iterat
 
 @dataclass(frozen=True)
 class Profile:
-    """What a code base computes, and how."""
+    """The metrics of a code base, and how it computes them."""
 
     name: str
     convention: Config
-    """As far as it can be said in ours."""
+    """As far as our options can express it."""
     compared: Comparing
-    """Maps and masks of a batch, at the size at which they are compared."""
+    """Maps and masks of a batch at the size of the comparison."""
     side: int | None
-    """Input size at which the code base evaluates; None where any will do."""
+    """Input size at which the code base evaluates; None: any."""
     labels_from_masks: bool
-    """An image is anomalous if its mask, as compared, has a marked pixel; otherwise if the data set says so."""
+    """True: an image is anomalous if its mask, as compared, has a marked pixel. False: if the data set says so."""
     image: Mapping[str, Callable[[FloatArray, BoolArray], float]]
     pixel: Mapping[str, Callable[[Pixels], float]]
 
@@ -160,7 +160,7 @@ PROFILES = {
 
 
 class Elsewhere:
-    """The metrics of one profile on one category, gathered batch by batch; the scores of its pixels are held beside
+    """The metrics of one profile on one category, collected batch by batch. Its pixel scores are stored separately from
     ours, since masks or sizes differ."""
 
     def __init__(
@@ -177,7 +177,7 @@ class Elsewhere:
         self._lost = 0
 
     def add(self, prediction: Prediction, samples: Sequence[Sample]) -> None:
-        """Take in the maps of a batch; nothing is kept that cannot be used."""
+        """Add the maps of a batch; nothing is stored if the metrics are undefined."""
         if prediction.anomaly_map is None:
             self._undefined = self._undefined or "the method gives no anomaly map"
         if self._undefined or prediction.anomaly_map is None:
@@ -187,7 +187,7 @@ class Elsewhere:
             return
         if self._scores is None:
             pixels = sum(height * width for height, width in sizes(self._samples, self._side, self._config))
-            self._scores, self._notes = room(pixels, self._config)
+            self._scores, self._notes = allocate(pixels, self._config)
         marked: list[bool] = []
         for maps, masks in self._profile.compared(prediction.anomaly_map, samples, self._side):
             self._scores.add(maps, masks)
@@ -198,7 +198,7 @@ class Elsewhere:
         self._labels += marked if self._profile.labels_from_masks else labels
 
     def measurements(self, threads: int) -> Iterator[Measurement]:
-        """Every metric of the profile, undefined ones with the reason."""
+        """Every metric of the profile; undefined ones with the reason."""
         pixels = None if self._undefined or self._scores is None else Pixels(self._scores, threads)
         scores, labels = np.array(self._image_scores), np.array(self._labels, bool)
         for name, of_images in self._profile.image.items():
@@ -210,11 +210,11 @@ class Elsewhere:
         if value is None:
             return Measurement(name, None, "fraction", self._category, self._undefined)
         try:
-            return Measurement(name, value(), "fraction", self._category, "; ".join(self._told()))
+            return Measurement(name, value(), "fraction", self._category, "; ".join(self._remarks()))
         except Undefined as undefined:
             return Measurement(name, None, "fraction", self._category, undefined.reason)
 
-    def _told(self) -> Iterator[str]:
+    def _remarks(self) -> Iterator[str]:
         if self._profile.side not in (None, self._side):
             yield f"at {self._side}x{self._side}, {self._profile.name} at {self._profile.side}x{self._profile.side}"
         yield from self._notes

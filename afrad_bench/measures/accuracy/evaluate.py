@@ -1,4 +1,4 @@
-"""How the accuracy of a fitted method is measured: predictions in, category by category, and measurements out."""
+"""Evaluation of a fitted method: from predictions, category by category, to measurements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from afrad_bench.measures.accuracy.convention import (
     sizes,
 )
 from afrad_bench.measures.accuracy.elsewhere import PROFILES, Elsewhere
-from afrad_bench.measures.accuracy.gathering import missing_masks, room
+from afrad_bench.measures.accuracy.gathering import allocate, missing_masks
 from afrad_bench.types import MEAN, Curve, Measurement, Prediction, Sample, Score, Subject
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ POOLED_PIXEL_METRICS: dict[str, Callable[[PixelMetrics], float]] = {
 
 
 def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score | Curve]:
-    """See `accuracy.measure`. The maps of one category are held at a time, and the pooled pixel scores of all."""
+    """See `accuracy.measure`. Memory holds the pixel scores of one category at a time, and the pooled ones of all."""
     samples, done = subject.dataset.test, 0
     scores = np.full(len(samples), np.nan)
     labels = np.array([sample.gt_label for sample in samples], dtype=bool)
     found: list[Measurement] = []
-    side, told = subject.test.size[0], image_terms(config)
+    side, image_note = subject.test.size[0], image_terms(config)
     of_category = {
         category: [sample for sample in samples if sample.category == category]
         for category in subject.dataset.categories
@@ -89,7 +89,7 @@ def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score |
         )
         measured = [
             *(
-                _measured(name, category, metric, scores[mine], labels[mine], told)
+                _measured(name, category, metric, scores[mine], labels[mine], image_note)
                 for name, metric in IMAGE_METRICS.items()
             ),
             *pixels.measurements(),
@@ -102,7 +102,7 @@ def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score |
     for name in (*IMAGE_METRICS, *PIXEL_METRICS, *elsewhere):
         yield _mean(name, [one for one in found if one.metric == name])
     for name, metric in POOLED_METRICS.items():
-        yield _measured(name, None, metric, scores, labels, told)
+        yield _measured(name, None, metric, scores, labels, image_note)
     yield from pooled.measurements(subject.threads)
 
 
@@ -112,16 +112,16 @@ def _measured(
     metric: Callable[[FloatArray, BoolArray], float],
     scores: FloatArray,
     labels: BoolArray,
-    told: str,
+    note: str,
 ) -> Measurement:
     try:
-        return Measurement(name, metric(scores, labels), "fraction", category, told)
+        return Measurement(name, metric(scores, labels), "fraction", category, note)
     except Undefined as undefined:
         return Measurement(name, None, "fraction", category, undefined.reason)
 
 
 def _mean(name: str, of_categories: Sequence[Measurement]) -> Measurement:
-    """The unweighted mean over the categories that have a value; its note names the others, and why they have none."""
+    """Unweighted mean over the categories that have a value; its note names the other categories and their reasons."""
     values = [one.value for one in of_categories if one.value is not None]
     notes = [_notes([one for one in of_categories if one.value is not None], len(of_categories))]
     if len(values) < len(of_categories):
@@ -134,7 +134,7 @@ def _mean(name: str, of_categories: Sequence[Measurement]) -> Measurement:
 
 
 def _notes(of_categories: Sequence[Measurement], categories: int) -> str:
-    """Their notes, each with the categories that it is about unless it is about all of them."""
+    """The different notes, each followed by its categories unless all categories have it."""
     names: dict[str, list[str]] = {}
     for one in of_categories:
         if one.note:
@@ -148,7 +148,7 @@ def _notes(of_categories: Sequence[Measurement], categories: int) -> str:
 
 
 class _Pixels:
-    """The pixel metrics of one category, gathered batch by batch, or the reason why they are undefined."""
+    """The pixel metrics of one category, collected batch by batch, or the reason why they are undefined."""
 
     def __init__(
         self,
@@ -169,13 +169,13 @@ class _Pixels:
         self._curves: PixelCurves | None = None
 
     def add(self, prediction: Prediction, samples: Sequence[Sample]) -> None:
-        """Take in the maps of a batch, with the masks of its samples; nothing is kept that cannot be used."""
+        """Add the maps of a batch and the masks of its samples; nothing is stored if the metrics are undefined."""
         if prediction.anomaly_map is None:
             self._undefined = self._undefined or "the method gives no anomaly map"
         if self._undefined or prediction.anomaly_map is None:
             return
         if self._scores is None:
-            self._scores, notes = room(self._pixels, self._config)
+            self._scores, notes = allocate(self._pixels, self._config)
             self._notes += [*pixel_terms(self._config), *notes]
         marked = []
         for maps, masks in compared(prediction.anomaly_map, samples, self._side, self._config):
@@ -204,14 +204,14 @@ class _Pixels:
             )
 
     def curves(self) -> Iterator[Curve]:
-        """The curves behind P-AUROC and P-AUPRO, once `measurements` is through; none if these are undefined."""
+        """The curves of P-AUROC and P-AUPRO, after `measurements` has run; none if these metrics are undefined."""
         if self._curves is not None:
             roc, pro = self._curves.roc, self._curves.pro
             yield Curve("pixel_roc", self._category, tuple(roc.x.tolist()), tuple(roc.y.tolist()))
             yield Curve("pro", self._category, tuple(pro.x.tolist()), tuple(pro.y.tolist()))
 
     def _variant(self) -> Iterator[str]:
-        """What sets this AUPRO apart from the usual one."""
+        """How this AUPRO differs from the default, as text."""
         fields = type(self._config).model_fields
         if self._config.fpr_limit != fields["fpr_limit"].default:
             yield f"up to FPR {self._config.fpr_limit:g}"
@@ -220,7 +220,7 @@ class _Pixels:
 
 
 class _Pooled:
-    """The pixels of all categories in one ranking, as a deployment with one threshold sees them."""
+    """The pixels of all categories in one ranking, as for a deployment with one threshold."""
 
     def __init__(self, pixels: int, without_masks: Sequence[str], config: Config) -> None:
         self._pixels, self._without, self._config = pixels, without_masks, config
@@ -231,7 +231,7 @@ class _Pooled:
         if not self._config.pool_pixels:
             return
         if self._scores is None:
-            self._scores, notes = room(self._pixels, self._config)
+            self._scores, notes = allocate(self._pixels, self._config)
             self._notes += notes
         self._scores.add(maps, masks)
 

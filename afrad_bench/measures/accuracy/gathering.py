@@ -1,4 +1,4 @@
-"""Before pixels are gathered: whether their truth is known, and where so many scores are held."""
+"""Preparation of pixel metrics: whether all masks are known, and where the pixel scores are stored."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from afrad_bench.measures.accuracy.config import Config
 
 
-def room(pixels: int, config: Config) -> tuple[PixelScores, list[str]]:
-    """Where so many pixel scores are gathered, and what a reader must know of it."""
+def allocate(pixels: int, config: Config) -> tuple[PixelScores, list[str]]:
+    """Storage for this many pixel scores, in memory or in a temporary file, and notes on it for the result."""
     gib = pixels * np.dtype(np.float32).itemsize / 2**30
     if gib <= config.memory_gib:
         return PixelScores(pixels, config.connectivity), []
@@ -27,7 +27,7 @@ def room(pixels: int, config: Config) -> tuple[PixelScores, list[str]]:
 
 
 def missing_masks(samples: Sequence[Sample]) -> str:
-    """Why the truth per pixel of these samples is not known, or nothing."""
+    """Why the pixel ground truth of these samples is not known; empty if it is."""
     anomalous = [sample for sample in samples if sample.gt_label]
     without = sum(sample.mask is None for sample in anomalous)
     if without and without == len(anomalous):

@@ -1,8 +1,8 @@
 """Gallery: test images of each category kept with their heat maps, for the report's pictures. Measures no number.
 
-Which images are kept is decided by the data alone, so that every method is shown on the same ones: of each category
-the first defective image of each kind of defect in turn, and the first normal ones, in the order of the test split.
-On request the images are kept too that a method gets most wrong; these differ from method to method."""
+The choice of images depends on the data alone, so that all methods show the same ones: for each category the first
+defective image of each kind of defect in turn, and the first normal ones, in the order of the test split. Optionally it
+also keeps the images that a method scores worst; these differ between methods."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ METRICS: Mapping[str, Metric] = {}
 
 
 def measure(subject: Subject, config: Config) -> Iterator[Example]:
-    """Predict the images to keep, or with `failures` all of them; yields the chosen ones of each category in order,
-    then the failures, the worst first. Raises `ValueError` for predictions of a wrong shape or that are not finite."""
+    """Predict the chosen images, or with `failures` all of them; yields per category the chosen ones in order, then the
+    failures, worst first. Raises `ValueError` for predictions that have a wrong shape or are not finite."""
     from afrad_bench.measures.gallery.examples import examples
 
     yield from examples(subject, config)

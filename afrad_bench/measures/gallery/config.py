@@ -6,17 +6,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Config(BaseModel):
-    """How many images are kept, and how large."""
+    """Number and size of the images that are kept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    defective: int = Field(2, ge=0, description="defective images of each category, of its kinds of defect in turn")
-    good: int = Field(1, ge=0, description="normal images of each category")
+    defective: int = Field(2, ge=0, description="defective images per category, taken from its kinds of defect in turn")
+    good: int = Field(1, ge=0, description="normal images per category")
     failures: int = Field(
         0,
         ge=0,
-        description="per category, defective images that the method scores lowest and normal ones that it scores "
-        "highest, this many of each; every test image is predicted again for it",
+        description="this many of each, per category: defective images with the lowest and normal images with the "
+        "highest scores; every test image is predicted again for them",
     )
-    side: int = Field(192, ge=16, description="largest side of the kept pictures in pixels; smaller inputs stay as are")
+    side: int = Field(
+        192, ge=16, description="largest side of the kept pictures in pixels; smaller inputs keep their size"
+    )
     batch_size: int = Field(16, ge=1, description="images predicted at a time; no effect on what is kept")

@@ -1,4 +1,4 @@
-"""What the gallery keeps: which images, and how they become small pictures."""
+"""Choice of the images that the gallery keeps, and their conversion to small pictures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Predicted:
 
 
 def examples(subject: Subject, config: Config) -> Iterator[Example]:
-    """See `gallery.measure`. Held at a time: the maps of one batch and those to be kept of one category."""
+    """See `gallery.measure`. Memory holds the maps of one batch, and of one category those that are kept."""
     samples, done = subject.dataset.test, 0
     plan = {
         category: [i for i, sample in enumerate(samples) if sample.category == category]
@@ -63,8 +63,8 @@ def examples(subject: Subject, config: Config) -> Iterator[Example]:
 
 
 def chosen(samples: Sequence[Sample], mine: Sequence[int], defective: int, good: int) -> list[int]:
-    """Positions of the images of one category to be shown: the first of each kind of defect, the second of each, and so
-    on, up to `defective`; then the first `good` normal ones. `mine` are the category's positions in `samples`."""
+    """Positions of the chosen images of one category: the first of each kind of defect, the second of each, and so on,
+    up to `defective`; then the first `good` normal ones. `mine` are the category's positions in `samples`."""
     kinds: dict[str, list[int]] = {}
     for i in mine:
         if samples[i].gt_label:
@@ -99,7 +99,8 @@ def _image_picture(sample: Sample, side: int) -> bytes:
 
 
 def _mask_picture(mask: BoolArray, side: int) -> bytes:
-    """The mask at the input's size made smaller; a pixel is marked if any part of it is, lest small ones vanish."""
+    """The mask at input size, made smaller; a pixel is marked if any part of it is, so that small defects stay
+    visible."""
     image = Image.fromarray(mask.astype(np.uint8) * 255)
     if image.size != (side, side):
         image = Image.fromarray(
@@ -109,7 +110,7 @@ def _mask_picture(mask: BoolArray, side: int) -> bytes:
 
 
 def map_picture(anomaly_map: FloatArray, side: int) -> tuple[bytes, float, float]:
-    """A map made smaller, as an 8-bit PNG with what 0 and 255 stand for: exact to 1/510 of its range."""
+    """A map resized to an 8-bit PNG (side, side), and the values of 0 and 255 in it: exact to 1/510 of its range."""
     values = np.asarray(anomaly_map, np.float32)
     if values.shape != (side, side):
         values = np.asarray(Image.fromarray(values).resize((side, side), Image.Resampling.BILINEAR))

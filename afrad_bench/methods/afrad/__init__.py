@@ -1,13 +1,14 @@
 """AFRAD: adaptive feature refinement with information preservation, a reconstruction of frozen features.
 
-Lee et al., "Adaptive Feature Refinement with Information Preservation for Multiclass Unsupervised Anomaly Detection".
-A frozen backbone's multiscale features F_ori are embedded into a four-stage pyramid (M-FPN, eq. 1-2), decoded by three
-decoders side by side (stage-adaptive, eq. 3-6; focused local, eq. 7-10; compensation, section 3.5), integrated by the
-NGIB (eq. 11-13) into F_rec, and scored by the L2 distance of the two (eq. 14).
+Lee et al., "Adaptive Feature Refinement with Information Preservation for Multiclass Unsupervised Anomaly Detection". A
+frozen backbone's multiscale features F_ori are embedded into a four-stage pyramid (M-FPN, eq. 1-2), decoded by three
+parallel decoders (stage-adaptive, eq. 3-6; focused local, eq. 7-10; compensation, section 3.5) and integrated by the
+NGIB (eq. 11-13) into F_rec. The score is the L2 distance between F_rec and F_ori (eq. 14).
 
-There is no official code. What the paper leaves open is a field of `Config`, each described with its readings; the
-widths of the pyramid and the decoders are ours. Silent on optimisation but for AdamW at 1e-4 and the epochs, the paper
-follows UniAD, whose batch size, weight decay, schedule and clipping are therefore the defaults."""
+There is no official code. Every choice that the paper leaves open is a field of `Config`, described with its
+possible readings; the widths of the pyramid and the decoders are not from the paper. On optimisation the paper
+states only AdamW at 1e-4 and the epochs. It follows UniAD, so UniAD's batch size, weight decay, schedule and
+clipping are the defaults."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ __all__ = ["PAPER", "VERSION", "Config", "build"]
 
 
 def build(config: Config, bench: Bench) -> Afrad:
-    """An untrained AFRAD on `bench.device`; raises `UserError` when the backbone or the image size cannot serve."""
+    """An untrained AFRAD on `bench.device`; raises `UserError` if the backbone or the image size is unusable."""
     from afrad_bench.methods.afrad.method import Afrad
 
     return Afrad(config, bench)

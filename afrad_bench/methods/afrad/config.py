@@ -1,4 +1,4 @@
-"""The configuration of AFRAD: every choice of the paper, and every choice that it leaves open, as a field."""
+"""The configuration of AFRAD: one field for every choice that the paper makes or leaves open."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ class _Part(BaseModel):
 
 
 class Features(_Part):
-    """What is reconstructed: F_ori."""
+    """The features F_ori that are reconstructed."""
 
     reductions: tuple[int, ...] = Field(
         (4, 8, 16, 32),
         min_length=1,
-        description="Backbone stages by reduction. 4,8,16,32, clearly better by measurement (docs/afrad_defaults.md); "
-        "2,4,8,16 as UniAD, whose set-up the paper follows (272 channels on EfficientNet-B4), is the other reading.",
+        description="Backbone stages by reduction. 4,8,16,32 is clearly better in measurements "
+        "(docs/afrad_defaults.md). The other reading is 2,4,8,16 as in UniAD, whose setup the paper follows (272 "
+        "channels on EfficientNet-B4).",
     )
     grid: Literal[4, 8, 16, 32] = Field(
         8,
-        description="Resolution of F_ori as a reduction of the image: 16 (token map, UniAD's), 8 or 4 (finer). 8 "
-        "places defects better, at four times the cost of training (docs/afrad_defaults.md).",
+        description="Resolution of F_ori as a reduction of the image: 16 (UniAD's token map), 8 or 4 (finer). 8 "
+        "localises defects better, but training costs four times as much (docs/afrad_defaults.md).",
     )
     resize: Literal["bilinear", "aligned", "area"] = Field(
         "bilinear",
-        description="How each stage reaches the grid: bilinear (paper), bilinear with aligned corners (UniAD), or "
-        "averaging where the grid is coarser.",
+        description="How each stage is resized to the grid. bilinear: as in the paper. aligned: bilinear with aligned "
+        "corners (UniAD). area: averaging where the grid is coarser.",
     )
     scale: Literal["raw", "standardised"] = Field(
         "standardised",
-        description="Features as they come, or each channel standardised with the training set's mean and deviation, "
-        "so that the loud shallow channels do not rule the loss and the score.",
+        description="raw: unchanged features. standardised: each channel is standardised with its mean and standard "
+        "deviation on the training set, so that shallow channels with large values do not dominate loss and score.",
     )
 
 
@@ -52,8 +53,8 @@ class Pyramid(_Part):
     strides: tuple[int, ...] = Field((1, 2, 2, 2), description="Stride of each patch embedding PE_i.")
     embedding: Literal["full", "separable"] = Field(
         "separable",
-        description="PE_i as a depth-wise convolution followed by a 1x1 convolution, or as one full convolution, "
-        "four times as slow and no more accurate (docs/afrad_defaults.md).",
+        description="separable: PE_i is a depth-wise convolution followed by a 1x1 convolution. full: PE_i is one full "
+        "convolution, which takes four times as long and is not more accurate (docs/afrad_defaults.md).",
     )
 
     @model_validator(mode="after")
@@ -75,7 +76,7 @@ class Refinement(_Part):
 
     enabled: bool = Field(True, description="False replaces every application of Φ by one linear layer (Table 7).")
     depth: int = Field(1, ge=1, description="How often eq. 2 is applied in each stage of the M-FPN.")
-    expansion: float = Field(2.0, gt=0, description="Hidden width of the MLP over its input width.")
+    expansion: float = Field(2.0, gt=0, description="Hidden width of the MLP divided by its input width.")
     token_mixing: bool = Field(False, description="Also mix the tokens of a stage by an MLP over positions.")
 
 
@@ -85,7 +86,7 @@ class StageAdaptive(_Part):
     stages: tuple[int, ...] = Field((1, 2, 3, 4), min_length=1, description="M-FPN stages that it decodes (Table 6).")
     repeats: tuple[int, ...] = Field(
         (1, 2, 3, 4),
-        description="How often Φ is applied at stage 1, 2, 3, 4: cheap at high resolution, more at low (section 3.3).",
+        description="How often Φ is applied at stage 1, 2, 3, 4: more often at lower resolution (section 3.3).",
     )
 
 
@@ -95,7 +96,7 @@ class FocusedLocal(_Part):
     stages: tuple[int, ...] = Field((1, 2), min_length=1, description="M-FPN stages that it decodes (Table 6).")
     kernels: tuple[int, ...] = Field((5, 7), min_length=1, description="Kernels p of the depth-wise convolutions.")
     activation: bool = Field(
-        True, description="Batch norm and GELU around the depth-wise convolution (as SegNeXt), or bare convolutions."
+        True, description="Batch norm and GELU around the depth-wise convolution (as in SegNeXt), or convolutions only."
     )
 
 
@@ -113,52 +114,54 @@ class Score(_Part):
 
     weigh: Weigh = Field(
         "stages",
-        description="The sum of eq. 14 in the pixel map: every channel of F_ori counts the same (channels), or every "
-        "backbone stage does (stages), as in the loss per scale, so that the many channels of the deepest stage do not "
-        "rule the map; root lies between: a stage counts as the square root of its channels.",
+        description="Weights in the sum of eq. 14 for the pixel map. channels: every channel of F_ori weighs the same. "
+        "stages: every backbone stage weighs the same, as in the loss per scale, so that the many channels of the "
+        "deepest stage do not dominate. root: between them, a stage weighs the square root of its channel count.",
     )
     weigh_image: Weigh = Field(
         "root",
-        description="The same sum behind the image score. Counting channels alike favours the deepest stage, which has "
-        "most of them: better on some data, worse on others; root is near the best on all (docs/afrad_defaults.md).",
+        description="The same weights for the image score. channels favours the deepest stage, which has most "
+        "channels: better on some data, worse on others. root is near the best on all (docs/afrad_defaults.md).",
     )
     relative: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Exponent q of a token's size in its error: each stage's squared error is divided by (0.1 + m)^q, "
-        "m the mean square of the stage's features there, which is eq. 14 on features scaled token by token; 0: as "
-        "printed. Tokens that stand out are harder to restore, in normal images too, and the jitter is louder there.",
+        description="Exponent q that makes errors relative: each stage's squared error is divided by (0.1 + m)^q, "
+        "where m is the mean square of the stage's features at that token. This is eq. 14 on features scaled per "
+        "token; 0: as printed. Tokens with large features are harder to reconstruct, in normal images too, and get "
+        "more jitter.",
     )
     pool: int = Field(
         16, ge=1, description="Side of the average pooling (stride 1) before the maximum (UniAD's); 1: none."
     )
     on: Literal["upsampled", "map"] = Field(
-        "upsampled", description="Pool the map at the image's size (UniAD), or the error map on the grid."
+        "upsampled", description="Pool the upsampled map at image size (UniAD), or the error map on the grid."
     )
     reduce: Literal["max", "mean"] = Field("max", description="Maximum (paper), or mean (UniAD on CIFAR-10).")
 
 
 class Training(_Part):
-    """Section 4.2; what it is silent about is UniAD's."""
+    """Optimisation (section 4.2); values that the paper does not state are UniAD's."""
 
     epochs: int = Field(1000, ge=0, description="1000 for MVTec-AD and VisA, 200 for CIFAR-10 in the paper.")
     batch_size: int = Field(8, ge=1, description="Images per step (UniAD's).")
     lr: float = Field(1e-4, gt=0, description="Learning rate of AdamW (paper).")
-    weight_decay: float = Field(1e-4, ge=0, description="Of AdamW (UniAD's).")
+    weight_decay: float = Field(1e-4, ge=0, description="Weight decay of AdamW (UniAD's).")
     schedule: Literal["step", "cosine", "constant"] = Field(
-        "step", description="step: a tenth of the rate for the last fifth of the epochs (UniAD's); cosine; constant."
+        "step",
+        description="step: the rate is divided by 10 for the last fifth of the epochs (UniAD's); cosine; constant.",
     )
-    clip: float | None = Field(0.1, gt=0, description="Largest norm of the gradient (UniAD's); null: no clipping.")
+    clip: float | None = Field(0.1, gt=0, description="Maximum gradient norm (UniAD's); null: no clipping.")
     jitter: float = Field(
         20.0,
         ge=0,
-        description="Scale α of UniAD's feature jitter in training (20 there): noise of deviation α·|f|/C; 0: none. "
-        "Without it the network learns to copy its input, anomalies too. 40 is better on some data, worse on others "
-        "(docs/afrad_defaults.md).",
+        description="Scale α of UniAD's feature jitter in training (20 there): noise with standard deviation α·|f|/C; "
+        "0: none. Without it the network learns to copy its input, including anomalies. 40 is better on some data, "
+        "worse on others (docs/afrad_defaults.md).",
     )
     loss: Literal["per_scale", "joint"] = Field(
-        "per_scale", description="Sum over the backbone stages of the MSE of each (paper 4.2), or one MSE over all."
+        "per_scale", description="Sum of one MSE per backbone stage (paper 4.2), or one MSE over all channels (joint)."
     )
 
 
@@ -172,18 +175,20 @@ class Config(_Part):
     decoders: tuple[Decoder, ...] = Field(
         ("stage_adaptive", "focused_local", "compensation"),
         min_length=1,
-        description="The decoders that are present (Table 5).",
+        description="Decoders that are used (Table 5).",
     )
     sad: StageAdaptive = Field(StageAdaptive(), description="Stage-adaptive decoder (eq. 3-6).")
     fld: FocusedLocal = Field(FocusedLocal(), description="Focused local decoder (eq. 7-10).")
     cd: Compensation = Field(Compensation(), description="Compensation decoder (section 3.5).")
     width: int = Field(64, ge=1, description="Channels of each decoder's output.")
-    ngib: bool = Field(True, description="Integrate the decoders by the NGIB (eq. 11-13), or by `fusion` (Table 5).")
+    ngib: bool = Field(
+        True, description="Integrate the decoders with the NGIB (eq. 11-13), or with `fusion` (Table 5)."
+    )
     ngib_skip: bool = Field(
         True,
-        description="The MLP of eq. 12 with a skip, as Φ in eq. 2: the paper calls it similar to the stage-adaptive "
-        "decoder's (section 3.6). false: bare, as eq. 12 prints it; trains more slowly and tells defective images "
-        "less well, though it places defects better on some data (docs/afrad_defaults.md).",
+        description="Skip connection around the MLP of eq. 12, as for Φ in eq. 2: the paper calls it similar to the "
+        "stage-adaptive decoder's (section 3.6). false: no skip, as eq. 12 prints it; trains more slowly and detects "
+        "defective images less well, but localises defects better on some data (docs/afrad_defaults.md).",
     )
     fusion: Literal["sum", "concat"] = Field(
         "sum", description="Without NGIB: sum or concatenation of the decoders' outputs, then one linear layer."

@@ -1,5 +1,5 @@
-"""The three decoders side by side (paper sections 3.3-3.5, Fig. 3). Each takes the stages S'_1 ... S'_n of the M-FPN
-and gives one map (B, D, h_1, w_1) of the size of the largest stage."""
+"""The three parallel decoders (paper sections 3.3-3.5, Fig. 3). Each takes the stages S'_1 ... S'_n of the M-FPN and
+returns one map (B, D, h_1, w_1), the size of the largest stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from afrad_bench.methods.afrad.mfpn import Refine
 
 
 def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, corners not aligned, to (H, W)."""
+    """Bilinear upsampling to (H, W), corners not aligned."""
     if tuple(maps.shape[-2:]) == size:
         return maps
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)

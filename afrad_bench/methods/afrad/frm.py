@@ -1,6 +1,6 @@
 """Feature refinement module Φ (paper section 3.1): an MLP over the channels of each token, with a skip (eq. 2).
 
-Maps are (B, C, H, W); linear layers see them as tokens (B, H, W, C), which costs nothing in channels-last memory."""
+Maps are (B, C, H, W); linear layers see them as tokens (B, H, W, C), which needs no copy in channels-last memory."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class PositionMixing(nn.Module):
 
 
 class FeatureRefinement(nn.Module):
-    """Eq. 2, `depth` times: x <- Φ(x) + x, with Φ an MLP on the channels and, if asked for, one on the positions.
+    """Eq. 2, `depth` times: x <- Φ(x) + x. Φ is an MLP on the channels, preceded by one on the positions if given.
 
     Shape (B, C, H, W) -> (B, C, H, W). `depth` 0 is the identity."""
 

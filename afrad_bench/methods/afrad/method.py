@@ -1,4 +1,4 @@
-"""AFRAD as a method: fitted on cached features, predicting from them, and as one network for measuring and export."""
+"""AFRAD as a method: fits on cached features and predicts from them; one network for measures and export."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from afrad_bench.methods.frozen import FrozenNetwork, predict
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 
 SHORT = {"stage_adaptive": "SAD", "focused_local": "FLD", "compensation": "CD"}
-"""The decoders as the paper calls them."""
+"""Names of the decoders in the paper."""
 
 
 class Afrad:
@@ -58,7 +58,7 @@ class Afrad:
         )
 
     def predict(self, images: Images) -> Prediction:
-        """Eq. 14 for a batch, from its cached features."""
+        """Score a batch by eq. 14, from its cached features."""
         return predict(self.bench, self.extractor, self.scorer, images, self.config.eval_batch)
 
     def network(self) -> nn.Module:
@@ -66,7 +66,7 @@ class Afrad:
         return FrozenNetwork(self.extractor, self.scorer)
 
     def parts(self) -> Mapping[str, nn.Module]:
-        """Backbone, M-FPN, decoders and integration; standardising and scoring are the rest."""
+        """Backbone, M-FPN, decoders and integration; standardisation and scoring count as the rest."""
         net = self.scorer.reconstruction
         decoders = {SHORT[name]: decoder for name, decoder in net.decoders.items()}
         return {
@@ -77,15 +77,15 @@ class Afrad:
         }
 
     def state(self) -> Mapping[str, Tensor]:
-        """Everything that `network()` holds: backbone, reconstruction and the statistics of the features."""
+        """Everything that `network()` holds: backbone, reconstruction and feature statistics."""
         return self.network().state_dict()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Load what `state` gave."""
+        """Load a state that `state()` returned."""
         self.network().load_state_dict(state)
 
     def _standardise_by(self, features: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
-        """Mean and deviation of each channel over the training images and positions, in float64, a batch at a time."""
+        """Set mean and standard deviation of each channel over images and positions; in float64, batch by batch."""
         total = np.zeros(self.channels)
         square = np.zeros(self.channels)
         for start in range(0, len(features), 64):
@@ -95,7 +95,7 @@ class Afrad:
         count = features.shape[0] * features.shape[2] * features.shape[3]
         mean = total / count
         deviation = np.sqrt(np.maximum(square / count - mean**2, 0.0))
-        deviation[deviation < 1e-6] = 1.0  # a channel that never changes says nothing; it keeps its scale
+        deviation[deviation < 1e-6] = 1.0  # a constant channel has no information; it keeps its scale
         standardise = self.scorer.standardise
         standardise.mean.copy_(torch.from_numpy(mean).view(1, -1, 1, 1))
         standardise.deviation.copy_(torch.from_numpy(deviation).view(1, -1, 1, 1))

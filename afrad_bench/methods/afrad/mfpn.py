@@ -1,4 +1,4 @@
-"""M-FPN (paper section 3.2): patch embeddings of different kernels, each refined by Φ, as a pyramid of stages."""
+"""M-FPN (paper section 3.2): a pyramid of stages, each a patch embedding with its own kernel, refined by Φ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from afrad_bench.methods.afrad.config import Pyramid
 from afrad_bench.methods.afrad.frm import maps_of, tokens_of
 
 Refine = Callable[[int, int, tuple[int, int]], nn.Module]
-"""(channels, how often, (H, W) of the map) -> a refinement that keeps the shape."""
+"""(channels, number of applications of Φ, (H, W) of the map) -> a refinement that keeps the shape."""
 
 
 class PatchEmbedding(nn.Module):
@@ -37,9 +37,9 @@ class PatchEmbedding(nn.Module):
 class MFPN(nn.Module):
     """Eq. 1-2: H'_i = PE_i(S_i), S'_i = Φ_i(H'_i) + H'_i.
 
-    F_ori (B, C, H, W) -> [S'_1, ..., S'_n], S'_i (B, d_i, h_i, w_i). In a cascade S_(i+1) = S'_i; in parallel every
-    S_i = F_ori, embedded with the strides multiplied up so that the stages have the same sizes as in the cascade.
-    Only the first n stages are made: what no decoder looks at is not computed."""
+    F_ori (B, C, H, W) -> [S'_1, ..., S'_n], S'_i (B, d_i, h_i, w_i). In a cascade S_(i+1) = S'_i. In parallel every
+    S_i = F_ori, and the strides are multiplied up, so that the stages have the same sizes as in the cascade. Only the
+    first n stages are built: no decoder uses later ones."""
 
     def __init__(
         self, channels: int, size: tuple[int, int], config: Pyramid, stages: int, depth: int, refine: Refine

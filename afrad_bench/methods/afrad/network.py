@@ -1,4 +1,4 @@
-"""AFRAD as modules: the part that learns (F_ori -> F_rec), and the path from F_ori to scores."""
+"""AFRAD as modules: the trained reconstruction (F_ori -> F_rec), and the path from F_ori to the scores."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Reconstruction(nn.Module):
         super().__init__()
 
         def refine(width: int, times: int, at: tuple[int, int]) -> nn.Module:
-            if not config.frm.enabled:  # Table 7: a linear layer takes the place of each refinement
+            if not config.frm.enabled:  # Table 7: a linear layer replaces each refinement
                 return TokenLinear(width, width)
             positions = at[0] * at[1] if config.frm.token_mixing else None
             return FeatureRefinement(width, config.frm.expansion, times, positions)
@@ -63,13 +63,13 @@ class Reconstruction(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         stages = self.mfpn(features)
         out: Tensor = self.integrate([decode(stages) for decode in self.decoders.values()])
-        if tuple(out.shape[-2:]) != self.size:  # a first stage with a stride
+        if tuple(out.shape[-2:]) != self.size:  # the first stage has a stride
             out = nn.functional.interpolate(out, self.size, mode="bilinear", align_corners=False)
         return out
 
 
 class Standardise(nn.Module):
-    """(F - mean) / deviation per channel, with the training set's statistics; the identity until they are set."""
+    """(F - mean) / standard deviation per channel of the training set; the identity until both are set."""
 
     mean: Tensor
     deviation: Tensor
@@ -84,7 +84,7 @@ class Standardise(nn.Module):
 
 
 class Scorer(nn.Module):
-    """A sequence of one F_ori (B, C, h, w) -> (anomaly map (B, H, W), image score (B,)): all behind the backbone."""
+    """A sequence of one F_ori (B, C, h, w) -> (anomaly map (B, H, W), image score (B,)): all after the backbone."""
 
     means: Tensor
     weights: Tensor

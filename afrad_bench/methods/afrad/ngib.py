@@ -1,4 +1,4 @@
-"""Normality guided integration block (paper section 3.6, Fig. 4), and the plain fusion of Table 5 in its place."""
+"""Normality guided integration block (paper section 3.6, Fig. 4), and the plain fusion that replaces it in Table 5."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from afrad_bench.methods.afrad.config import Score, Weigh
 from afrad_bench.methods.postprocessing import box_mean
 
 FLOOR = 0.1
-"""Of a token's mean square when an error is taken relative to it; standardised features have a mean square of 1."""
+"""Added to a token's mean square before an error is divided by it; standardised features have a mean square of 1."""
 
 POWERS: dict[Weigh, float] = {"channels": 1.0, "root": 0.5, "stages": 0.0}
-"""Of a stage's number of channels, in its weight."""
+"""Exponent of a stage's channel count in its weight."""
 
 
 def stage_means(scales: Sequence[int]) -> Tensor:
@@ -26,7 +26,7 @@ def stage_means(scales: Sequence[int]) -> Tensor:
 def stage_errors(reconstructed: Tensor, original: Tensor, means: Tensor, relative: float = 0.0) -> Tensor:
     """Mean squared error of each stage's channels, two (B, C, H, W) -> (B, n, H, W), `means` from `stage_means`.
 
-    `relative` is the exponent to which the mean square of the original's channels divides it; 0: not at all."""
+    Each error is divided by (mean square of the original's channels + FLOOR)^`relative`; 0: not divided."""
     errors = torch.einsum("bchw,cn->bnhw", (reconstructed - original).square(), means)
     if relative:
         errors = errors / (torch.einsum("bchw,cn->bnhw", original.square(), means) + FLOOR) ** relative
@@ -41,7 +41,7 @@ def error_map(errors: Tensor, weights: Tensor) -> Tensor:
 
 
 def stage_weights(scales: Sequence[int], weigh: Weigh) -> Tensor:
-    """Weights (n,) of the stages' mean errors, C in all: as C_i (each channel counts the same), √C_i, or all alike."""
+    """Weights (n,) of the stages' mean errors, C in total: as C_i (channels weigh the same), √C_i, or all equal."""
     shares = torch.tensor(scales, dtype=torch.float64) ** POWERS[weigh]
     return (sum(scales) * shares / shares.sum()).float()
 

@@ -1,7 +1,7 @@
 """Training AFRAD's reconstruction on cached features (paper sections 3.7 and 4.2).
 
-Deterministic: the order of the images and the jitter of an epoch are drawn from generators seeded by (seed, epoch), so
-an epoch is the same whether the fit ran through or was resumed, and a checkpoint at the end of an epoch is complete."""
+Training is deterministic: image order and jitter of an epoch come from generators seeded with (seed, epoch). So an
+epoch is the same in an uninterrupted and in a resumed fit, and a checkpoint at the end of an epoch is complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ Fetch = Callable[[Tensor], Tensor]
 
 
 def reconstruction_loss(reconstructed: Tensor, original: Tensor, scales: tuple[int, ...], kind: str) -> Tensor:
-    """Mean squared error: the sum over the backbone scales (C_1, C_2, ... channels) of each one's, or one over all."""
+    """Mean squared error: one over all channels ("joint"), or a sum of one per backbone scale of C_1, C_2, ...
+    channels."""
     if kind == "joint":
         return F.mse_loss(reconstructed, original)
     errors = (reconstructed - original).square()
@@ -32,7 +33,7 @@ def reconstruction_loss(reconstructed: Tensor, original: Tensor, scales: tuple[i
 def train(
     scorer: Scorer, fetch: Fetch, count: int, scales: tuple[int, ...], config: Training, bench: Bench
 ) -> TrainingRecord:
-    """Train in place on `count` images; resumes from `bench.checkpoint` when that holds a state of this very fit."""
+    """Train in place on `count` images; resumes from `bench.checkpoint` if it holds a state of the same fit."""
     net = scorer.reconstruction
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     identity = canonical([config.model_dump(mode="json"), list(scales), count, bench.seeds.init, bench.seeds.order])

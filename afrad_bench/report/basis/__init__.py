@@ -1,1 +1,1 @@
-"""What every section stands on: results laid out in a grid, their terms, verdicts, cautions and tables."""
+"""Shared by all sections: results in a grid, their terms, verdicts, cautions and tables."""

@@ -1,4 +1,4 @@
-"""What a reader must be warned of before reading a number."""
+"""Warnings that a reader needs before reading any number."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from afrad_bench.report.model import Caution
 
 
 def cautions(grid: Grid) -> tuple[Caution, ...]:
-    """Alarms first: random weights, terms that differ, overrides, what failed; then what the data and methods say."""
+    """Alarms first (random weights, differing terms, overrides, failures), then notes of data sets and methods."""
     uses = grid.counted
     alarms = [*_random(uses), *mixed(grid), *_overrides(uses), *_newer_failures(uses), *_gaps(grid)]
     return (*(Caution(text, "alarm") for text in alarms), *(Caution(text) for text in _notes(grid, uses)))
 
 
 def mixed(grid: Grid) -> tuple[str, ...]:
-    """Each term in which rows differ that must not, with who has which value."""
+    """Each term that must agree but differs between rows, with the rows of each value."""
     uses = grid.counted
     found = []
     for term, plural in MUST_AGREE.items():
@@ -65,10 +65,10 @@ def _overrides(uses: Sequence[Counted]) -> Iterable[str]:
             values.setdefault(text, {})[use.row.label] = None
     if values:
         everywhere = {use.row.label for use in uses}
-        told = [
+        settings = [
             text + ("" if set(labels) == everywhere else f" ({some(list(labels))})") for text, labels in values.items()
         ]
-        yield f"Not the suite's own settings: {'; '.join(told)}."
+        yield f"Not the suite's own settings: {'; '.join(settings)}."
 
 
 def _newer_failures(uses: Iterable[Counted]) -> Iterable[str]:
@@ -88,17 +88,17 @@ def _gaps(grid: Grid) -> Iterable[str]:
     failed = sum("failed" in states for states in by_cell.values())
     missing = sum("missing" in states and "failed" not in states for states in by_cell.values())
     outdated = sum("stale" in states for states in by_cell.values())
-    told = [
+    counts = [
         f"{number} {what}"
         for number, what in ((failed, "failed"), (missing, "not run or incomplete"), (outdated, "stale"))
         if number
     ]
-    if told:
-        yield f"Of {count(len(by_cell), 'cell')}: {', '.join(told)}. They are listed below."
+    if counts:
+        yield f"Of {count(len(by_cell), 'cell')}: {', '.join(counts)}. They are listed below."
 
 
 def _notes(grid: Grid, uses: Sequence[Counted]) -> Iterable[str]:
-    """What data sets and methods ask to be said, once each, with the rows to which it applies."""
+    """Notes of data sets and methods, each once, with the rows that it applies to; then notes on the comparison."""
     said: dict[str, dict[str, None]] = {}
     for use in uses:
         for text in _texts(use.run.row["notes"]):
@@ -115,7 +115,7 @@ def _notes(grid: Grid, uses: Sequence[Counted]) -> Iterable[str]:
 
 
 def _texts(value: Any) -> list[str]:
-    """Texts of a JSON column: a list of them, or names with values."""
+    """Texts of a JSON column, which holds a list of texts or names with values."""
     if isinstance(value, Mapping):
         return [f"{name}={each}" for name, each in value.items()]
     return [str(each) for each in value or ()]

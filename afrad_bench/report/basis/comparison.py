@@ -1,4 +1,4 @@
-"""One comparison: what every row of a suite has of one metric, with ranks, footnotes and the paper's figures."""
+"""Compare all rows of a suite in one metric, with ranks, footnotes and the paper's values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from afrad_bench.published import Figure
 from afrad_bench.report.basis.grid import Grid, Measured, is_noise, ranks
 from afrad_bench.report.basis.terms import short
-from afrad_bench.report.basis.verdict import beside, judge
+from afrad_bench.report.basis.verdict import judge, published_for
 from afrad_bench.report.model import Entry, Fact, MeasureSpec, RowSpec
 from afrad_bench.types import MEAN, Metric
 
@@ -18,7 +18,7 @@ EMPTY: Mapping[str, str] = {"failed": "✗ failed", "missing": "– not run", "u
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A metric of a report, and where it is measured."""
+    """A metric of a report, with its data set, measure and category."""
 
     dataset: str
     measure: str
@@ -32,36 +32,36 @@ class Item:
         return "%" if self.metric.percent else self.metric.unit
 
     def published(self, grid: Grid, row: RowSpec) -> tuple[Figure, ...]:
-        """The paper's figures that belong beside this metric of a row."""
-        return beside(grid.spec.reproduces, row, self.dataset, self.name, self.category)
+        """The paper's values to compare with this metric of a row."""
+        return published_for(grid.spec.reproduces, row, self.dataset, self.name, self.category)
 
 
 @dataclass(slots=True)
 class Footnotes:
-    """Collects the footnotes of one table while it is made; an equal text keeps its number."""
+    """Collects the footnotes of one table while it is built; equal texts share a number."""
 
     texts: list[str] = field(default_factory=list)
 
     def refer(self, text: str) -> int:
-        """The number of a footnote, from 1."""
+        """Number of the footnote with this text, from 1; adds the footnote if it is new."""
         if text not in self.texts:
             self.texts.append(text)
         return self.texts.index(text) + 1
 
 
 def fact(grid: Grid, row: RowSpec, item: Item) -> tuple[Fact, Measured]:
-    """All that is known of one metric of one row, and the runs behind it."""
+    """All that is known about one metric of one row, and the runs that it comes from."""
     measured = grid.at(row, item.dataset, item.measure, item.name, item.category)
     figures = item.published(grid, row)
     covered = grid.categories(item.dataset, item.measure, item.name) if item.category == MEAN else ()
     quotes = judge(figures, row, measured.summary, measured.runs, covered)
-    told = Fact(row.label, item.dataset, item.category or "", item.name, item.unit, measured.summary, quotes)
-    return told, measured
+    found = Fact(row.label, item.dataset, item.category or "", item.name, item.unit, measured.summary, quotes)
+    return found, measured
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The entries of one metric, row by row, and the footnotes that belong to all of them."""
+    """The entries of one metric, row by row, and the footnotes that apply to all of them."""
 
     facts: tuple[Fact, ...]
     entries: tuple[Entry, ...]
@@ -69,15 +69,15 @@ class Comparison:
 
 
 def compare(grid: Grid, rows: Sequence[RowSpec], item: Item, notes: Footnotes, *, ranked: bool = True) -> Comparison:
-    """Every row's entry, best and second best marked where ranking them makes sense.
+    """The entry of each row, with best and second best marked if the rows can be ranked.
 
-    What the notes of all values share is said once for all; notes are taken apart at semicolons for that."""
+    Notes are split at semicolons; a part that the notes of all values share becomes one footnote of the column."""
     known = [fact(grid, row, item) for row in rows]
-    facts = tuple(told for told, _ in known)
+    facts = tuple(each for each, _ in known)
     shared = _shared(facts)
     refs = (notes.refer("; ".join(shared)),) if shared else ()
-    entries = tuple(_entry(told, item.metric.decimals, shared, notes) for told in facts)
-    summaries = [told.summary for told in facts]
+    entries = tuple(_entry(each, item.metric.decimals, shared, notes) for each in facts)
+    summaries = [each.summary for each in facts]
     marks = ranks(summaries, item.metric.decimals, higher_is_better=item.metric.higher_is_better)
     if not marks or not ranked:
         return Comparison(facts, entries, refs)
@@ -93,7 +93,7 @@ def compare(grid: Grid, rows: Sequence[RowSpec], item: Item, notes: Footnotes, *
 
 
 def incomparable(known: Sequence[tuple[Fact, Measured]], item: Item) -> tuple[str, ...]:
-    """Terms that must agree within a column and do not."""
+    """Terms that must agree within a column but differ."""
     differing = []
     for term in dict.fromkeys(("image_size", "setting", *item.spec.terms)):
         if len({str(run.term(term)) for _, measured in known for run in measured.runs}) > 1:
@@ -111,19 +111,19 @@ def incomparable(known: Sequence[tuple[Fact, Measured]], item: Item) -> tuple[st
     return tuple(differing)
 
 
-def _clauses(told: Fact) -> list[str]:
-    return list(dict.fromkeys(clause for note in told.summary.notes for clause in note.strip().split("; ")))
+def _clauses(of: Fact) -> list[str]:
+    return list(dict.fromkeys(clause for note in of.summary.notes for clause in note.strip().split("; ")))
 
 
 def _shared(facts: Sequence[Fact]) -> tuple[str, ...]:
-    values = [_clauses(told) for told in facts if told.summary.state == "value"]
+    values = [_clauses(each) for each in facts if each.summary.state == "value"]
     return tuple(clause for clause in values[0] if all(clause in other for other in values)) if len(values) > 1 else ()
 
 
-def _entry(told: Fact, decimals: int, shared: Sequence[str], notes: Footnotes) -> Entry:
-    summary = told.summary
-    quotes = tuple(replace(q, refs=(notes.refer(q.why),)) if q.why else q for q in told.quotes)
-    own = [clause for clause in _clauses(told) if summary.state != "value" or clause not in shared]
+def _entry(of: Fact, decimals: int, shared: Sequence[str], notes: Footnotes) -> Entry:
+    summary = of.summary
+    quotes = tuple(replace(q, refs=(notes.refer(q.why),)) if q.why else q for q in of.quotes)
+    own = [clause for clause in _clauses(of) if summary.state != "value" or clause not in shared]
     refs = (notes.refer("; ".join(own)),) if own else ()
     if summary.mean is None:
         return Entry(EMPTY[summary.state], summary.state, quotes=quotes, refs=refs)

@@ -1,4 +1,4 @@
-"""What the store keeps beside numbers: image scores, curves and pictures, of the runs that count."""
+"""Stored evidence other than numbers: image scores, curves and example images, of the runs that count."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ T = TypeVar("T", Score, Curve, Example)
 
 
 @dataclass(frozen=True)
-class Seen(Generic[T]):
-    """What one row of the suite has of one kind for one data set and seed, category by category."""
+class RowEvidence(Generic[T]):
+    """Evidence of one kind (scores, curves or examples) of one row, data set and seed, by category."""
 
     row: RowSpec
     style: int
-    """Place of the row in the suite, which decides how it is drawn."""
+    """Index of the row in the suite, which decides how it is drawn."""
     dataset: str
     seed: int
     by_category: Mapping[str, Sequence[T]]
@@ -33,17 +33,17 @@ class Seen(Generic[T]):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What there is of each kind, row by row and seed by seed."""
+    """All evidence, by kind; each tuple is in order of rows and seeds."""
 
-    scores: tuple[Seen[Score], ...] = ()
-    curves: tuple[Seen[Curve], ...] = ()
-    examples: tuple[Seen[Example], ...] = ()
+    scores: tuple[RowEvidence[Score], ...] = ()
+    curves: tuple[RowEvidence[Curve], ...] = ()
+    examples: tuple[RowEvidence[Example], ...] = ()
 
 
 def collect(
     grid: Grid, scores: pd.DataFrame | None, curves: pd.DataFrame | None, examples: pd.DataFrame | None
 ) -> Evidence:
-    """Evidence from frames of the store (`Store.read`); None stands for an empty one."""
+    """Collect evidence from frames of the store (`Store.read`); None means an empty frame."""
     return Evidence(
         scores=tuple(_seen(grid, scores, Score)),
         curves=tuple(_seen(grid, curves, Curve)),
@@ -51,17 +51,17 @@ def collect(
     )
 
 
-def first_seeds(seen: Iterable[Seen[T]], dataset: str) -> tuple[Seen[T], ...]:
-    """Of each row the first seed that has anything for the data set: what is shown where one seed must do."""
-    found: dict[str, Seen[T]] = {}
+def first_seeds(seen: Iterable[RowEvidence[T]], dataset: str) -> tuple[RowEvidence[T], ...]:
+    """For each row, its first seed with evidence for the data set; used where only one seed is shown."""
+    found: dict[str, RowEvidence[T]] = {}
     for one in seen:
         if one.dataset == dataset:
             found.setdefault(one.row.label, one)
     return tuple(found.values())
 
 
-def of_seeds(seen: Iterable[Seen[T]]) -> str:
-    """ "seed 0", or which row was shown with which seed."""
+def of_seeds(seen: Iterable[RowEvidence[T]]) -> str:
+    """ "seed 0", or each seed with its rows if the rows show different seeds."""
     seeds: dict[int, list[str]] = {}
     for one in seen:
         seeds.setdefault(one.seed, []).append(one.row.label)
@@ -70,12 +70,12 @@ def of_seeds(seen: Iterable[Seen[T]]) -> str:
     return "; ".join(f"seed {seed}: {', '.join(labels)}" for seed, labels in seeds.items())
 
 
-def categories(seen: Iterable[Seen[T]]) -> tuple[str, ...]:
-    """The categories of all of these, in the order in which they come."""
+def categories(seen: Iterable[RowEvidence[T]]) -> tuple[str, ...]:
+    """All categories, in order of first appearance."""
     return tuple(dict.fromkeys(category for one in seen for category in one.by_category))
 
 
-def _seen(grid: Grid, frame: pd.DataFrame | None, kind: type[T]) -> Iterator[Seen[T]]:
+def _seen(grid: Grid, frame: pd.DataFrame | None, kind: type[T]) -> Iterator[RowEvidence[T]]:
     tables = {} if frame is None else dict(iter(frame.groupby(["cell_id", "run_id"], sort=False)))
     for style, row in enumerate(grid.spec.rows):
         places: dict[tuple[str, int], list[PlannedCell]] = {}
@@ -88,11 +88,11 @@ def _seen(grid: Grid, frame: pd.DataFrame | None, kind: type[T]) -> Iterator[See
                 for one in () if rows is None else _made(kind, rows):
                     found.setdefault(_place(cell, one.category), []).append(one)
             if found:
-                yield Seen(row, style, dataset, seed, found)
+                yield RowEvidence(row, style, dataset, seed, found)
 
 
 def _newest(grid: Grid, cell: PlannedCell, tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame | None:
-    """Rows of the newest run whose numbers count for some measure, and which left such rows."""
+    """The rows of a cell's newest run that counts for some measure and has such rows; None if there is no such run."""
     runs = {use.run.run_id: use.run for use in grid.counted if use.cell.id == cell.id}
     with_rows = [run for run in runs.values() if (cell.id, run.run_id) in tables]
     if not with_rows:
@@ -102,7 +102,7 @@ def _newest(grid: Grid, cell: PlannedCell, tables: Mapping[Any, pd.DataFrame]) -
 
 
 def _place(cell: PlannedCell, category: str) -> str:
-    """The category, within its part where a part is not the category itself."""
+    """The category, with the cell's part in front if the part is not the category itself."""
     return category if cell.part in (None, category) else f"{cell.part} {category}"
 
 
@@ -113,7 +113,7 @@ def _made(kind: type[T], rows: pd.DataFrame) -> Iterator[T]:
 
 
 def _plain(value: Any) -> Any:
-    """Points as a tuple, and NaN, which pandas puts in place of nothing, as None."""
+    """Arrays as tuples, and NaN (pandas' missing value) as None."""
     if hasattr(value, "tolist"):
         return tuple(value.tolist())
     return None if isinstance(value, float) and value != value else value

@@ -1,4 +1,4 @@
-"""What every figure of a report says of itself: under which terms, and with which cautions, it was made."""
+"""Helpers for the figures of a report: stamp (terms and alarms), labels, file names, and division into blocks."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from afrad_bench.report.model import RowSpec
 
 T = TypeVar("T")
 
-_LONGEST = 220  # characters of an alarm inside a picture; the page has all of it
+_LONGEST = 220  # characters of an alarm inside a picture; the page shows all of it
 
 
 def stamp(grid: Grid, dataset: str, seeds: str) -> tuple[str, ...]:
-    """The lines inside a picture, which may be seen without its report: what was measured how, then every alarm."""
+    """Lines of text inside a picture, since it may be seen without its report: the terms, then every alarm."""
     uses = [use for use in grid.counted if use.cell.dataset == dataset]
     terms = [
         f"suite {grid.spec.suite}",
         f"profile {grid.spec.profile}",
         f"data {dataset}",
         seeds,
-        _told("image size", by_value(uses, lambda run: f"{plain(run.term('image_size'))} px")),
-        _told("backbone", by_term(uses, "backbone")),
-        _told("epochs trained", by_term(uses, "epochs")),
+        _with_values("image size", by_value(uses, lambda run: f"{plain(run.term('image_size'))} px")),
+        _with_values("backbone", by_term(uses, "backbone")),
+        _with_values("epochs trained", by_term(uses, "epochs")),
     ]
     alarms = [f"⚠ {_short(each.text)}" for each in cautions(grid) if each.level == "alarm"]
     return (" · ".join(filter(None, terms)), *alarms)
 
 
 def label(grid: Grid, row: RowSpec) -> str:
-    """A row's name in a picture, with the alarm that must never be away from it."""
+    """Name of a row in a picture; an alarm about random weights is always part of it."""
     return f"{row.label} ⚠ random weights" if row.label in grid.random else row.label
 
 
 def key(grid: Grid, name: str, dataset: str, block: int = 1) -> str:
-    """Name of a figure's files: that of the data only where there are several, that of the block from the second on."""
+    """Name of a figure's files, with the data set if there are several, and the block number from 2 on."""
     of = re.sub(r"[^a-z0-9]+", "_", dataset.lower()).strip("_") if len(grid.datasets) > 1 else ""
     return "_".join(filter(None, (name, of, "" if block == 1 else str(block))))
 
 
 def of_data(grid: Grid, title: str, dataset: str) -> str:
-    """A title that names the data where there are several."""
+    """The title, with the data set if there are several."""
     return f"{title}, {dataset}" if len(grid.datasets) > 1 else title
 
 
 def blocks(count: int, most: int) -> list[slice]:
-    """Slices of about equal length that cover `count` things, each of at most `most`.
+    """Slices of about equal length, at most `most` each, that together cover `count` items.
 
     >>> [(part.start, part.stop) for part in blocks(15, 8)]
     [(0, 8), (8, 15)]
@@ -63,7 +63,7 @@ def blocks(count: int, most: int) -> list[slice]:
 
 
 def packed(groups: Sequence[Sequence[T]], most: int) -> list[list[T]]:
-    """Things in blocks of at most `most`, of about equal size, that keep each group together; a larger group is cut.
+    """Items in blocks of about equal size, at most `most` each. Groups stay together unless larger than `most`.
 
     >>> packed([["a1", "a2"], ["b1", "b2"], ["c1"]], 3)
     [['a1', 'a2'], ['b1', 'b2', 'c1']]
@@ -81,7 +81,7 @@ def packed(groups: Sequence[Sequence[T]], most: int) -> list[list[T]]:
     return made
 
 
-def _told(what: str, values: dict[str, list[str]]) -> str:
+def _with_values(what: str, values: dict[str, list[str]]) -> str:
     if not values:
         return ""
     return f"{what} {next(iter(values)) if len(values) == 1 else listed(values)}"

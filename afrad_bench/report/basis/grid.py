@@ -1,7 +1,7 @@
-"""The numbers of a report: for each row, data set, metric and category a mean and a spread over seeds.
+"""The numbers of a report: mean and standard deviation over seeds for each row, data set, metric and category.
 
-A mean over categories is made within a seed, by the measure itself or over the cells that share a seed; the standard
-deviation is over seeds only, so that the spread of categories never passes for noise."""
+A mean over categories is taken within a seed, by the measure itself or over the cells that share the seed. The standard
+deviation is over seeds only, so the spread between categories is never mistaken for noise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Measured:
 
     summary: Summary
     sources: tuple[tuple[str | None, Run], ...] = ()
-    """Part of the data (`PlannedCell.part`), run."""
+    """Pairs (part of the data (`PlannedCell.part`), run)."""
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -31,7 +31,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What the store says of a planned cell and a measure, and where it stands in the report."""
+    """The stored result of a planned cell and a measure, and its place in the report."""
 
     row: RowSpec
     cell: PlannedCell
@@ -41,26 +41,26 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A run whose numbers for a measure count, and where they stand."""
+    """A run whose numbers for a measure count, and their place in the report."""
 
     row: RowSpec
     cell: PlannedCell
     measure: str
     run: Run
     later_error: str
-    """Of a newer run that failed, or empty."""
+    """Error of a newer run that failed, or empty."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The planned cells of a suite with what the store says of them."""
+    """The planned cells of a suite with their stored results."""
 
     spec: ReportInput
     results: Results
 
     @cached_property
     def datasets(self) -> tuple[str, ...]:
-        """Data columns, in the order in which the suite names them."""
+        """Data set columns, in the order of the suite."""
         return tuple(dict.fromkeys(cell.dataset for row in self.spec.rows for cell in row.cells))
 
     @cached_property
@@ -75,7 +75,7 @@ class Grid:
 
     @cached_property
     def counted(self) -> tuple[Counted, ...]:
-        """The runs whose numbers count, row by row; one of several measures comes once for each."""
+        """The runs whose numbers count, row by row; a run of several measures appears once for each measure."""
         return tuple(
             Counted(use.row, use.cell, use.measure, use.taken.run, use.taken.error)
             for use in self.uses
@@ -84,7 +84,7 @@ class Grid:
 
     @cached_property
     def random(self) -> frozenset[str]:
-        """Labels of rows with a number that rests on random weights."""
+        """Labels of rows with numbers from random weights."""
         return frozenset(each.row.label for each in self.counted if each.run.is_random)
 
     @cached_property
@@ -93,7 +93,7 @@ class Grid:
         return {(cell, measure): self.results.take(cell, measure) for cell in ids for measure in self.spec.measures}
 
     def metrics(self, *, cost: bool) -> Iterator[tuple[str, MeasureSpec, str, Metric]]:
-        """(measure, its spec, metric, how to read it) of the measures of cost, or of all others."""
+        """(measure, its spec, name of a metric, the metric) of the cost measures, or of all other measures."""
         for measure, spec in self.spec.measures.items():
             if spec.is_cost is cost:
                 for name, metric in spec.metrics.items():
@@ -118,18 +118,18 @@ class Grid:
         return tuple(found)
 
     def stale(self, cell: PlannedCell, measure: str) -> str:
-        """Why the numbers of a measure no longer belong to the suite, or nothing."""
+        """Why the numbers of a measure no longer match the suite; empty if they do."""
         return self.spec.stale.get(cell.id, {}).get(measure, "")
 
     def at(self, row: RowSpec, dataset: str, measure: str, metric: str, category: str | None) -> Measured:
-        """Mean and spread over the seeds of a row; category None or `MEAN` stands for all that a cell covers."""
+        """Mean and deviation over the seeds of a row. Category None or `MEAN` means all that a cell covers."""
         seeds, sources = self._seeds(row, dataset, measure, metric, category)
         return Measured(_over_seeds(seeds, self._scale(measure, metric)), sources)
 
     def by_seed(
         self, row: RowSpec, dataset: str, measure: str, metric: str, category: str | None
     ) -> Mapping[int, float]:
-        """Seed -> the value that `at` takes its mean of, for the seeds that have one."""
+        """Seed -> value, for the seeds that have one; `at` returns the mean of these values."""
         seeds, _ = self._seeds(row, dataset, measure, metric, category)
         scale = self._scale(measure, metric)
         return {seed: one.value * scale for seed, one in seeds.items() if one.value is not None}
@@ -168,7 +168,7 @@ _NOT_RUN = _OfSeed("missing", None, ("not run",))
 
 
 def _of_seed(cells: Sequence[PlannedCell], taken: Sequence[Taken], metric: str, category: str | None) -> _OfSeed:
-    """The value of one seed: of its cell, or the mean over the cells that share it, none of which may be absent."""
+    """The value of one seed: of its only cell, or the mean over its cells; none of them may be failed or missing."""
     pairs = list(zip(cells, taken, strict=True))
     if failed := [(cell, each) for cell, each in pairs if each.state == "failed"]:
         note = _of_parts(cells, [cell for cell, _ in failed]) + f"failed: {first_line(failed[0][1].error)}"
@@ -190,7 +190,7 @@ def _of_seed(cells: Sequence[PlannedCell], taken: Sequence[Taken], metric: str, 
 
 
 def _pick(cell: PlannedCell, taken: Taken, metric: str, category: str | None) -> Value:
-    """A cell's number for a category, or for all that it covers: its mean, or its only number."""
+    """A cell's value for a category, or for all that the cell covers (its mean, or its only value)."""
     found = taken.values.get(metric, {})
     if category is not None and category != MEAN and cell.part is None:
         return found.get(category, Value(None, "", "not measured for this category"))
@@ -203,7 +203,7 @@ def _pick(cell: PlannedCell, taken: Taken, metric: str, category: str | None) ->
 
 
 def _over_seeds(seeds: Mapping[int, _OfSeed], scale: float) -> Summary:
-    """Mean ± std (ddof = 1) over the seeds that have a value; the notes say what became of the others."""
+    """Mean ± std (ddof = 1) over the seeds that have a value; the notes explain why the other seeds have none."""
     values = [seed.value * scale for seed in seeds.values() if seed.value is not None]
     said = dict.fromkeys(note for seed in seeds.values() if seed.state == "value" for note in seed.notes)
     lost: dict[str, list[str]] = {}
@@ -227,7 +227,7 @@ def _over_seeds(seeds: Mapping[int, _OfSeed], scale: float) -> Summary:
 
 
 def first_line(text: str) -> str:
-    """What fits into a footnote."""
+    """The first line of a text, cut to 200 characters for a footnote."""
     line = text.strip().partition("\n")[0]
     return line if len(line) <= 200 else line[:199] + "…"
 
@@ -244,9 +244,9 @@ Order = Literal["best", "second"]
 
 
 def ranks(summaries: Sequence[Summary], decimals: int, *, higher_is_better: bool) -> dict[int, Order]:
-    """Positions of the best and the second best means. What is shown as equal shares its rank.
+    """Positions of the best and the second-best means. Means that are equal as displayed share a rank.
 
-    Nothing is ranked that stands alone.
+    A single mean is not ranked.
 
     >>> ranks([Summary("value", v) for v in (90.04, 91.2, 90.0, 85.0)], 1, higher_is_better=True)
     {1: 'best', 0: 'second', 2: 'second'}
@@ -260,7 +260,7 @@ def ranks(summaries: Sequence[Summary], decimals: int, *, higher_is_better: bool
 
 
 def is_noise(summaries: Sequence[Summary], marks: Mapping[int, Order]) -> bool:
-    """Whether the intervals mean ± std of a best and a second best overlap; needs two seeds of one of them."""
+    """Whether the intervals mean ± std of a best and a second best overlap; one of the two needs two seeds."""
     best = [summaries[i] for i, mark in marks.items() if mark == "best"]
     second = [summaries[i] for i, mark in marks.items() if mark == "second"]
     return any(

@@ -1,4 +1,4 @@
-"""Rows of the store -> for each cell and measure the newest complete run, or why there is none."""
+"""Find the newest complete run of each cell and measure in the store's rows, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ class Run:
 
 
 Values = Mapping[str, Mapping[str | None, Value]]
-"""Metric -> category -> number; the category is None for what belongs to the whole cell."""
+"""Metric -> category -> number; the category is None for a number of the whole cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What the store says of one cell and measure."""
+    """The stored result of one cell and measure."""
 
     state: Literal["ok", "failed", "missing"]
     run: Run | None = None
     """The run whose numbers count, or else the newest failure."""
     error: str = ""
-    """Of the newest failure. Beside the state "ok": a later run failed, and the older numbers stand."""
+    """Error of the newest failure. With state "ok": a later run failed, and the older numbers still count."""
     values: Values = field(default_factory=dict)
 
 
@@ -76,7 +76,7 @@ class Results:
     def take(self, cell_id: str, measure: str) -> Taken:
         """The newest run in which the measure was completed, else the newest in which it failed, else "missing".
 
-        A run that failed before it came to any measure counts as a failure of each."""
+        A run that failed before its first measure counts as a failure of every measure."""
         good: Run | None = None
         bad: Run | None = None
         error = ""
@@ -92,7 +92,7 @@ class Results:
 
 
 def read(cells: pd.DataFrame, measurements: pd.DataFrame) -> Results:
-    """Results from frames of the store (`Store.read`), whose order is the order of time."""
+    """Results from frames of the store (`Store.read`), which are in order of time."""
     runs: dict[str, tuple[Run, ...]] = {}
     for raw in _records(cells, "cells"):
         row = {name: _decoded(value) if name in JSON_COLUMNS else value for name, value in raw.items()}
@@ -103,7 +103,7 @@ def read(cells: pd.DataFrame, measurements: pd.DataFrame) -> Results:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The measurements, column by column, with one object for equal texts."""
+    """The measurements by column; equal texts share one object."""
 
     metric: list[str]
     category: list[str | None]
@@ -113,7 +113,7 @@ class _Columns:
 
 
 class _OfRun(Mapping[str, Mapping[str | None, Value]]):
-    """The numbers of one run and measure, made when they are asked for: a store may hold millions."""
+    """The numbers of one run and measure, created on first access, since a store may hold millions."""
 
     def __init__(self, columns: _Columns, rows: list[int]) -> None:
         self._columns, self._rows = columns, rows
@@ -163,7 +163,7 @@ def _values(measurements: pd.DataFrame) -> Mapping[tuple[str, str, str], Values]
 
 
 def _texts(column: pd.Series) -> list[Any]:
-    """The texts of a column, None where there is none."""
+    """The texts of a column; None for missing values."""
     codes, distinct = column.factorize()
     texts = [*map(str, distinct), None]
     return [texts[code] for code in codes]
@@ -174,7 +174,7 @@ def _decoded(text: str | None) -> Any:
 
 
 def _records(frame: pd.DataFrame, table: str) -> list[dict[str, Any]]:
-    """Plain Python rows with every column of the table; pandas' several kinds of nothing become None."""
+    """Plain Python rows with every column of the table; all of pandas' missing values become None."""
     import pandas as pd
 
     kinds = COLUMNS[table]

@@ -1,4 +1,4 @@
-"""The tables of a report, made from a grid: results, efficiency, what is missing, categories, timing."""
+"""The tables of a report, built from a grid: results, efficiency, missing cells, categories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEDS = Heading("Seeds", hint="Seeds over which mean and standard deviation are 
 
 
 def items(grid: Grid, *, cost: bool, headline: bool | None = None) -> tuple[Item, ...]:
-    """Metrics × data sets, in the order of the columns; the headline ones, the others, or (None) all."""
+    """Metrics × data sets, in column order: headline metrics (True), the others (False), or all (None)."""
     return tuple(
         Item(dataset, measure, spec, name, metric, None if cost else MEAN)
         for dataset in grid.datasets
@@ -26,7 +26,7 @@ def items(grid: Grid, *, cost: bool, headline: bool | None = None) -> tuple[Item
 
 
 def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: bool = False) -> Table:
-    """One line per row of the suite, one column per metric and data set. In a folded table nothing is ranked."""
+    """One line per row of the suite, one column per metric and data set. Folded tables are not ranked."""
     notes = Footnotes()
     rows = [row for row in grid.spec.rows if row.cells or any(item.published(grid, row) for item in columns)]
     made = [compare(grid, rows, item, notes, ranked=not folded) for item in columns]
@@ -43,7 +43,7 @@ def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: 
 
 
 def category_tables(grid: Grid) -> tuple[Table, ...]:
-    """For each metric and data set the categories as lines and the rows of the suite as columns, as papers print it."""
+    """One table per metric and data set: categories as lines, rows of the suite as columns, as in papers."""
     found = []
     for item in items(grid, cost=False):
         categories = grid.categories(item.dataset, item.measure, item.name)
@@ -61,13 +61,13 @@ def _category_table(grid: Grid, item: Item, categories: Sequence[str]) -> Table:
     for category in (*categories, MEAN):
         made = compare(grid, rows, replace(item, category=category), notes)
         lines.append(Line((Entry(category, refs=made.refs), *made.entries), strong=category == MEAN))
-    caption = f"{_heading(item).told}, {item.dataset}"
+    caption = f"{_heading(item).label}, {item.dataset}"
     headings = (Heading("Category", numeric=False), *(Heading(row.label, flag=_flag(grid, row)) for row in rows))
     return Table(caption, headings, tuple(lines), tuple(notes.texts), not item.metric.headline, True)
 
 
 def facts(grid: Grid) -> tuple[Fact, ...]:
-    """Everything, row by row: for each metric its mean, then its categories."""
+    """All facts, row by row: for each metric its mean, then its categories."""
     measured = {metric for use in grid.uses for metric in use.taken.values}
     found = []
     for row in grid.spec.rows:
@@ -82,7 +82,7 @@ def facts(grid: Grid) -> tuple[Fact, ...]:
 
 
 def missing_table(grid: Grid) -> Table | None:
-    """Cells that failed, were not run or are stale, by reason; equal ones of several seeds share a line."""
+    """Cells that failed, were not run or are stale, by reason; cells that differ only in seed or part share a line."""
     found: dict[tuple[str, str, str, str, str], list[Use]] = {}
     for use in grid.uses:
         place = (use.row.label, use.cell.dataset)
@@ -118,8 +118,8 @@ def missing_table(grid: Grid) -> Table | None:
 
 def _heading(item: Item, group: str = "") -> Heading:
     arrow = "↑" if item.metric.higher_is_better else "↓"
-    told = re.search(rf"(?<!\w){re.escape(item.unit)}(?!\w)", item.metric.title)  # "fit (s)" names its unit already
-    return Heading(item.metric.title, group, arrow, "" if told else item.unit, item.metric.description)
+    named = re.search(rf"(?<!\w){re.escape(item.unit)}(?!\w)", item.metric.title)  # "fit (s)" names its unit already
+    return Heading(item.metric.title, group, arrow, "" if named else item.unit, item.metric.description)
 
 
 def _flag(grid: Grid, row: RowSpec) -> str:
@@ -134,7 +134,7 @@ def _range(counts: set[int]) -> str:
 
 
 def uncovered(spec_rows: Sequence[RowSpec], table: str | None) -> tuple[RowSpec, ...]:
-    """Rows of the paper's table that the suite has none for: shown as missing, never dropped."""
+    """Rows of the paper's table without a row in the suite; they are shown as missing, never dropped."""
     if table is None:
         return ()
     covered = {row.published_row for row in spec_rows}

@@ -1,4 +1,4 @@
-"""The terms of the comparison: under which conditions the numbers were measured. They stand above every number."""
+"""The terms of the comparison: the conditions of the measurements. They are shown above all numbers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MUST_AGREE: Mapping[str, str] = {
     "git_revision": "revisions of the code",
     "python": "Python versions",
 }
-"""Terms in which the rows of one report may not differ without an alarm. Backbone, weights and epochs belong to the
-methods; they may differ, and are shown row by row where they do."""
+"""Terms that must agree in all rows of a report; a difference is an alarm. Backbone, weights and epochs belong to the
+methods: they may differ, and are then shown by row."""
 
 _SHOWN_ELSEWHERE = ("selection",)
 
 
 def terms(grid: Grid) -> tuple[Term, ...]:
-    """Profile, data, what was trained and how, where it was measured, with which software, when."""
+    """Profile, data, training, device, software and dates."""
     spec, uses = grid.spec, grid.counted
     profile = Term("Profile", spec.profile)
     if not uses:
@@ -57,13 +57,13 @@ def terms(grid: Grid) -> tuple[Term, ...]:
 
 
 def short(digest: Any) -> str:
-    """The first digits of a long digest; anything else as it is."""
+    """The first 12 characters of a digest (32 characters or more); other values unchanged."""
     text = plain(digest)
     return text[:12] if len(text) >= 32 else text
 
 
 def by_value(uses: Iterable[Counted], value: Callable[[Run], str]) -> dict[str, list[str]]:
-    """Value -> labels of the rows that have it, both in the order in which they come."""
+    """Value -> labels of the rows that have it, both in order of appearance."""
     found: dict[str, dict[str, None]] = {}
     for use in uses:
         found.setdefault(value(use.run), {})[use.row.label] = None
@@ -76,7 +76,7 @@ def by_term(uses: Iterable[Counted], term: str) -> dict[str, list[str]]:
 
 
 def listed(values: Mapping[str, Sequence[str]]) -> str:
-    """Who has which value: the exceptions by name, then what all others have."""
+    """The rows of each value: the exceptions by name, then the value of all others."""
     most = max(values, key=lambda value: len(values[value]))
     few = {value: labels for value, labels in values.items() if value != most}
     exclusive = not set(values[most]) & {label for labels in few.values() for label in labels}
@@ -86,12 +86,12 @@ def listed(values: Mapping[str, Sequence[str]]) -> str:
 
 
 def some(labels: Sequence[str]) -> str:
-    """Labels of rows, the first three of a long list."""
+    """Labels of rows; of more than four, only the first three and the number of the others."""
     return ", ".join(labels) if len(labels) <= 4 else f"{', '.join(labels[:3])} and {len(labels) - 3} more"
 
 
 def plain(value: Any) -> str:
-    """A term as text; what was not recorded is never guessed."""
+    """A term as text; "not recorded" for None."""
     return "not recorded" if value is None else str(value)
 
 
@@ -118,14 +118,14 @@ def _data(grid: Grid, uses: Sequence[Counted]) -> Iterable[Term]:
         parts = dict.fromkeys(use.cell.part for use in here)
         name = by_value(here, lambda run: f"{run.term('dataset')}, version {plain(run.term('dataset_version'))}")
         prints = by_value(here, lambda run: short(run.term("data_fingerprint")))
-        told = f"fingerprint {', '.join(prints)}" if len(prints) == 1 else f"{len(prints)} fingerprints"
+        data = f"fingerprint {', '.join(prints)}" if len(prints) == 1 else f"{len(prints)} fingerprints"
         covers = "" if parts.keys() == {None} else f" ({len(parts)} parts, each its own model)"
         bad = len(name) > 1 or (len(prints) > len(parts))
-        yield Term("Data", f"{'; '.join(name)} · {told}{covers}", _alarm(bad))
+        yield Term("Data", f"{'; '.join(name)} · {data}{covers}", _alarm(bad))
 
 
 def _weights(uses: Sequence[Counted]) -> Term:
-    def told(run: Run) -> str:
+    def text_of(run: Run) -> str:
         if run.is_random:
             return "random"
         label = run.term("weights")
@@ -133,7 +133,7 @@ def _weights(uses: Sequence[Counted]) -> Term:
             return "none"
         return f"{label} · {short(run.term('weights_hash'))}"
 
-    values = by_value(uses, told)
+    values = by_value(uses, text_of)
     text = next(iter(values)) if len(values) == 1 else listed(values)
     return Term("Weights", text, _alarm("random" in values))
 
@@ -150,10 +150,10 @@ def _device(run: Run) -> str:
 
 def _code(run: Run) -> str:
     revision = run.term("git_revision")
-    told = f"afrad-bench {plain(run.term('code_version'))}"
+    version = f"afrad-bench {plain(run.term('code_version'))}"
     if revision is None:
-        return told
-    return f"{told} · {revision[:12]}{' with uncommitted changes' if run.term('git_dirty') else ''}"
+        return version
+    return f"{version} · {revision[:12]}{' with uncommitted changes' if run.term('git_dirty') else ''}"
 
 
 def package_values(uses: Iterable[Counted]) -> dict[str, dict[str, list[str]]]:
@@ -183,7 +183,7 @@ def _versions(uses: Iterable[Counted]) -> dict[str, dict[str, list[str]]]:
 
 
 def mixed_versions(uses: Iterable[Counted]) -> dict[str, dict[str, list[str]]]:
-    """Measures of which several versions are in the report -> version -> labels of the rows."""
+    """Measure with several versions in the report -> version -> labels of the rows."""
     return {measure: values for measure, values in _versions(uses).items() if len(values) > 1}
 
 
@@ -203,7 +203,7 @@ def _dates(uses: Iterable[Counted]) -> str:
 
 
 def _further(uses: Sequence[Counted]) -> Iterable[Term]:
-    """Terms that a run recorded under names of its own."""
+    """Further terms that a run recorded under its own names."""
     names = dict.fromkeys(name for use in uses for name in (use.run.row["terms"] or {}))
     for name in names:
         if name not in _SHOWN_ELSEWHERE and all(name not in use.run.row for use in uses):

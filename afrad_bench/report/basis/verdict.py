@@ -1,9 +1,9 @@
-"""A published figure beside a measured one: reproduced, not reproduced, or not comparable and why.
+"""Compare a measured value with a published one: reproduced, not reproduced, or not comparable and why.
 
 Comparable means measured on the paper's terms (`afrad_bench.published.PROTOCOL`): its data with all categories and
-images, its image size and setting, no random weights and the usual AUPRO; for AFRAD itself also its backbone and
-epochs, which the paper does not state for the others. A time needs the paper's GPU. Reproduced means that the gap is
-within the tolerance, or within our standard deviation over seeds if that is larger."""
+images, its image size and setting, no random weights, and the usual definitions of the metrics. For AFRAD, backbone and
+epochs must agree too; the paper does not state them for other methods. A time is comparable only on the paper's GPU.
+Reproduced means that the gap is within the tolerance, or within our standard deviation over seeds if that is larger."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from afrad_bench.report.model import Quote, RowSpec, Summary, Verdict
 from afrad_bench.types import MEAN
 
 TOLERANCE_POINTS = 0.5
-"""Of a percentage, in points: printed rounding, other metric code, other libraries."""
+"""For a percentage, in points: covers printed rounding, other metric code and other libraries."""
 TOLERANCE_RELATIVE = 0.1
-"""Of any other figure, as a fraction of the published one."""
+"""For any other value, as a fraction of the published one."""
 
 NOT_PUBLISHED = "differ from the published data set"
-"""What a data set's note says when the number of its images is not the published one."""
+"""Text in a data set's note if the number of its images is not the published one."""
 
 RULE = (
     f"Verdicts: reproduced means within {TOLERANCE_POINTS} points ({TOLERANCE_RELATIVE:.0%} of a time) or, if larger, "
@@ -30,10 +30,12 @@ RULE = (
 )
 
 
-def beside(table: str | None, row: RowSpec, dataset: str, metric: str, category: str | None) -> tuple[Figure, ...]:
-    """The paper's figures to be shown beside a measured one; `category` None for what belongs to no category.
+def published_for(
+    table: str | None, row: RowSpec, dataset: str, metric: str, category: str | None
+) -> tuple[Figure, ...]:
+    """The paper's values to compare with a measured one; `category` is None for a metric without categories.
 
-    They are those for the same data, or, when the paper has none for it, those for its own data."""
+    These are the values for the same data set or, if the paper has none, the values for its own data sets."""
     if table is None or row.published_row is None:
         return ()
     found = tuple(
@@ -48,7 +50,7 @@ def beside(table: str | None, row: RowSpec, dataset: str, metric: str, category:
 def judge(
     figures: Sequence[Figure], row: RowSpec, summary: Summary, runs: Sequence[Run], categories: Sequence[str]
 ) -> tuple[Quote, ...]:
-    """A quote with its verdict for each figure. `categories` are those that the measured mean is taken over."""
+    """A quote with its verdict for each published value. `categories`: the categories in the measured mean."""
     several = len({figure.dataset for figure in figures}) > 1
     return tuple(_judge(figure, row, summary, runs, categories, several) for figure in figures)
 
@@ -71,7 +73,7 @@ def _judge(
 
 
 def differences(figure: Figure, row: RowSpec, runs: Iterable[Run], categories: Sequence[str]) -> tuple[str, ...]:
-    """Every term in which the runs differ from the paper's; empty if they are comparable."""
+    """Every term in which the runs differ from the paper; empty if they are comparable."""
     runs = tuple(runs)
     afrad = row.method == "afrad"
     if figure.dataset is None:
@@ -98,8 +100,8 @@ def differences(figure: Figure, row: RowSpec, runs: Iterable[Run], categories: S
 def _differ(runs: Sequence[Run], what: str, term: str, expected: object, unit: str = "") -> tuple[str, ...]:
     same = _base if term == "backbone" else (lambda value: value)
     strange = [value for value in dict.fromkeys(run.term(term) for run in runs) if same(value) != expected]
-    told = ", ".join("not recorded" if value is None else f"{value}{unit}" for value in strange)
-    return (f"{what} {told} ≠ {expected}{unit}",) if strange else ()
+    values = ", ".join("not recorded" if value is None else f"{value}{unit}" for value in strange)
+    return (f"{what} {values} ≠ {expected}{unit}",) if strange else ()
 
 
 def _other_device(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -109,7 +111,7 @@ def _other_device(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def _other_images(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Whether images were left out on purpose, or the loader found others than were published."""
+    """Whether images were left out on purpose, or the loader found other images than the published ones."""
     limits = dict.fromkeys(
         f"{name} {value}"
         for run in runs
@@ -123,8 +125,8 @@ def _other_images(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def _other_definition(runs: Iterable[Run], metric: str) -> tuple[str, ...]:
-    """AUPRO up to another false positive rate than 0.3, or with other regions, is another metric; and so is any metric
-    of images or pixels by another convention than the usual."""
+    """Options that make it a different metric: for AUPRO, a false positive rate other than 0.3 or other regions; for
+    image and pixel metrics, any unusual convention."""
     usual: dict[str, object] = {"image_score": "method"} if metric.startswith("image_") else {}
     if metric.startswith("pixel_"):
         usual |= {"resolution": "input", "mask_rule": "nearest"}
@@ -148,7 +150,7 @@ def _other_categories(dataset: str, measured: Sequence[str]) -> tuple[str, ...]:
 
 
 def _base(backbone: object) -> str | None:
-    """timm's name without the pretrained tag and without the mark of a TensorFlow port of the same network.
+    """timm's name without the pretrained tag and without the prefix of a network ported from TensorFlow.
 
     >>> _base("tf_efficientnet_b4.ns_jft_in1k")
     'efficientnet_b4'

@@ -1,1 +1,1 @@
-"""Figures: what there is to draw as values, and SVG and PNG files by matplotlib."""
+"""Figures: drawings as values, and their SVG and PNG files by matplotlib."""

@@ -17,12 +17,12 @@ WIDTH, HEIGHT = 7.2, 4.4
 
 
 def canvas(drawing: Attempts) -> Figure:
-    """Optuna's own figure of a study made from the trials."""
+    """Optuna's plot of a study that is rebuilt from the trials."""
     import optuna
     from optuna.distributions import json_to_distribution
     from optuna.visualization import matplotlib as views
 
-    matplotlib.use("agg")  # no window is wanted, whatever the machine offers
+    matplotlib.use("agg")  # never open a window
     from matplotlib import pyplot
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -41,9 +41,9 @@ def canvas(drawing: Attempts) -> Figure:
         "slice": views.plot_slice,
         "parallel": views.plot_parallel_coordinate,
     }
-    # Colour bars must be made under the layout that they are drawn in.
+    # Colour bars must be created under the layout that they are drawn with.
     with matplotlib.rc_context({"figure.constrained_layout.use": True}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of being experimental, and of scales that matplotlib sets anew
+        warnings.simplefilter("ignore")  # experimental functions, and scales that matplotlib sets again
         if drawing.view == "pareto":
             made = views.plot_pareto_front(study, target_names=list(drawing.names))
         else:

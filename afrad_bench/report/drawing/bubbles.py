@@ -1,4 +1,4 @@
-"""Accuracy against cost: a bubble for each measured method, a diamond beside them for each published accuracy."""
+"""Accuracy against cost: a bubble for each measured method, a diamond next to the plot for each published accuracy."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from afrad_bench.report.drawing.style import INK, SMALL, SOFT, TEXT, colour
 LARGEST = 900.0
 """Area of the largest bubble in square points."""
 LOGARITHMIC = 12.0
-"""Ratio of the largest to the smallest cost from which their axis is logarithmic."""
+"""The cost axis is logarithmic if the largest cost divided by the smallest is above this."""
 LEADER = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.7}
-"""A thin line from a label to what it names."""
+"""A thin line from a label to its point."""
 
 
 def size(drawing: Bubbles) -> tuple[float, float]:
@@ -31,24 +31,24 @@ def size(drawing: Bubbles) -> tuple[float, float]:
 
 
 def fill(figure: Figure, drawing: Bubbles, below: float) -> None:
-    """The plot, the sizes of the bubbles above it, and published accuracies on its right."""
+    """The plot, the legend of bubble sizes above it, and published accuracies to the right of it."""
     above(figure, below)
     if drawing.marks:
-        axes, beside = figure.subplots(1, 2, width_ratios=(3.4, 1.0), sharey=drawing.shared)
+        axes, right = figure.subplots(1, 2, width_ratios=(3.4, 1.0), sharey=drawing.shared)
     else:
-        axes, beside = figure.subplots(), None
+        axes, right = figure.subplots(), None
     _axes(axes, drawing)
     for bubble in drawing.bubbles:
         _bubble(axes, bubble, _unit(drawing))
     sizes = _sizes(drawing)
     widest = max(float(each.get_markersize()) for each in sizes) / TEXT
     figure.legend(handles=sizes, loc="outside upper left", ncols=5, handlelength=widest, handleheight=widest)
-    if beside is not None:
-        _published(beside, drawing)
+    if right is not None:
+        _published(right, drawing)
     figure.draw_without_rendering()
     _label_bubbles(axes, drawing)
-    if beside is not None:
-        _label_marks(beside, drawing.marks)
+    if right is not None:
+        _label_marks(right, drawing.marks)
 
 
 def _axes(axes: Axes, drawing: Bubbles) -> None:
@@ -77,7 +77,7 @@ def _axes(axes: Axes, drawing: Bubbles) -> None:
 
 
 def _unit(drawing: Bubbles) -> float:
-    """Square points of one unit of size."""
+    """Area of one unit of size, in square points."""
     return LARGEST / max((bubble.size or 0.0 for bubble in drawing.bubbles), default=0.0) if _known(drawing) else 0.0
 
 
@@ -96,7 +96,7 @@ def _bubble(axes: Axes, bubble: Bubble, unit: float) -> None:
 
 
 def _sizes(drawing: Bubbles) -> list[Line2D]:
-    """What a dot, a diamond and two sizes of bubbles stand for."""
+    """Legend entries for a dot, a diamond and two sizes of bubbles."""
     found = [Line2D([], [], linestyle="", marker="o", color=INK, markersize=4, label="measured")]
     if drawing.marks:
         found.append(_diamond(INK, label="published"))
@@ -111,7 +111,7 @@ def _sizes(drawing: Bubbles) -> list[Line2D]:
 
 
 def _round(value: float) -> float:
-    """The largest of 1, 2, 4, 10, 20, 40, ... and their like below 1, that is not above.
+    """The largest of ..., 0.1, 0.2, 0.4, 1, 2, 4, 10, 20, 40, ... that is not above `value`.
 
     >>> [_round(value) for value in (1.19, 7.0, 68.9)]
     [1.0, 4.0, 40.0]
@@ -146,7 +146,7 @@ def _published(axes: Axes, drawing: Bubbles) -> None:
 
 
 def _label_bubbles(axes: Axes, drawing: Bubbles) -> None:
-    """Each label beside its bubble where it covers nothing, with a line to it if that is further away."""
+    """Place each label next to its bubble where it covers nothing, with a line to the bubble if it is further away."""
     taken = [_around(axes, bubble, _unit(drawing)) for bubble in drawing.bubbles]
     frame = axes.get_window_extent()
     for bubble in drawing.bubbles:
@@ -158,7 +158,7 @@ def _label_bubbles(axes: Axes, drawing: Bubbles) -> None:
 
 
 def _placed(axes: Axes, label: Annotation, radius: float, taken: Sequence[Bbox], frame: Bbox) -> Bbox:
-    """Moves a label to the first free place around its point, and returns the box that it takes."""
+    """Move a label to the first free place around its point, and return its bounding box."""
     box = label.get_window_extent()
     for distance, x, y, side in _places(radius):
         label.set_position((x, y))
@@ -173,7 +173,7 @@ def _placed(axes: Axes, label: Annotation, radius: float, taken: Sequence[Bbox],
 
 
 def _places(radius: float) -> Iterator[tuple[float, float, float, Literal["left", "center", "right"]]]:
-    """Distance, offset in points and alignment of places for a label, the nearest first."""
+    """Places for a label, nearest first: distance, x and y offset in points, horizontal alignment."""
     for step in range(16):
         distance = radius + 5 + 9 * step
         for angle in (0, 180, 35, -35, 145, -145, 90, -90, 65, -65, 115, -115):
@@ -186,7 +186,7 @@ def _radius(bubble: Bubble, unit: float) -> float:
 
 
 def _around(axes: Axes, bubble: Bubble, unit: float) -> Bbox:
-    """The box of a bubble and its bar."""
+    """Bounding box of a bubble and its error bar."""
     scale = _dpi(axes) / 72
     x, y = axes.transData.transform((bubble.x, bubble.y))
     _, top = axes.transData.transform((bubble.x, bubble.y + (bubble.spread or 0.0)))
@@ -202,7 +202,7 @@ def _dpi(axes: Axes) -> float:
 
 
 def _label_marks(axes: Axes, marks: Sequence[Mark]) -> None:
-    """Labels right of the diamonds, moved apart where these are close."""
+    """Labels to the right of the diamonds, moved apart where they are too close."""
     scale = _dpi(axes) / 72
     apart = (SMALL + 3.5) * scale
     order = sorted(marks, key=lambda mark: mark.y)
@@ -218,7 +218,7 @@ def _label_marks(axes: Axes, marks: Sequence[Mark]) -> None:
 
 
 def _apart(places: Sequence[float], distance: float) -> list[float]:
-    """Ascending places moved as little as need be for each to be `distance` from the next: clusters about their middle.
+    """Move ascending places as little as possible, until neighbours are `distance` apart. Clusters keep their centre.
 
     >>> _apart([0.0, 1.0, 10.0], 4.0)
     [-1.5, 2.5, 10.0]

@@ -1,4 +1,4 @@
-"""A figure of a report as SVG and PNG, by matplotlib. Equal figures make equal bytes: no dates, no random ids."""
+"""Draw a figure of a report as SVG and PNG with matplotlib. Equal figures give equal bytes: no dates, no random ids."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _LINE = 0.145  # inches from one line of the stamp to the next
 
 
 def draw(figure: Figure, identity: str) -> tuple[str, bytes]:
-    """The texts of both files. `identity` is kept in each."""
+    """The SVG text and the PNG bytes of a figure. Both contain `identity` as metadata."""
     with matplotlib.rc_context({**RC, "svg.hashsalt": figure.key}):
         canvas = _canvas(figure)
         return _svg(canvas, figure, identity), _png(canvas, figure, identity)
 
 
 def _canvas(figure: Figure) -> Canvas:
-    """The drawing, and below it the lines that say what it is of."""
+    """The drawing, and below it the lines of the figure's stamp."""
     drawing = figure.drawing
-    if isinstance(drawing, Attempts):  # Optuna makes its own
+    if isinstance(drawing, Attempts):  # Optuna creates its own figure
         canvas = attempts.canvas(drawing)
         width, height = canvas.get_size_inches()
     else:
@@ -68,7 +68,7 @@ def _canvas(figure: Figure) -> Canvas:
 
 
 def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callable[[Canvas, Any, float], None]]:
-    """How large a drawing is in inches, and what draws it above a strip that is to stay free."""
+    """Two functions: one gives a drawing's size in inches, one draws it above a strip that stays free."""
     if isinstance(drawing, Gallery):
         return tiles.size, tiles.fill
     if isinstance(drawing, Bubbles):
@@ -93,7 +93,7 @@ def _svg(canvas: Canvas, figure: Figure, identity: str) -> str:
     }
     out = io.StringIO()
     canvas.savefig(out, format="svg", metadata=about)
-    # Equal pictures in one file get equal ids, which none may have; and pixels shall not be seen as squares.
+    # Equal images in one file get equal ids, but ids must be unique; and pixels must not be rendered as squares.
     text = re.sub(r' id="image[0-9a-f]+"| style="image-rendering:[^"]*"', "", out.getvalue())
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 

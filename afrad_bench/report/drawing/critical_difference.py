@@ -1,4 +1,4 @@
-"""A critical-difference diagram: mean ranks on a line, names below it, bars over what cannot be told apart."""
+"""Critical-difference diagram: mean ranks on a line, names below it, bars over groups that do not differ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def size(drawing: CriticalDifference) -> tuple[float, float]:
 
 
 def fill(figure: Figure, drawing: CriticalDifference, below: float) -> None:
-    """The best half of the names stands left, the other half right."""
+    """The better half of the names is on the left, the other half on the right."""
     above(figure, below)
     axes = figure.subplots()
     axes.set_axis_off()

@@ -15,9 +15,9 @@ from afrad_bench.report.drawing.shapes import Bars, Curves, Histograms, Panel
 from afrad_bench.report.drawing.style import ANOMALOUS, FAINT, NORMAL, SMALL, SOFT, colour, dash
 
 SIDE, ACROSS = 2.3, 4
-"""Inches of a panel of curves with its labels, and the most of them in a row."""
+"""Side of a panel of curves with its labels, in inches; maximum number of panels in a row."""
 BAR_WIDTH, BAR_HEIGHT = 1.45, 1.05
-"""Inches of a histogram with its labels."""
+"""Size of a histogram with its labels, in inches."""
 
 
 def above(figure: Figure, below: float) -> None:
@@ -36,7 +36,7 @@ def curves_size(drawing: Curves) -> tuple[float, float]:
 
 
 def fill_curves(figure: Figure, drawing: Curves, below: float) -> None:
-    """The panels in rows, the names of the lines above them."""
+    """The panels in rows, with the legend above them."""
     above(figure, below)
     columns, rows = _grid(drawing)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -83,7 +83,7 @@ def histograms_size(drawing: Histograms) -> tuple[float, float]:
 
 
 def fill_histograms(figure: Figure, drawing: Histograms, below: float) -> None:
-    """A row for each method, a column for each category, what the bars are above them."""
+    """A row for each method, a column for each category, and the legend above them."""
     above(figure, below)
     grid = figure.subplots(len(drawing.rows), len(drawing.columns), squeeze=False)
     for row, (label, of_row) in enumerate(zip(drawing.rows, drawing.bars, strict=True)):

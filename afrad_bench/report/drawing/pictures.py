@@ -1,7 +1,7 @@
-"""Drawings become pictures: SVG and PNG files, drawn again only when there is something else to draw.
+"""Turn drawings into SVG and PNG files; a figure is drawn again only if it has changed.
 
-Each file carries a digest of its drawing and of the code that draws; a report that is written again keeps the files
-whose digest is the same, so that a finished suite answers without matplotlib."""
+Each file contains a digest of its drawing and of the drawing code. When a report is written again, files with the same
+digest are kept, so the report of a finished suite does not need matplotlib."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from afrad_bench.hashing import digest
 from afrad_bench.report.drawing.shapes import Figure
 
 _MARK = "afrad-bench-drawing:"
-_HEAD = 1 << 16  # bytes at the start of a file within which its digest stands
+_HEAD = 1 << 16  # the digest of a file is within this number of bytes from its start
 _CODE = ("attempts.py", "bubbles.py", "canvas.py", "critical_difference.py", "panels.py", "style.py", "tiles.py")
 
 
@@ -28,7 +28,7 @@ class Picture:
 
 
 def drawn(figures: Iterable[Figure], folder: Path | None = None) -> Mapping[str, Picture]:
-    """Key -> picture of each figure; those that `folder` holds already are taken from there."""
+    """Key -> picture of each figure; unchanged pictures are read from `folder`."""
     made = {}
     for figure in figures:
         mark = identity(figure)
@@ -42,12 +42,12 @@ def drawn(figures: Iterable[Figure], folder: Path | None = None) -> Mapping[str,
 
 
 def identity(figure: Figure) -> str:
-    """What stands in both files of a figure: equal if they would be drawn equal."""
+    """Text that both files of a figure contain; it is the same if the figure would be drawn the same."""
     return _MARK + digest(repr(figure), *_drawing_code())[:32]
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is a picture of some report, and not something that a person put there."""
+    """Whether a file was drawn for a report, and not put there by a person."""
     with path.open("rb") as file:
         return _MARK.encode() in file.read(_HEAD)
 

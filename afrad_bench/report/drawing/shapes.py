@@ -1,8 +1,8 @@
-"""What there is to draw, as values: points, lines, bars and pictures, without a word on how they look.
+"""Drawings as values: points, lines, bars and images, independent of how they look.
 
-A report holds drawings; they become SVG and PNG when it is written (`report.pictures`), and only if they have changed.
-Colours, dashes and markers belong to the place of a row in the suite (`style`), so that a method looks the same in
-every figure of a report."""
+A report holds drawings. They become SVG and PNG files when the report is written (`report.drawing.pictures`), and only
+if they have changed. Colours and dashes depend on the index of a row in the suite (`style`), so a method looks the same
+in every figure of a report."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ View = Literal["history", "importances", "slice", "parallel", "pareto"]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One picture of a gallery."""
+    """One image of a gallery."""
 
     kind: Literal["image", "mask", "map", "none"]
     data: bytes = b""
-    """An image file as the store keeps it."""
+    """An image file, as it is in the store."""
     span: tuple[float, float] = (0.0, 1.0)
-    """Of a map: where its 0 and its 255 lie on the scale that is shown, whose ends are 0 and 1."""
+    """For a map: where its values 0 and 255 are on the colour scale, which runs from 0 to 1."""
     outline: bytes = b""
-    """Of a map: the mask whose border is drawn on it."""
+    """For a map: the mask whose border is drawn on it."""
     text: str = ""
-    """Stands below it, or in its place if there is none."""
+    """Shown below the image, or in its place if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One image and what each row shows of it."""
+    """One test image: a tile for each row of the gallery."""
 
     group: str
-    """Category; neighbours of one group share a head."""
+    """Category; adjacent columns of one category share a heading."""
     head: str
     tiles: tuple[Tile, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Rows × columns of pictures."""
+    """Rows × columns of images."""
 
     rows: tuple[str, ...]
     columns: tuple[Column, ...]
     scale: str
-    """What the two ends of the colour scale stand for."""
+    """Meaning of the two ends of the colour scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ class Bubble:
     y: float
     spread: float | None
     size: float | None
-    """Drawn as an area; None where it is not known."""
+    """Drawn as an area; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A published accuracy that comes without a cost."""
+    """A published accuracy without a published cost."""
 
     label: str
     style: int
@@ -81,12 +81,12 @@ class Bubbles:
     size_label: str
     marks_label: str = ""
     shared: bool = True
-    """Whether published and measured accuracies are of the same data, and so may share their axis."""
+    """Whether published and measured accuracies are for the same data and can share an axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """One line of a panel; `low` and `high` bound the seeds where there are several."""
+    """One line of a panel; with several seeds, `low` and `high` are their lowest and highest values."""
 
     style: int
     x: Numbers
@@ -114,12 +114,12 @@ class Curves:
     y_label: str
     x_limit: float = 1.0
     diagonal: bool = True
-    """Whether to draw the line of a coin toss."""
+    """Whether to draw the diagonal, the curve of a random classifier."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Scores of one method on one category: shares of the normal and of the anomalous images in each bin."""
+    """Score histogram of one method on one category: shares of the normal and of the anomalous images in each bin."""
 
     edges: Numbers
     normal: Numbers
@@ -138,23 +138,23 @@ class Histograms:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A trial of a search. Values are empty for one that was ended early."""
+    """A complete trial of a search."""
 
     number: int
     params: tuple[tuple[str, float | int | str | bool | None], ...]
     distributions: tuple[tuple[str, str], ...]
-    """Parameter -> what it was drawn from, as Optuna writes it (JSON)."""
+    """Parameter -> its distribution, as Optuna's JSON."""
     values: Numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """One of Optuna's views of a study."""
+    """One of Optuna's plots of a study."""
 
     view: View
     directions: tuple[Literal["maximize", "minimize"], ...]
     names: tuple[str, ...]
-    """Of the objectives."""
+    """Names of the objectives."""
     trials: tuple[Attempt, ...]
     params: tuple[str, ...] = ()
     """The parameters that slices show."""
@@ -162,12 +162,12 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class CriticalDifference:
-    """Mean ranks on a line, best first, and bars over those that cannot be told apart."""
+    """Mean ranks on a line, best first, and bars over groups that do not differ significantly."""
 
     labels: tuple[str, ...]
     ranks: Numbers
     groups: tuple[tuple[int, ...], ...]
-    """Places in `labels`."""
+    """Indices into `labels`."""
 
 
 Drawing = Gallery | Bubbles | Curves | Histograms | Attempts | CriticalDifference
@@ -175,15 +175,15 @@ Drawing = Gallery | Bubbles | Curves | Histograms | Attempts | CriticalDifferenc
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture: what to draw, how to read it, and what it shows in words for those who cannot see it."""
+    """A figure: what to draw, how to read it, and a description for readers who cannot see it."""
 
     key: str
-    """Name of its files, unique in the report."""
+    """Name of its files without suffix, unique in the report."""
     title: str
     description: str
     caption: tuple[str, ...]
     stamp: tuple[str, ...]
-    """Stands inside the picture, which may travel alone: suite, profile, data, seeds, and every alarm."""
+    """Lines inside the picture, since it may be shown without its report: suite, profile, data, seeds, every alarm."""
     drawing: Drawing
     folded: bool = False
-    """Detail that a page may hide until it is asked for."""
+    """Details that a page may collapse."""

@@ -1,8 +1,8 @@
-"""How everything that is drawn looks: for print, for screens, and for people who tell colours apart differently.
+"""Style of all drawings, for print, for screens, and for readers with a colour vision deficiency.
 
-Lines differ by colour and dash, bars by colour and hatch, published from measured by shape and filling. The colours are
-those of Okabe and Ito without the yellow, which white paper swallows; heat maps use matplotlib's perceptually uniform
-"inferno", whose lightness rises evenly, so that it reads the same in grey."""
+Lines differ by colour and dash, bars by colour and hatch, published and measured values by shape and filling. The
+colours are those of Okabe and Ito without the yellow, which is hard to see on white paper. Heat maps use matplotlib's
+perceptually uniform "inferno"; its lightness increases evenly, so it reads the same in grey."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ DASHES: tuple[object, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 
 HEAT = "inferno"
 INK, SOFT, FAINT, ALARM = "#1b1d21", "#5c636e", "#c9ced6", "#a3161a"
 NORMAL, ANOMALOUS = ("#a9d5f5", "#0072B2", ""), ("none", "#a33c00", "////")
-"""Filling, edge, hatch."""
+"""Fill colour, edge colour, hatch."""
 TEXT, SMALL = 9.0, 7.5
-"""Points."""
+"""Font sizes in points."""
 
 RC: dict[str, object] = {
     "font.family": "sans-serif",
@@ -55,5 +55,5 @@ def colour(style: int) -> str:
 
 
 def dash(style: int) -> object:
-    """Changes from row to row too, so that equal colours never have equal dashes before the 29th row."""
+    """Dash pattern of a row. A pair of colour and dash does not repeat before the 29th row."""
     return DASHES[style % len(DASHES)]

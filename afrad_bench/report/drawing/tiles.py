@@ -1,4 +1,4 @@
-"""Galleries: pictures in rows and columns, all in one pair of axes whose unit is an inch."""
+"""Galleries: images in rows and columns, all in one `Axes` whose unit is an inch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from afrad_bench.report.drawing.shapes import Gallery, Tile
 from afrad_bench.report.drawing.style import FAINT, HEAT, SMALL, SOFT, TEXT
 
 LABELS, TILE, GAP, GROUP, UNDER, HEAD, SCALE = 1.35, 1.22, 0.07, 0.1, 0.2, 0.44, 0.5
-"""Inches: the column of labels, a picture, between pictures, more between categories, the line below a map, the heads
-of columns, the colour scale."""
+"""Sizes in inches: column of labels, image, gap between images, additional gap between categories, text below a map,
+column headings, colour scale."""
 PIXELS = 128
-"""Largest side of a picture inside a file: what a page weighs depends on it."""
+"""Largest side of an image inside a file, in pixels; the size of a page depends on it."""
 
 
 def size(drawing: Gallery) -> tuple[float, float]:
@@ -30,7 +30,7 @@ def size(drawing: Gallery) -> tuple[float, float]:
 
 
 def fill(figure: Figure, drawing: Gallery, below: float) -> None:
-    """Rows × columns of pictures with their heads, and the colour scale under them."""
+    """Rows × columns of images with their headings, and the colour scale below them."""
     width, height = size(drawing)
     lefts = _lefts(drawing)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -102,7 +102,7 @@ def _pixels(tile: Tile) -> np.ndarray:
 
 
 def _outline(axes: Axes, data: bytes, extent: tuple[float, float, float, float]) -> None:
-    """The border of what the mask marks, white within a dark line, so that it stands out on every colour."""
+    """Draw the border of the masked region, white with a dark outline, so that it is visible on every colour."""
     marked = np.pad(np.asarray(Image.open(io.BytesIO(data)).convert("L")) > 0, 1).astype(np.float64)
     if not marked.any():
         return

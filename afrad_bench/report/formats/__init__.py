@@ -1,1 +1,1 @@
-"""A report on the terminal and as Markdown, CSV and HTML files."""
+"""Renderers of a report: terminal, and Markdown, CSV and HTML files."""

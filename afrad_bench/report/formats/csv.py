@@ -1,4 +1,4 @@
-"""A report's numbers as CSV: tidy (one line per number) and wide (one line per row of the suite)."""
+"""Numbers of a report as CSV: tidy (one line per number) and wide (one line per row of the suite)."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ COLUMNS = (
 
 
 def to_csv(report: Report) -> str:
-    """One line per row, data set, category and metric, unrounded, in the unit that is named.
+    """One line per row, data set, category and metric: numbers with 10 significant digits, in the unit of the line.
 
-    `mean` is empty where nothing was measured or the value is undefined, and `note` says why. A line that has figures
-    of two data sets of the paper beside it is repeated for each."""
+    `mean` is empty if nothing was measured or the value is undefined; `note` says why. If the paper has values for two
+    data sets, the line is repeated for each."""
     lines: list[Sequence[object]] = [COLUMNS]
     for fact in report.facts:
         summary = fact.summary
         state = "" if summary.state == "value" else {"missing": "not run"}.get(summary.state, summary.state)
-        told = "; ".join((*([state] if state else []), *summary.notes))
+        note = "; ".join((*([state] if state else []), *summary.notes))
         head = (report.suite, report.profile, fact.row, fact.dataset, fact.category, fact.metric, fact.unit)
         numbers = (_number(summary.mean), _number(summary.std), summary.seeds)
         for quote in fact.quotes:
-            why = "; ".join(each for each in (told, quote.why) if each)
+            why = "; ".join(each for each in (note, quote.why) if each)
             lines.append((*head, *numbers, quote.text, quote.verdict, why))
         if not fact.quotes:
-            lines.append((*head, *numbers, "", "", told))
+            lines.append((*head, *numbers, "", "", note))
     return _written(lines)
 
 
 def to_wide_csv(report: Report) -> str:
-    """One line per row of the suite; per data set and metric its mean, its std and the number of seeds."""
+    """One line per row of the suite; for each data set and metric its mean, its std and the number of seeds."""
     facts = [fact for fact in report.facts if fact.category in ("", MEAN)]
     columns = list(dict.fromkeys((f.dataset, f.metric, f.unit) for f in facts))
     by_row: dict[str, dict[tuple[str, str, str], Fact]] = {}

@@ -1,4 +1,4 @@
-"""A report as files."""
+"""Write a report as files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from afrad_bench.report.model import Report
 
 
 def write(report: Report, folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> tuple[Path, ...]:
-    """Write report.md, report.csv, report_wide.csv and report.html, and figures/*.svg and *.png if there are pictures;
-    folders are made if need be. Returns the paths of all of them. A report of another name has files of that name.
-    `more` are further files, by name.
+    """Write report.md, report.csv, report_wide.csv and report.html, and figures/*.svg and *.png if there are figures.
 
-    Each file is written beside and put in place at once, so that a reader finds the old or the new one, whole. Pictures
-    that have not changed stay as they are; those of figures that are gone are removed."""
+    Creates missing folders and returns the paths of all files. A report with another name has files with that name; one
+    without facts has no CSV files. `more`: name -> text of further files.
+
+    Each file is written to a temporary file and then renamed, so a reader finds the complete old or new file. Unchanged
+    pictures are kept; pictures of figures that no longer exist are removed."""
     pictures = drawn(report.figures, folder / report.folder)
     texts = {f"{report.name}.md": to_markdown(report)}
     if report.facts:

@@ -1,6 +1,6 @@
-"""A report as one HTML page: no script, nothing from elsewhere, readable in print and without colours.
+"""A report as one HTML page: no scripts, no external resources, readable in print and without colours.
 
-Pictures stand in the page as SVG, with a title and a description for those who cannot see them."""
+Figures are inline SVG, with a title and a description for readers who cannot see them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from afrad_bench.report.model import Heading, Report, Table
 
 
 def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> str:
-    """A complete page with its style inside. Every text of the report is escaped.
+    """A complete page with an embedded style sheet. Every text of the report is escaped.
 
-    `pictures` are those of the report's figures, by key; they are drawn if they are not given."""
+    `pictures`: key -> picture of the report's figures; they are drawn if not given."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -34,8 +34,10 @@ def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> st
 
 
 def _inline(svg: str, figure: Figure) -> str:
-    """The drawing of an SVG file as an element of a page that holds several: its ids begin with the figure's key, and
-    what only a file needs (declarations, metadata, addresses of vocabularies) is left out."""
+    """The drawing of an SVG file as an element of a page.
+
+    Ids get the figure's key as prefix, since a page holds several drawings. What only a file needs (declarations,
+    metadata, namespace URLs) is left out."""
     from markupsafe import escape
 
     opening = re.search(r"<svg[^>]*>", svg)
@@ -54,16 +56,16 @@ def _inline(svg: str, figure: Figure) -> str:
 
 
 def _groups(headings: Sequence[Heading]) -> list[tuple[str, int]]:
-    """Neighbouring headings of one group, as (group, how many)."""
+    """Adjacent headings of one group, as (group, number of headings)."""
     return [(group, len(list(found))) for group, found in groupby(headings, key=lambda heading: heading.group)]
 
 
 def _spreads(table: Table) -> list[str]:
-    """The widest standard deviation of each column, so that numbers with and without one stand below each other."""
+    """The widest standard deviation of each column, used to align numbers with and without one."""
     columns = zip(*(line.entries for line in table.lines), strict=True)
     return [max((entry.spread for entry in column), key=len) for column in columns]
 
 
 def _figures(text: str, width: int) -> str:
-    """Filled up with spaces as wide as a figure."""
+    """The text, padded on the left with spaces that are as wide as a digit."""
     return text.rjust(width, "\u2007")

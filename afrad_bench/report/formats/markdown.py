@@ -10,7 +10,7 @@ from afrad_bench.report.model import Entry, Quote, Report, Section, Table
 
 
 def to_markdown(report: Report) -> str:
-    """The whole report; what a page would fold stands in `<details>`."""
+    """The whole report; folded tables and figures are in `<details>`."""
     about = [f"Suite `{_code(report.suite)}`", f"profile `{_code(report.profile)}`"]
     if report.reproduces:
         about.append(escape(report.reproduces))
@@ -36,7 +36,7 @@ def to_markdown(report: Report) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown and HTML show as it is, on one line.
+    """Escape a text so that Markdown and HTML show it unchanged, on one line.
 
     >>> escape("a|b <i> *x* tf_b4 _y_")
     'a\\\\|b &lt;i&gt; \\\\*x\\\\* tf_b4 \\\\_y\\\\_'
@@ -72,14 +72,14 @@ def _section(section: Section, folder: str) -> list[str]:
 
 
 def _figure(figure: Figure, folder: str) -> list[str]:
-    """The picture, which lies beside the report, and how to read it."""
+    """The picture, a file next to the report, and its caption."""
     return [f"![{escape(figure.description)}]({folder}/{figure.key}.png)", " ".join(map(escape, figure.caption))]
 
 
 def table_blocks(table: Table) -> list[str]:
     """A table, and its footnotes if it has any."""
     heads = [
-        escape(f"{h.group}: {h.told}" if h.group else h.told) + _refs(h.refs) + _flag(h.flag) for h in table.headings
+        escape(f"{h.group}: {h.label}" if h.group else h.label) + _refs(h.refs) + _flag(h.flag) for h in table.headings
     ]
     rule = ["--:" if heading.numeric else ":--" for heading in table.headings]
     lines = [_line(heads), _line(rule)]
@@ -121,7 +121,7 @@ def _quote(quote: Quote, compact: bool) -> str:
         "not comparable": ", not comparable",
     }
     verdict = (signs if compact else words).get(quote.verdict, "")
-    return f"({escape(quote.told)}{verdict}{_refs(quote.refs)})"
+    return f"({escape(quote.label)}{verdict}{_refs(quote.refs)})"
 
 
 def _refs(refs: Iterable[int]) -> str:

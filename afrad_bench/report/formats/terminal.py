@@ -1,4 +1,4 @@
-"""A report on the terminal, with rich. Tables that are too wide are shown in blocks; no number is ever cut off."""
+"""Print a report on the terminal with rich. Wide tables are split into blocks; numbers are never cut off."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def to_terminal(report: Report, console: Console, *, categories: bool = False, timing: bool = False) -> None:
-    """Print terms, warnings, results, efficiency and what is missing; categories and the timing when asked."""
+    """Print terms, warnings and sections; results by category and timings only with `categories` and `timing`."""
     from rich.panel import Panel
     from rich.text import Text
 
@@ -99,7 +99,7 @@ def table_parts(table: Table, width: int) -> Iterable[RenderableType]:
 def _blocks(
     headings: Sequence[Heading], heads: Sequence[Text], cells: Sequence[Sequence[Text]], width: int
 ) -> list[list[int]]:
-    """Columns to print together, the first one leading each block, so that no number must be wrapped or cut."""
+    """The columns of each block. Every block starts with the first column; no number is wrapped or cut."""
     from rich.cells import cell_len
 
     def needed(i: int, between: str = "\n") -> int:
@@ -121,7 +121,7 @@ def _blocks(
 
 
 def _column(heading: Heading, entries: Sequence[Entry]) -> list[Text]:
-    """Heading and entries of a column. Numbers stand below each other: spreads and footnotes take equal room."""
+    """Heading and entries of a column. Numbers are aligned: standard deviations and footnotes have equal widths."""
     from rich.text import Text
 
     spread = max((len(entry.spread) for entry in entries), default=0)
@@ -140,8 +140,8 @@ def _column(heading: Heading, entries: Sequence[Entry]) -> list[Text]:
 def _head(heading: Heading) -> Text:
     from rich.text import Text
 
-    told = Text("\n".join(each for each in (heading.group, heading.told + _superscript(heading.refs)) if each))
-    return told.append(f"\n⚠ {heading.flag}", ALARM) if heading.flag else told
+    text = Text("\n".join(each for each in (heading.group, heading.label + _superscript(heading.refs)) if each))
+    return text.append(f"\n⚠ {heading.flag}", ALARM) if heading.flag else text
 
 
 def _entry(entry: Entry, spread: int, refs: int) -> Text:
@@ -149,14 +149,14 @@ def _entry(entry: Entry, spread: int, refs: int) -> Text:
 
     style = ALARM if entry.level == "alarm" or entry.state == "failed" else _STYLES[entry.rank]
     noted = _superscript(entry.refs)
-    told = f"{entry.text} ± {entry.spread:>{spread}}" if entry.spread else entry.text
+    value = f"{entry.text} ± {entry.spread:>{spread}}" if entry.spread else entry.text
     room = spread + 3 if spread and entry.state == "value" and not entry.spread else 0
-    text = Text.assemble((told, style), noted, " " * (room + refs - len(noted)))
+    text = Text.assemble((value, style), noted, " " * (room + refs - len(noted)))
     if entry.flag:
         text.append(f" ⚠ {entry.flag}", ALARM)
     for quote in entry.quotes:
         mark = {"reproduced": " ✓", "not reproduced": f" ✗ {quote.gap}", "not comparable": " ≠"}.get(quote.verdict, "")
-        text.append(f"\n({quote.told}{mark}{_superscript(quote.refs)})", QUOTE)
+        text.append(f"\n({quote.label}{mark}{_superscript(quote.refs)})", QUOTE)
     return text
 
 

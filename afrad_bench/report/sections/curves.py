@@ -1,4 +1,4 @@
-"""ROC and PRO curves and histograms of the image scores, category by category, from what the store keeps of them."""
+"""ROC and PRO curves and histograms of image scores by category, from the scores and curves in the store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from afrad_bench.report.basis import evidence
-from afrad_bench.report.basis.evidence import Evidence, Seen
+from afrad_bench.report.basis.evidence import Evidence, RowEvidence
 from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.drawing.shapes import Bars, Curves, Figure, Histograms, Panel, Stroke
@@ -25,7 +25,7 @@ SEEDS = (
 )
 BINS, COLUMNS = 20, 8
 _PLACES = 101
-"""Places along the horizontal axis at which the curves of several seeds are averaged; they crowd at its start."""
+"""Number of x values at which the curves of several seeds are averaged; they are closer together near 0."""
 _SLACK, _ENOUGH = 2e-4, 150
 
 
@@ -52,7 +52,7 @@ TITLES: Mapping[str, tuple[str, str, str]] = {
 
 
 def _missing(found: Evidence) -> tuple[str, ...]:
-    """Rows with scores, but without curves over pixels: measured before these were kept, or without masks or maps."""
+    """A note on rows with scores but without pixel curves: measured before curves were stored, or no masks or maps."""
     with_curves = {one.row.label for one in found.curves}
     without = dict.fromkeys(one.row.label for one in found.scores if one.row.label not in with_curves)
     if not without:
@@ -67,7 +67,8 @@ def _missing(found: Evidence) -> tuple[str, ...]:
 
 
 def _image_line(scores: Sequence[Score]) -> Line | None:
-    """The ROC curve of image scores; equal scores make a straight piece. None unless both kinds are there."""
+    """The ROC curve of image scores; equal scores give a straight segment. None without normal or without anomalous
+    images."""
     import numpy as np
 
     from afrad_bench.instruments.polyline import thinned
@@ -77,7 +78,7 @@ def _image_line(scores: Sequence[Score]) -> Line | None:
     if not labels.any() or labels.all():
         return None
     order = np.argsort(-values, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # of each run of equal scores
+    last = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # of each group of equal scores
     hits, alarms = labels[order].cumsum()[last], (~labels[order]).cumsum()[last]
     x, y = np.append(0.0, alarms / alarms[-1]), np.append(0.0, hits / hits[-1])
     return thinned(x, y, _SLACK, _ENOUGH)
@@ -97,10 +98,10 @@ def _lines(
     grid: Grid,
     dataset: str,
     name: str,
-    seen: Sequence[Seen[evidence.T]],
+    seen: Sequence[RowEvidence[evidence.T]],
     make: Callable[[Sequence[evidence.T]], Line | None],
 ) -> list[Figure]:
-    """A figure with a panel per category, if there is a line in any."""
+    """A figure with a panel for each category that has lines; no figure if there are no lines."""
     panels, labels = [], {}
     for category in evidence.categories(seen):
         strokes = []
@@ -117,7 +118,7 @@ def _lines(
     title, x_label, y_label = TITLES[name]
     limit = max(x for panel in panels for stroke in panel.strokes for x in stroke.x)
     seeds = sorted({one.seed for one in seen})
-    told = f"mean over seeds {', '.join(map(str, seeds))}" if seeds[1:] else f"seed {seeds[0]}"
+    over = f"mean over seeds {', '.join(map(str, seeds))}" if seeds[1:] else f"seed {seeds[0]}"
     names = [text for _, text in sorted(labels.items())]
     return [
         Figure(
@@ -125,8 +126,8 @@ def _lines(
             title=of_data(grid, title, dataset),
             description=f"{title}: one panel for each of {named([panel.title for panel in panels])}, "
             f"one line for each of {named(names)}. The areas under the lines stand in the tables by category.",
-            caption=(f"{told[0].upper()}{told[1:]}, profile {grid.spec.profile}.",),
-            stamp=stamp(grid, dataset, told),
+            caption=(f"{over[0].upper()}{over[1:]}, profile {grid.spec.profile}.",),
+            stamp=stamp(grid, dataset, over),
             drawing=Curves(tuple(panels), tuple(sorted(labels.items())), x_label, y_label, limit, name != "pro"),
             folded=True,
         )
@@ -142,7 +143,7 @@ def _stroke(style: int, lines: Sequence[Line]) -> Stroke:
         return Stroke(style, *map(_rounded, lines[0]))
     at = min(float(x[-1]) for x, _ in lines) * np.linspace(0.0, 1.0, _PLACES) ** 2
     mean, low, high = spread(lines, at)
-    # A curve starts in the corner, whatever its height right of it.
+    # A curve starts at (0, 0), even if its value at x = 0 is higher.
     return Stroke(style, (0.0, *_rounded(at)), (0.0, *_rounded(mean)), (0.0, *_rounded(low)), (0.0, *_rounded(high)))
 
 
@@ -153,7 +154,7 @@ def _rounded(values: Iterable[float]) -> tuple[float, ...]:
 # ---------------------------------------------------------------------------------------------------------- histograms
 
 
-def _histograms(grid: Grid, dataset: str, seen: Sequence[Seen[Score]]) -> list[Figure]:
+def _histograms(grid: Grid, dataset: str, seen: Sequence[RowEvidence[Score]]) -> list[Figure]:
     categories = evidence.categories(seen)
     seeds = evidence.of_seeds(seen) if seen else ""
     labels = tuple(label(grid, one.row) for one in seen)

@@ -1,8 +1,8 @@
-"""What each row changes: its difference to the row that the suite compares to, with an interval, ranked by size.
+"""Effect of each row: its difference to the suite's reference row, with a confidence interval, ranked by size.
 
-A difference is taken within a seed, which decides the data's order and (for equal methods) the first weights of both
-rows, then averaged; its interval is that of a paired t test. Within a column, many rows are held against one, so that
-significance is told after Holm's correction."""
+Differences are taken within a seed, which decides the data's order and (for equal methods) the initial weights of both
+rows, and then averaged. The interval is that of a paired t test. A column compares many rows with one, so significance
+is reported after Holm's correction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from afrad_bench.statistics import CONFIDENCE, Difference, holm, paired
 TITLE = "What each row changes"
 CERTAIN, LIKELY = "●", "○"
 COSTS = ("gmacs", "params_total")
-"""Metrics of cost that stand beside the differences."""
+"""Cost metrics that are shown next to the differences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class _Column:
             return CERTAIN
         return LIKELY if found.p < 1 - CONFIDENCE else ""
 
-    def told(self, label: str) -> str:
+    def text(self, label: str) -> str:
         """ "−1.2 [−2.0, −0.4] ●"."""
         found, decimals = self.differences[label], self.item.metric.decimals
         if found.mean is None:
@@ -49,7 +49,7 @@ class _Column:
 
 
 def effects(grid: Grid) -> Section | None:
-    """The section, if the suite compares its rows to one of them and another row has cells."""
+    """The section; None unless the suite has a reference row and another row with cells."""
     reference = next((row for row in grid.spec.rows if row.label == grid.spec.compare_to), None)
     rows = [row for row in grid.spec.rows if row.cells and row is not reference]
     if reference is None or not rows:
@@ -75,7 +75,7 @@ def effects(grid: Grid) -> Section | None:
 
 
 def _column(grid: Grid, item: Item, rows: Sequence[RowSpec], reference: RowSpec) -> _Column | None:
-    """None for a metric of which no difference can be told, such as one of pixels without masks."""
+    """The differences of one metric; None if no row has one, e.g. for a pixel metric without masks."""
     place = (item.dataset, item.measure, item.name, item.category)
     base, known = grid.by_seed(reference, *place), fact(grid, reference, item)
     differences: dict[str, Difference] = {}
@@ -113,7 +113,7 @@ def _tables(
 def _table(
     grid: Grid, caption: str, columns: Sequence[_Column], rows: Sequence[RowSpec], costs: Sequence[Item]
 ) -> Table:
-    """One line per row, named by its axis too where every row has one."""
+    """One line per row, with a column for the axis if every row has one."""
     notes = Footnotes()
     by_axis = all(row.axis for row in rows)
     headings = [
@@ -128,11 +128,11 @@ def _table(
         names = [Entry(row.axis)] if by_axis else []
         names.append(Entry(row.label, flag="random weights" if row.label in grid.random else ""))
         if row.label in columns[0].differences:
-            told = [_entry(column, row.label, notes) for column in columns]
-            told.append(Entry(_verdict(columns, row.label)))
+            effect = [_entry(column, row.label, notes) for column in columns]
+            effect.append(Entry(_verdict(columns, row.label)))
         else:
-            told = [*(Entry("–") for _ in columns), Entry("all are compared to it")]
-        lines.append(Line((*names, *told, *(_cost(grid, row, item) for item in costs))))
+            effect = [*(Entry("–") for _ in columns), Entry("all are compared to it")]
+        lines.append(Line((*names, *effect, *(_cost(grid, row, item) for item in costs))))
     return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts))
 
 
@@ -149,27 +149,27 @@ def _cost(grid: Grid, row: RowSpec, item: Item) -> Entry:
 def _entry(column: _Column, label: str, notes: Footnotes) -> Entry:
     why = column.differences[label].why
     state: State = "value" if column.differences[label].mean is not None else "undefined"
-    return Entry(column.told(label), state, refs=(notes.refer(why),) if why else ())
+    return Entry(column.text(label), state, refs=(notes.refer(why),) if why else ())
 
 
 def _verdict(columns: Sequence[_Column], label: str) -> str:
-    """In words: for better or worse, in which metrics, as far as the seeds tell."""
+    """The effect in words: better or worse, and in which metrics."""
     found = [column for column in columns if column.differences[label].mean is not None]
     if not found:
         return "not measured"
     if all(column.differences[label].seeds == 1 for column in found):
         return "one seed: cannot tell"
-    told: dict[str, list[str]] = {}
+    by_word: dict[str, list[str]] = {}
     for mark, certainty in ((CERTAIN, ""), (LIKELY, "perhaps ")):
         for column in found:
             if column.mark(label) == mark:
                 word = certainty + ("better" if _gain(column, label) > 0 else "worse")
-                told.setdefault(word, []).append(column.item.metric.title)
-    return "; ".join(f"{word}: {', '.join(titles)}" for word, titles in told.items()) or "no clear difference"
+                by_word.setdefault(word, []).append(column.item.metric.title)
+    return "; ".join(f"{word}: {', '.join(titles)}" for word, titles in by_word.items()) or "no clear difference"
 
 
 def _gain(column: _Column, label: str) -> float:
-    """The difference, positive where it is for the better."""
+    """The difference, with a positive sign if it is an improvement."""
     mean = column.differences[label].mean or 0.0
     return mean if column.item.metric.higher_is_better else -mean
 

@@ -1,4 +1,4 @@
-"""What others publish for the methods of the paper's table, beside the paper's figures. Nothing here was measured."""
+"""Values from other sources for the methods of the paper's table, with the paper's values. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INTRO = (
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """A row of the suite with the paper's means and those of others on one data set."""
+    """A row of the suite, with the means of the paper and of other sources on one data set."""
 
     label: str
     paper: Mapping[str, float]
@@ -29,7 +29,7 @@ class _Method:
 
 
 def elsewhere(grid: Grid) -> Section | None:
-    """A table per data set of the reproduced table for which others publish figures of the suite's rows."""
+    """One table for each data set of the reproduced table with values from other sources; None if there are none."""
     table = grid.spec.reproduces
     if table is None:
         return None
@@ -71,12 +71,12 @@ def _table(methods: Sequence[_Method], metrics: Sequence[str], dataset: str) -> 
         for source in dict.fromkeys((each.source, each.epochs) for each in method.others):
             found = {each.metric: each for each in method.others if (each.source, each.epochs) == source}
             first = next(iter(found.values()))
-            told = (
+            details = (
                 f"{first.source}: {_terms(first)}, {first.citation}",
                 first.note and f"{first.source}: {first.note}",
             )
-            refs = tuple(notes.refer(text) for text in told if text)
-            entries = (Entry(_beside(found[m], method.paper.get(m)) if m in found else "–") for m in metrics)
+            refs = tuple(notes.refer(text) for text in details if text)
+            entries = (Entry(_with_gap(found[m], method.paper.get(m)) if m in found else "–") for m in metrics)
             epochs = Entry(str(first.epochs) if first.epochs else "–")
             lines.append(Line((Entry(method.label), Entry(first.source, refs=refs), epochs, *entries)))
     headings = (
@@ -94,18 +94,18 @@ def _terms(figure: Independent) -> str:
     return f"{figure.setting}, {figure.image_size} px{epochs}{seeds}"
 
 
-def _beside(figure: Independent, paper: float | None) -> str:
+def _with_gap(figure: Independent, paper: float | None) -> str:
     return f"{figure.value:.1f}" if paper is None else f"{figure.value:.1f} ({_signed(figure.value - paper)})"
 
 
 def _signed(gap: float) -> str:
-    """One decimal, with a minus sign; nothing in front of zero."""
+    """One decimal and a sign; zero has no sign."""
     text = f"{gap:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
 def _largest(methods: Sequence[_Method], dataset: str) -> Iterator[str]:
-    """The largest difference of each method on these data, in words, the largest of all first."""
+    """The largest difference of each method on these data, in words, in descending order."""
     found = []
     for method in methods:
         known = [each for each in method.others if each.metric in method.paper]
@@ -114,5 +114,5 @@ def _largest(methods: Sequence[_Method], dataset: str) -> Iterator[str]:
             gap, figure = max(gaps, key=lambda pair: pair[0])
             found.append((gap, f"{method.label} {gap:.1f} ({published.METRICS[figure.metric]}, {figure.told})"))
     if found:
-        told = "; ".join(text for _, text in sorted(found, key=lambda pair: -pair[0]))
-        yield f"The largest differences on {dataset}, in points: {told}."
+        listed = "; ".join(text for _, text in sorted(found, key=lambda pair: -pair[0]))
+        yield f"The largest differences on {dataset}, in points: {listed}."

@@ -1,9 +1,8 @@
 """The gallery (Figs. 5 and 6 of the paper): test images, their ground truth, and the heat map of each method below.
 
-Scales of anomaly maps cannot be compared between methods, so each method has its own, and the same rule makes all of
-them: for each category, from the lowest to the highest value of the method's maps of the shown images of it, the
-normal ones included. So a map is never stretched alone, and a method that marks normal images as strongly as defects
-is seen to do so."""
+Scales of anomaly maps cannot be compared between methods, so each method has its own, by the same rule: for each
+category, from the lowest to the highest value of the method's maps of the chosen images, normal images included. So a
+map is never scaled alone, and it is visible if a method marks normal images as strongly as defects."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from afrad_bench.report.basis import evidence
-from afrad_bench.report.basis.evidence import Evidence, Seen
+from afrad_bench.report.basis.evidence import Evidence, RowEvidence
 from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, packed, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.drawing.shapes import Column, Figure, Gallery, Tile
@@ -20,7 +19,7 @@ from afrad_bench.report.model import Section
 from afrad_bench.types import Example, Role, Score
 
 COLUMNS = 8
-"""Most columns of one figure, so that it fits a page."""
+"""Maximum number of columns of a figure, so that it fits on a page."""
 
 SCALE = "colour, for each method and category: from the lowest to the highest value of its maps of the chosen images"
 COLOURS = (
@@ -39,7 +38,7 @@ READING = (
 
 
 def gallery(grid: Grid, found: Evidence) -> Section | None:
-    """A figure of one image per category, and folded ones of the others; None if the store has no pictures."""
+    """A figure with one image per category, and folded figures with the others; None if the store has no examples."""
     figures = []
     for dataset in grid.datasets:
         seen = evidence.first_seeds(found.examples, dataset)
@@ -52,22 +51,22 @@ def gallery(grid: Grid, found: Evidence) -> Section | None:
 
 @dataclass(frozen=True)
 class Shown:
-    """Pictures of the rows of a suite on one data set, and what is needed to draw them alike."""
+    """Examples of a suite's rows on one data set, with the scales that they are drawn with."""
 
     grid: Grid
-    rows: tuple[Seen[Example], ...]
+    rows: tuple[RowEvidence[Example], ...]
     scales: Mapping[tuple[str, str], tuple[float, float]]
     """(Row, category) -> lowest and highest value of the maps of the chosen images."""
     normal: Mapping[tuple[str, str], Sequence[float]]
     """(Row, category) -> ascending image scores of the normal test images, of the same seed."""
 
     @classmethod
-    def of(cls, grid: Grid, found: Evidence, rows: tuple[Seen[Example], ...]) -> Shown:
+    def of(cls, grid: Grid, found: Evidence, rows: tuple[RowEvidence[Example], ...]) -> Shown:
         scores = {(one.row.label, one.dataset, one.seed): one for one in found.scores}
         scales: dict[tuple[str, str], tuple[float, float]] = {}
         normal: dict[tuple[str, str], Sequence[float]] = {}
         for row in rows:
-            mine: Seen[Score] | None = scores.get((row.row.label, row.dataset, row.seed))
+            mine: RowEvidence[Score] | None = scores.get((row.row.label, row.dataset, row.seed))
             for category, examples in row.by_category.items():
                 chosen = [one for one in examples if one.role == "chosen"] or examples
                 spans = [(one.low, one.high) for one in chosen if one.low is not None and one.high is not None]
@@ -78,7 +77,7 @@ class Shown:
         return cls(grid, rows, scales, normal)
 
     def images(self, role: Role) -> dict[str, list[Example]]:
-        """Category -> one example of each image of that role, in the order of its rank, whichever row has it."""
+        """Category -> one example of each image with this role, in order of rank, from any row."""
         images: dict[str, dict[str, Example]] = {category: {} for category in evidence.categories(self.rows)}
         for row in self.rows:
             for category, examples in row.by_category.items():
@@ -87,7 +86,7 @@ class Shown:
         return {category: list(found.values()) for category, found in images.items() if found}
 
     def column(self, category: str, image: Example, head: str) -> Column:
-        """The image, its ground truth, and what each row has of it."""
+        """The image, its ground truth, and the map of each row."""
         if image.mask is None:
             truth = Tile("none", text="no mask")
         else:
@@ -98,7 +97,7 @@ class Shown:
             tiles.append(self._map(row, category, same[0]) if same else Tile("none", text="not measured"))
         return Column(category, head, tuple(tiles))
 
-    def _map(self, row: Seen[Example], category: str, one: Example) -> Tile:
+    def _map(self, row: RowEvidence[Example], category: str, one: Example) -> Tile:
         above = self._above(row, category, one)
         if one.anomaly_map is None or one.low is None or one.high is None:
             return Tile("none", text=f"no map\n{above}".strip())
@@ -107,7 +106,7 @@ class Shown:
         span = ((one.low - low) / width, (one.high - low) / width)
         return Tile("map", one.anomaly_map, span, one.mask or b"", above)
 
-    def _above(self, row: Seen[Example], category: str, one: Example) -> str:
+    def _above(self, row: RowEvidence[Example], category: str, one: Example) -> str:
         normal = self.normal[row.row.label, category]
         return f"above {bisect_left(normal, one.pred_score) / len(normal):.0%} of normal" if normal else ""
 
@@ -139,7 +138,7 @@ def _figure(
         title=of_data(grid, title, dataset),
         description=(
             f"Rows: test image, ground truth, then the anomaly map of {named(labels)}. Columns: {ids}. "
-            + _said(picked, shown)
+            + _scores_in_words(picked, shown)
         ),
         caption=(f"Pictures of {seeds}, profile {grid.spec.profile}.",),
         stamp=stamp(grid, dataset, seeds),
@@ -147,9 +146,9 @@ def _figure(
     )
 
 
-def _said(picked: Sequence[tuple[str, Example]], shown: Shown) -> str:
-    """In words what stands below the maps."""
-    told = []
+def _scores_in_words(picked: Sequence[tuple[str, Example]], shown: Shown) -> str:
+    """The texts below the maps, as a sentence."""
+    texts = []
     for category, image in picked:
         column = shown.column(category, image, "")
         shares = [
@@ -158,5 +157,5 @@ def _said(picked: Sequence[tuple[str, Example]], shown: Shown) -> str:
             if tile.kind == "map" and tile.text
         ]
         if shares:
-            told.append(f"{image.image_id}: {', '.join(shares)}")
-    return f"Scores: {'; '.join(told)}." if told else ""
+            texts.append(f"{image.image_id}: {', '.join(shares)}")
+    return f"Scores: {'; '.join(texts)}." if texts else ""

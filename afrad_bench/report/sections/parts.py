@@ -1,4 +1,4 @@
-"""What each part of a method costs: one line per row of the suite, one column per part, and their sum."""
+"""Cost of each part of a method: one line per row of the suite, one column per part, and their sum."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUM = "sum"
 
 @dataclass(frozen=True, slots=True)
 class _Costs:
-    """What is known of one metric by part, of one row and data set."""
+    """The values of one metric by part, for one row and data set."""
 
     row: RowSpec
     dataset: str
@@ -24,14 +24,14 @@ class _Costs:
 
 
 def part_tables(grid: Grid) -> tuple[Table, ...]:
-    """A table for each metric that is told by part; none for a suite whose methods name no parts.
+    """A table for each metric that is measured by part; none for a suite whose methods name no parts.
 
-    A part of a row is missing ("–") where the method has no such part, as in an ablation that takes it away."""
+    "–" means that the method of a row does not have the part, for example in an ablation that removes it."""
     return tuple(_table(grid, metric, costs) for _, metric, costs in _known(grid))
 
 
 def part_facts(grid: Grid) -> tuple[Fact, ...]:
-    """The same numbers as lines of the tidy file; the part stands where others have a category."""
+    """The same numbers as lines of the tidy CSV file, with the part as category."""
     return tuple(
         Fact(each.row.label, each.dataset, part, name, metric.unit, summary)
         for name, metric, costs in _known(grid)
@@ -53,7 +53,7 @@ def _known(grid: Grid) -> Iterator[tuple[str, Metric, list[_Costs]]]:
 
 
 def _summaries(grid: Grid, row: RowSpec, dataset: str, measure: str, metric: str) -> dict[str, Summary]:
-    """Part -> mean and deviation over the seeds, of the mean over the cells that share a seed."""
+    """Part -> mean and standard deviation over seeds; cells that share a seed are averaged first."""
     found: dict[str, dict[int, list[float]]] = {}
     why: dict[str, str] = {}
     seeds: set[int] = set()
@@ -94,7 +94,7 @@ def _table(grid: Grid, metric: Metric, costs: list[_Costs]) -> Table:
 
 
 def _ordered(every: list[tuple[str, ...]]) -> list[str]:
-    """Each part once: a part that the first lines lack goes behind the one that it follows in its own line.
+    """Each part once; a part that earlier lines lack is inserted after the part that it follows in its own line.
 
     >>> _ordered([("backbone", "A", "rest"), ("backbone", "A", "B", "rest")])
     ['backbone', 'A', 'B', 'rest']

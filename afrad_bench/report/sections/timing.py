@@ -1,4 +1,4 @@
-"""Where the time of each cell went: data, features, fit, measures, and what the harness itself took."""
+"""Time of each cell by phase: data, features, fit, measures, and overhead of the harness."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from afrad_bench.report.basis.results import Run
 from afrad_bench.report.model import Entry, Heading, Line, Table
 
 WORK = ("data", "features", "build", "fit", "peak memory")
-"""Phases of a cell's work, besides its measures: reading the data, features of the backbone, making and fitting the
-method, and settling the heap so that the peak of the fit can be read. All other time is the harness's own."""
+"""Phases of a cell's work, in addition to its measures: reading the data, backbone features, building and fitting the
+method, and returning freed memory so that the peak memory of the fit can be measured. All other time is overhead."""
 
 
 def timing_table(grid: Grid) -> Table | None:
-    """Seconds of each phase of each run that the report shows, with its share of the run; None if none was kept."""
+    """Seconds of each phase of each run in the report, with its share of the run; None if no timings are stored."""
     rows: dict[tuple[str, str], tuple[str, Run]] = {}
     for use in grid.counted:
         if use.run.row["timings"]:
@@ -41,7 +41,7 @@ def timing_table(grid: Grid) -> Table | None:
 
 
 def overhead(times: Mapping[str, float], total: float, measures: Iterable[str]) -> float:
-    """Fraction of a run that is the harness's own: all but its work and its measures.
+    """Fraction of a run that is overhead of the harness: everything except its work and its measures.
 
     >>> round(overhead({"data": 1.0, "fit": 7.0, "accuracy": 1.5, "store": 0.2}, 10.0, ["accuracy"]), 3)
     0.05
@@ -55,7 +55,7 @@ def _phases(run: Run) -> dict[str, float]:
 
 
 def _total(run: Run) -> float:
-    """Of the run: its own "total" if it kept one, else from start to end, and never less than its phases."""
+    """Seconds of the run: its stored "total", else end minus start; never less than the sum of its phases."""
     kept = run.row["timings"].get("total")
     if kept is None and run.row["started_at"] is not None and run.row["ended_at"] is not None:
         kept = (run.row["ended_at"] - run.row["started_at"]).total_seconds()

@@ -1,4 +1,4 @@
-"""The efficiency plot (Fig. 7 of the paper): I-AUROC against GFLOPs, parameters as areas."""
+"""The efficiency plot (Fig. 7 of the paper): I-AUROC against GFLOPs, with the number of parameters as area."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from afrad_bench.report.model import RowSpec, Summary
 from afrad_bench.types import MEAN
 
 ACCURACY, COST, SIZE = "image_auroc", "gmacs", "params_total"
-"""Metrics of the axes and of the areas."""
+"""Metrics of the two axes and of the areas."""
 
 
 def tradeoffs(grid: Grid) -> tuple[Figure, ...]:
-    """A figure for each data set on which both accuracy and cost of some row were measured."""
+    """A figure for each data set with a row whose accuracy and cost were both measured."""
     found = {
         name: Item("", measure, spec, name, metric, None if cost else MEAN)
         for cost in (False, True)
@@ -48,13 +48,13 @@ def _figure(grid: Grid, dataset: str, accuracy: Item, cost: Item, size: Item | N
     marks, of = _marks(grid, dataset, accuracy)
     shared = of == (dataset,)
     seeds = sorted({cell.seed for row in grid.spec.rows for cell in row.cells if cell.dataset == dataset})
-    told = f"mean over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    over = f"mean over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
     return Figure(
         key=key(grid, "efficiency_plot", dataset),
         title=of_data(grid, "I-AUROC against GFLOPs", dataset),
-        description=_told(bubbles, marks),
+        description=_description(bubbles, marks),
         caption=tuple(_caption(bubbles, marks, left_out, of, shared)),
-        stamp=stamp(grid, dataset, told),
+        stamp=stamp(grid, dataset, over),
         drawing=Bubbles(
             bubbles=tuple(bubbles),
             marks=marks,
@@ -68,7 +68,7 @@ def _figure(grid: Grid, dataset: str, accuracy: Item, cost: Item, size: Item | N
 
 
 def _marks(grid: Grid, dataset: str, accuracy: Item) -> tuple[tuple[Mark, ...], tuple[str, ...]]:
-    """The paper's accuracies, and the data that they are for."""
+    """The paper's accuracies, and the data sets that they are for."""
     found = [
         (style, row, figure)
         for style, row in enumerate(grid.spec.rows)
@@ -87,30 +87,31 @@ def _marks(grid: Grid, dataset: str, accuracy: Item) -> tuple[tuple[Mark, ...], 
 def _caption(
     bubbles: Sequence[Bubble], marks: Sequence[Mark], left_out: Sequence[str], of: Sequence[str], shared: bool
 ) -> list[str]:
-    told = ["Filled circles: measured here; their area is the number of parameters."]
+    sentences = ["Filled circles: measured here; their area is the number of parameters."]
     if any(bubble.spread for bubble in bubbles):
-        told.append("Bars: ± one standard deviation over seeds.")
+        sentences.append("Bars: ± one standard deviation over seeds.")
     missing = [bubble.label for bubble in bubbles if bubble.size is None]
     if len(missing) == len(bubbles):
-        told = ["Dots: measured here; their parameters are not known.", *told[1:]]
+        sentences = ["Dots: measured here; their parameters are not known.", *sentences[1:]]
     elif missing:
-        told.append(f"Without an area, since its parameters are not known: {named(missing)}.")
+        sentences.append(f"Without an area, since its parameters are not known: {named(missing)}.")
     if left_out:
-        told.append(f"Not drawn, since accuracy or GFLOPs were not measured: {named(left_out)}.")
+        sentences.append(f"Not drawn, since accuracy or GFLOPs were not measured: {named(left_out)}.")
     if marks:
         axis = "on the same axis" if shared else f"on an axis of their own, since they are for {named(of)}"
-        told.append(
+        sentences.append(
             "Hollow diamonds: published. The paper shows GFLOPs and parameters in its Fig. 7 only, without figures, so "
             f"that its accuracies stand beside the plot, {axis}."
         )
-    return told
+    return sentences
 
 
-def _told(bubbles: Sequence[Bubble], marks: Sequence[Mark]) -> str:
+def _description(bubbles: Sequence[Bubble], marks: Sequence[Mark]) -> str:
     def one(bubble: Bubble) -> str:
         spread = f" ± {bubble.spread:.1f}" if bubble.spread else ""
         size = "" if bubble.size is None else f", {bubble.size:.2f} M parameters"
         return f"{bubble.label}: {bubble.y:.1f}{spread} % at {bubble.x:.3g} GFLOPs{size}"
 
-    told = f"Measured: {'; '.join(map(one, bubbles))}."
-    return f"{told} Published: {'; '.join(f'{mark.label}: {mark.y:.1f} %' for mark in marks)}." if marks else told
+    measured = f"Measured: {'; '.join(map(one, bubbles))}."
+    published = "; ".join(f"{mark.label}: {mark.y:.1f} %" for mark in marks)
+    return f"{measured} Published: {published}." if marks else measured

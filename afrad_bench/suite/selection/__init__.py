@@ -1,4 +1,4 @@
-"""One profile of a suite, resolved: rows with whole configurations, data sets and measures with all their options."""
+"""One resolved profile of a suite: rows with complete configurations, data sets and measures with all options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters given in several places, one above the other, and where each of them stands."""
+"""Parameters from several sources, merged in layers, and the place where each was given."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ class Layer:
 
     params: Params
     at: Where
-    """The place of a location in them."""
+    """Maps a location in `params` to its place."""
 
 
 def in_file(where: Where, location: Sequence[str | int], params: Params, *, dotted: bool = False) -> Layer:
-    """A layer that stands at this location of the file. `dotted`: its keys are names such as "training.epochs"."""
+    """A layer given at this location of the file. `dotted`: its keys are names such as "training.epochs"."""
     if not dotted:
         return Layer(params, lambda inner: where((*location, *inner)))
     return Layer(nested(params), lambda inner: where((*location, ".".join(map(str, inner)))))
 
 
 def overriding(text: str, params: Params) -> Layer:
-    """A layer with dotted keys that `--set` gave."""
+    """A layer with dotted keys from `--set`."""
     return Layer(nested(params), lambda _: f"--set {text}")
 
 
 def merged(layers: Sequence[Layer]) -> Params:
-    """All layers as one mapping; a later one replaces what it names."""
+    """All layers merged into one mapping; later layers override earlier ones."""
     total: Params = {}
     for layer in layers:
         total = _over(total, layer.params)
@@ -43,7 +43,7 @@ def merged(layers: Sequence[Layer]) -> Params:
 
 
 def resolved(model: type[BaseModel], layers: Sequence[Layer], subject: str) -> BaseModel | list[Problem]:
-    """The validated whole, or its problems, each with the place of the layer that caused it."""
+    """The merged and validated model, or its problems, each with the place of the layer that caused it."""
 
     def where(location: Sequence[str | int]) -> str:
         found = (layer for layer in reversed(layers) if holds(layer.params, location))
@@ -78,7 +78,7 @@ def known_part(model: type[BaseModel], params: Mapping[str, Any]) -> Params:
 
 
 def dotted_names(model: type[BaseModel], before: str = "") -> Iterator[str]:
-    """ "training.epochs" and the like: every field that holds a value."""
+    """Dotted names of all fields that hold a value, e.g. "training.epochs"."""
     for name, field in model.model_fields.items():
         inner = list(models_in(field.annotation))
         if not inner:
@@ -88,7 +88,7 @@ def dotted_names(model: type[BaseModel], before: str = "") -> Iterator[str]:
 
 
 def leaves(params: Mapping[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The location of every value that is no mapping."""
+    """The location of every leaf value; an empty mapping is a leaf."""
     for name, value in params.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, (*before, name))
@@ -97,7 +97,7 @@ def leaves(params: Mapping[str, Any], before: tuple[str, ...] = ()) -> Iterator[
 
 
 def holds(params: Any, location: Sequence[str | int]) -> bool:
-    """Whether there is a value at this location."""
+    """Whether `params` has a value at this location."""
     for step in location:
         if isinstance(step, int):
             if not isinstance(params, list) or step >= len(params):
@@ -109,7 +109,7 @@ def holds(params: Any, location: Sequence[str | int]) -> bool:
 
 
 def _over(base: Params, over: Mapping[str, Any]) -> Params:
-    """`over` on top of `base`, mapping by mapping; every other value replaces the one below."""
+    """`base` updated with `over`: mappings are merged recursively, other values are replaced."""
     out = dict(base)
     for name, value in over.items():
         below = out.get(name)

@@ -1,4 +1,4 @@
-"""What `--set FIELD=VALUE` may name: a field of the profile, or one of a method, a data set or a measure."""
+"""`--set FIELD=VALUE`: overrides a field of the profile, a method, a data set, a measure or the search."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from afrad_bench.suite.file import Params
 from afrad_bench.suite.selection.layers import Layer, overriding
 from afrad_bench.suite.yaml import read_value
 
-OF_PROFILE = ("image_size", "seeds", "setting", "threads", "measures", "datasets")
+PROFILE_FIELDS = ("image_size", "seeds", "setting", "threads", "measures", "datasets")
 """Fields of a profile that may be replaced as a whole."""
 SHARED = "shared"
 
 
 @dataclass
 class Overrides:
-    """The overrides of one command line, by what they change."""
+    """The overrides of one command line, grouped by what they change."""
 
     texts: tuple[str, ...] = ()
     profile: Params = field(default_factory=dict)
@@ -26,15 +26,16 @@ class Overrides:
     """The methods to which the suite is restricted; None: all."""
     shared: list[Layer] = field(default_factory=list)
     parts: dict[str, list[Layer]] = field(default_factory=dict)
-    """Method, data set or measure -> what is changed of it."""
+    """Method, data set, measure or "search" -> its overrides."""
 
 
 def parse(
     texts: Sequence[str], methods: Collection[str], others: Collection[str], problems: list[Problem]
 ) -> Overrides:
-    """`image_size=64` changes the profile, `afrad.training.epochs=2` a method, `shared.training.epochs=2` every method
-    that has the field, `mvtec_ad.limit_train=9` and `latency.repeats=9` a data set and a measure, and `methods=[afrad]`
-    leaves out all other methods. `others` are the names of data sets and measures."""
+    """Parse override texts. `image_size=64` changes the profile, `afrad.training.epochs=2` a method,
+    `shared.training.epochs=2` every method that has the field, `mvtec_ad.limit_train=9` a data set and
+    `latency.repeats=9` a measure; `methods=[afrad]` leaves out all other methods. `others` are the names of data sets
+    and measures, and "search"."""
     found = Overrides(tuple(texts))
     for text in texts:
         name, equals, value = text.partition("=")
@@ -45,13 +46,13 @@ def parse(
             found.shared.append(overriding(text, {rest: _value(value, text)}))
         elif rest and (first in methods or first in others):
             found.parts.setdefault(first, []).append(overriding(text, {rest: _value(value, text)}))
-        elif name in OF_PROFILE:
+        elif name in PROFILE_FIELDS:
             found.profile[name] = _value(value, text)
         elif name == "methods":
             found.only = _methods(_value(value, text), methods, text, problems)
         else:
             known = [f"{part}.FIELD" for part in (SHARED, *methods, *others)]
-            problems.append(unknown("field", name, [*known, *OF_PROFILE, "methods"], f"--set {text}"))
+            problems.append(unknown("field", name, [*known, *PROFILE_FIELDS, "methods"], f"--set {text}"))
     return found
 
 

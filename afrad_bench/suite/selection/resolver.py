@@ -1,4 +1,4 @@
-"""Resolves one profile of a suite file: every name and value, with all that is wrong reported together."""
+"""Resolves all names and values of one profile of a suite file, and reports all problems together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WHOLE = {"constraints", "pruner", "sampler", "validation"}
 
 
 class Resolver:
-    """Resolves one profile of a suite, adding what is wrong to `problems`."""
+    """Resolves one profile of a suite; errors are added to `problems`."""
 
     def __init__(
         self, document: Document, file: SuiteFile, profile: str, overrides: Sequence[str], problems: list[Problem]
@@ -38,7 +38,7 @@ class Resolver:
         self.overrides = parse(overrides, methods, others, problems)
 
     def selection(self) -> Selection | None:
-        """Everything that decides the cells; None when there is a problem."""
+        """The resolved profile; None if there is a problem."""
         before = len(self.problems)
         profile = self._profile()
         measures = self._measures(profile)
@@ -83,7 +83,7 @@ class Resolver:
         return checked
 
     def _overridden(self, place: Place) -> bool:
-        """Whether the command line replaced the measures or data sets that stand at this place of the file."""
+        """Whether the command line replaced the measures or data sets at this place of the file."""
         return place[0] == "profiles" and place[2] in self.overrides.profile
 
     def _place(self, place: Place) -> str:
@@ -112,7 +112,7 @@ class Resolver:
         return tuple(chosen)
 
     def _search(self, profile: Profile) -> Search | None:
-        """The search with what the profile and the command line change of it."""
+        """The search with the changes of the profile and the command line; None if there is none, or a problem."""
         changed = [in_file(self.where, ("profiles", self.name, SEARCH), profile.search)] if profile.search else []
         changed += self.overrides.parts.get(SEARCH, [])
         if self.file.search is None:
@@ -132,16 +132,18 @@ class Resolver:
         return checked
 
     def _check_fresh(self, rows: Sequence[SuiteRow], seeds: Sequence[int]) -> None:
-        """A searched configuration enters a table with seeds that its search has not used."""
+        """Report searched rows whose seeds were used by their search."""
         for row in rows:
             used = sorted(set(row.searched.seeds) & set(seeds)) if row.searched else []
             if used:
-                told = f"{row.label!r} was chosen by a search on seed {', '.join(map(str, used))}"
+                text = f"{row.label!r} was chosen by a search on seed {', '.join(map(str, used))}"
                 place = f"--set seeds={list(seeds)}" if "seeds" in self.overrides.profile else self.where(("methods",))
-                self.problems.append(Problem(told, place, "a searched row is only shown for fresh seeds: change seeds"))
+                self.problems.append(
+                    Problem(text, place, "a searched row needs seeds that its search did not use: change seeds")
+                )
 
     def _check_parts(self, profile: Profile) -> None:
-        """An override of a data set or measure that the profile does not use would change nothing."""
+        """Report overrides of data sets or measures that the profile does not use: they would have no effect."""
         datasets = {entry.name for entry in profile.datasets}
         measures = {entry.name for entry in profile.measures or self.file.measures}
         methods = {one.entry.method for one in declared(self.file)}
@@ -152,7 +154,7 @@ class Resolver:
                 self.problems.append(unknown("data set or measure of this profile", name, known, place))
 
     def _options(self, kind: registry.Kind, name: str, given: Params, place: Place, field: str) -> str | None:
-        """Validated options of a registered thing as canonical JSON; None when there is a problem."""
+        """Validated options of a data set or measure as canonical JSON; None if there is a problem."""
         known = registry.entries(kind)
         if name not in known:
             self.problems.append(unknown(kind, name, known, self._place(place)))

@@ -1,4 +1,4 @@
-"""The rows of a suite: every method with its variants, the points of its grid or the readings of its sweep."""
+"""The rows of a suite: each method with its variants, grid points or sweep readings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from afrad_bench.suite.selection.values import SuiteRow
 
 @dataclass(frozen=True)
 class Declared:
-    """A method of the suite, and the place that made it one."""
+    """A method of the suite, and the location in the file that declares it."""
 
     entry: MethodEntry
     location: tuple[str | int, ...]
@@ -54,7 +54,7 @@ def absent_methods(file: SuiteFile) -> tuple[str, ...]:
 
 
 def _wanted(file: SuiteFile) -> Iterator[str]:
-    """Rows of the reproduced table that the file's own methods leave open."""
+    """Rows of the reproduced table that no method of the file covers."""
     if not file.published_methods or file.reproduces not in published.tables():
         return
     taken = {name for entry in file.methods for name in (entry.method, entry.published)}
@@ -72,7 +72,7 @@ class _Variant:
 
 
 class Rows:
-    """Makes the rows of one profile, adding what is wrong to `problems`."""
+    """Makes the rows of one profile; errors are added to `problems`."""
 
     def __init__(
         self, where: Where, file: SuiteFile, profile: str, overrides: Overrides, problems: list[Problem]
@@ -107,7 +107,7 @@ class Rows:
                 self.problems.append(unknown("method of this suite", method, used, place))
 
     def _check_shared(self) -> None:
-        """Every shared parameter belongs to some method of the suite."""
+        """Report shared parameters that no method of the suite has."""
         known = registry.entries("method")
         used = {one.entry.method for one in declared(self.file)} & set(known)
         models: list[type[BaseModel]] = [known[name].load().Config for name in sorted(used)]
@@ -148,12 +148,12 @@ class Rows:
         for axis, found in different.items():
             if not found and not self.overrides.texts:
                 place = self.where((*one.location, "sweep", axis))
-                told = f"every reading of the axis {axis!r} is what the method has already"
-                self.problems.append(Problem(told, place, "name another reading, or leave the axis out"))
+                text = f"every reading of the axis {axis!r} equals the unchanged method"
+                self.problems.append(Problem(text, place, "add another reading, or leave out the axis"))
         return made
 
     def _variants(self, one: Declared, model: type[BaseModel]) -> Iterator[_Variant]:
-        """The reading that the others of a sweep are held against comes first."""
+        """The variants of a method. In a sweep, the unchanged method comes first; the others are compared with it."""
         entry, at = one.entry, one.location
         base = [in_file(self.where, (*at, "params"), entry.params)]
         base.append(_restricted(self._shared(), model))
@@ -166,7 +166,7 @@ class Rows:
             layer = in_file(self.where, (*at, "variants", k, "params"), variant.params)
             yield _Variant(variant.label, [*base, layer, *last], variant.published, searched=variant.searched)
         for point in _points(entry):
-            text = _told({name.rpartition(".")[2]: value for name, value in point.items()})
+            text = _override_text({name.rpartition(".")[2]: value for name, value in point.items()})
             layer = in_file(self.where, (*at, "grid"), point, dotted=True)
             yield _Variant(f"{label} {text}", [*base, layer, *last])
         if not entry.variants and not entry.grid and not entry.include:
@@ -174,7 +174,7 @@ class Rows:
         prefix = f"{label} " if len(self.declared) > 1 else ""
         for axis, place, reading in _readings(entry):
             layer = in_file(self.where, (*at, "sweep", *place), reading, dotted=True)
-            yield _Variant(f"{prefix}{_told(reading)}", [*base, layer, *last], axis=axis)
+            yield _Variant(f"{prefix}{_override_text(reading)}", [*base, layer, *last], axis=axis)
 
     def _shared(self) -> Layer:
         return in_file(self.where, ("profiles", self.name, "shared"), self.profile.shared)
@@ -194,8 +194,8 @@ def _restricted(layer: Layer, model: type[BaseModel]) -> Layer:
     return Layer(known_part(model, layer.params), layer.at)
 
 
-def _told(params: Params) -> str:
-    """`a=1, b.c=text, d=[1, 2]`: as one would write them after `--set`."""
+def _override_text(params: Params) -> str:
+    """`a=1, b.c=text, d=[1, 2]`: parameters in the syntax of `--set`."""
     texts = (f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in params.items())
     return ", ".join(texts)
 
@@ -211,7 +211,7 @@ def _points(entry: MethodEntry) -> Iterator[Params]:
 
 
 def _readings(entry: MethodEntry) -> Iterator[tuple[str, tuple[str | int, ...], Params]]:
-    """Axis, where it stands below `sweep`, and the fields that a reading changes."""
+    """For each reading: its axis, its location below `sweep`, and the fields that it changes."""
     for axis, readings in entry.sweep.items():
         if isinstance(readings, dict):
             for name, values in readings.items():

@@ -1,4 +1,4 @@
-"""What a resolved profile consists of: frozen values."""
+"""The frozen values of a resolved profile."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from afrad_bench.suite.file import Search, Searched, Split
 from afrad_bench.types import Setting
 
 SPLIT = "search split"
-"""Key of a division among a data set's options. No option of a data set can have this name, which holds a space."""
+"""Key of a search split in a data set's options. It contains a space, so no option can have this name."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteRow:
-    """One line of the comparison: a method with its whole, validated configuration."""
+    """One row of the comparison: a method with its complete, validated configuration."""
 
     label: str
     method: str
@@ -25,13 +25,13 @@ class SuiteRow:
     changed: str
     """Canonical JSON of the parameters that the suite sets, for display."""
     axis: str = ""
-    """The axis of a sweep of which this row is one reading; empty for every other row."""
+    """The sweep axis that this row changes; empty for every other row."""
     searched: Searched | None = None
-    """For a configuration that a search has chosen: from how many."""
+    """For a configuration that a search selected: its origin and number of trials."""
 
     @property
     def title(self) -> str:
-        """The label as reports show it: a searched configuration never stands without the number of trials."""
+        """The label in reports; for a searched configuration it includes the number of trials."""
         return self.label if self.searched is None else f"{self.label} (best of {self.searched.trials} trials)"
 
 
@@ -45,7 +45,7 @@ class ChosenMeasure:
 
 @dataclass(frozen=True, slots=True)
 class ChosenDataset:
-    """A data set with its validated options, as canonical JSON, and where the suite says it lies."""
+    """A data set with its validated options, as canonical JSON, its root folder from the suite, and its place there."""
 
     name: str
     params: str
@@ -53,7 +53,7 @@ class ChosenDataset:
     where: str
 
     def part(self, split: Split | None) -> ChosenDataset:
-        """The same with only that part of its images; None: all of them."""
+        """This data set restricted to one part of a search split; None: all images."""
         options = {name: value for name, value in json.loads(self.params).items() if name != SPLIT}
         if split is not None:
             options[SPLIT] = split.model_dump(mode="json")
@@ -62,7 +62,7 @@ class ChosenDataset:
 
 @dataclass(frozen=True)
 class Selection:
-    """A suite in one profile, with the overrides of the command line applied: everything that decides the cells."""
+    """One profile of a suite with the command-line overrides applied: everything that determines the cells."""
 
     suite: str
     title: str
@@ -73,14 +73,14 @@ class Selection:
     seeds: tuple[int, ...]
     image_size: int
     threads: int | None
-    """CPU threads that the profile asks for; None leaves them to the machine."""
+    """CPU threads from the profile; None: the default of the machine."""
     datasets: tuple[ChosenDataset, ...]
     measures: tuple[ChosenMeasure, ...]
     rows: tuple[SuiteRow, ...]
     overrides: tuple[str, ...]
     compare_to: str | None = None
-    """Label of the row from which the report tells the differences."""
+    """Label of the reference row, to which the report shows the differences."""
     search: Search | None = None
-    """What `afrad-bench search` does around the only row."""
+    """The search that `afrad-bench search` runs around the only row."""
     absent: tuple[str, ...] = ()
-    """Rows of the reproduced table that the suite wants and for which no method is installed."""
+    """Rows of the reproduced table that the suite requests, but for which no method is installed."""
