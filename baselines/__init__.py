@@ -1,1 +1,1 @@
-"""Baseline adapters: every module or folder here is one method, and its name is the name suites use."""
+"""Baselines, one module each; suites use the name of the module."""

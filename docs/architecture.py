@@ -131,11 +131,11 @@ def boxes() -> list[list[str]]:
 
 
 def about(box: str) -> str:
-    """The first sentence of a room's docstring."""
+    """The beginning of a room's docstring, up to a full stop, colon or bracket."""
     folder = BASELINES if box == "baselines" else PACKAGE / box
     path = folder / "__init__.py" if folder.is_dir() else PACKAGE / f"{box}.py"
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return re.split(r"\.(?:\s|$)", " ".join(text.split()), maxsplit=1)[0]
+    return re.split(r"[.:;](?:\s|$)|,? \(", " ".join(text.split()), maxsplit=1)[0].replace("`", "")
 
 
 def lines(text: str, length: int) -> list[str]:

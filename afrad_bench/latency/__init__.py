@@ -1,4 +1,4 @@
-"""Latency of several methods, in every mode and batch size, timed in interleaved rounds.
+"""Latency of several methods, timed in turns: every mode and batch size in each round.
 
 The speed of a machine drifts: clocks, temperature, other processes. In rounds A B C A B C ... a slow period affects all
 methods alike, so the ratio of two methods within a round is more stable than either time. Every timed call is stored;

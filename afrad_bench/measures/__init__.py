@@ -1,1 +1,1 @@
-"""The measures, one file or folder each; its name is the name that suites use. No measure imports another."""
+"""The measures, one module each; suites use the name of the module. No measure imports another."""

@@ -1,4 +1,4 @@
-"""The paper's figures (printed numbers) as data: every cell of Tables 1 to 7, and how they were measured.
+"""The paper's figures as data: every cell of Tables 1 to 7, and how they were measured.
 
 One tidy CSV per table, with the columns `table, row, category, dataset, metric, value, unit`:
 

@@ -1,4 +1,4 @@
-"""Reports: stored results compared with the paper's values, with the terms of the comparison first.
+"""Stored results beside the paper's values: the report, with the terms of the comparison first.
 
 `build` turns a suite (as `ReportInput`) and frames of the store into a frozen `Report`; the renderers write it."""
 
