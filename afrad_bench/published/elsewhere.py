@@ -42,7 +42,7 @@ class Independent:
     """A known reason why the figure is not comparable, or empty."""
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """The source and the number of epochs, e.g. "ADer, 100 epochs"."""
         return f"{self.source}, {self.epochs} epochs" if self.epochs else self.source
 
@@ -51,7 +51,7 @@ class Independent:
 def independent() -> tuple[Independent, ...]:
     """Every figure from other sources, source by source.
 
-    >>> [f.value for f in independent() if (f.told, f.method, f.metric) == ("ADer, 100 epochs", "diad", "pixel_aupro")]
+    >>> [f.value for f in independent() if (f.label, f.method, f.metric) == ("ADer, 100 epochs", "diad", "pixel_aupro")]
     [63.9, 44.5, 58.1]
     """
     return tuple(

@@ -68,12 +68,12 @@ def _layer(params: dict[str, Any]) -> Layer:
 def reasons(study: Study, declared: Declared) -> str:
     """Why there is nothing to recommend."""
     failed = dict.fromkeys(trial.user_attrs[ERROR] for trial in counted(study) if ERROR in trial.user_attrs)
-    told = [f"failed: {reason}" for reason in failed]
+    found = [f"failed: {reason}" for reason in failed]
     if not declared.search.finalists.best:
-        told.append("finalists.best is 0")
-    elif not told:
-        told.append("no other configuration was completed within the limits; raise trials, or widen space or limits")
-    return "\n".join(told)
+        found.append("finalists.best is 0")
+    elif not found:
+        found.append("no other configuration was completed within the limits; raise trials, or widen space or limits")
+    return "\n".join(found)
 
 
 def best_suite(study: Study, declared: Declared) -> str | None:

@@ -42,7 +42,7 @@ def report_of_search(
     report = report_of(plan, store, suite)
     section = _section(study, declared, plan, store, report, seconds)
     trials = len(counted(study))
-    told = (
+    caution = (
         f"Searched: chosen from {trials} trials by their scores on other images and seeds than those shown here. "
         "The trials' own values, in the search's tables, are optimistic: the best of many."
     )
@@ -50,7 +50,7 @@ def report_of_search(
         report,
         suite=declared.selection.suite,
         sections=(section, *report.sections),
-        warnings=(*report.warnings, Caution(told)),
+        warnings=(*report.warnings, Caution(caution)),
         command=f"{again}\n{report.command}",
         name="search",
     )
@@ -128,9 +128,9 @@ def _trials_table(study: Study, declared: Declared) -> Table:
         excess = trial.user_attrs.get(EXCESS, {})
         values = [_shown(goal, value) for goal, value in zip(declared.objectives, trial.values, strict=True)]
         values += [_shown(goal, _measured(goal, excess[goal.name])) for goal in declared.constraints]
-        told = ", ".join(f"{name}={_value(value)}" for name, value in chosen(declared, trial).items())
+        parameters = ", ".join(f"{name}={_value(value)}" for name, value in chosen(declared, trial).items())
         state: State = "value"
-        lines.append(Line((Entry(name), *(Entry(text, state) for text in values), Entry(told))))
+        lines.append(Line((Entry(name), *(Entry(text, state) for text in values), Entry(parameters))))
     failed = sorted({trial.user_attrs[ERROR] for trial in counted(study) if ERROR in trial.user_attrs})
     notes = tuple(f"failed: {reason}" for reason in failed)
     return Table("Pareto front" if front else f"Best {len(shown)} trials", headings, tuple(lines), notes)

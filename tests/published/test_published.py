@@ -436,7 +436,7 @@ def test_each_table_of_another_source_adds_up(place: tuple[str, int | None, str]
 
 
 @pytest.mark.parametrize(
-    ("told", "method", "dataset", "expected"),
+    ("label", "method", "dataset", "expected"),
     [
         ("ADer, 100 epochs", "draem", "mvtec_ad", (54.5, 47.6, 14.3)),
         ("ADer, 100 epochs", "simplenet", "mvtec_ad", (95.4, 96.8, 86.9)),
@@ -455,9 +455,9 @@ def test_each_table_of_another_source_adds_up(place: tuple[str, int | None, str]
         ("MambaAD", "diad", "mvtec_ad", (97.2, 96.8, 90.7)),
     ],
 )
-def test_independent_values(told: str, method: str, dataset: str, expected: tuple[float, ...]) -> None:
+def test_independent_values(label: str, method: str, dataset: str, expected: tuple[float, ...]) -> None:
     found = {
-        f.metric: f.value for f in published.independent() if (f.told, f.method, f.dataset) == (told, method, dataset)
+        f.metric: f.value for f in published.independent() if (f.label, f.method, f.dataset) == (label, method, dataset)
     }
     assert tuple(found[metric] for metric in ACCURACY) == expected
 

@@ -112,7 +112,7 @@ def _largest(methods: Sequence[_Method], dataset: str) -> Iterator[str]:
         gaps = [(abs(each.value - method.paper[each.metric]), each) for each in known]
         if gaps:
             gap, figure = max(gaps, key=lambda pair: pair[0])
-            found.append((gap, f"{method.label} {gap:.1f} ({published.METRICS[figure.metric]}, {figure.told})"))
+            found.append((gap, f"{method.label} {gap:.1f} ({published.METRICS[figure.metric]}, {figure.label})"))
     if found:
         listed = "; ".join(text for _, text in sorted(found, key=lambda pair: -pair[0]))
         yield f"The largest differences on {dataset}, in points: {listed}."
