@@ -37,13 +37,13 @@ from pathlib import Path
 began = time.perf_counter()
 import pandas, pyarrow.dataset, pyarrow.parquet
 from afrad_bench.measures import accuracy
-from afrad_bench.report import results
-from afrad_bench.report.grid import Grid
-from afrad_bench.report.cautions import cautions
-from afrad_bench.report.markdown import to_markdown
+from afrad_bench.report.basis import results
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.basis.cautions import cautions
+from afrad_bench.report.formats.markdown import to_markdown
 from afrad_bench.report.model import MeasureSpec, PlannedCell, Report, ReportInput, RowSpec, Section
-from afrad_bench.report.tables import items, summary_table
-from afrad_bench.report.terms import terms
+from afrad_bench.report.basis.tables import items, summary_table
+from afrad_bench.report.basis.terms import terms
 from afrad_bench.store import Store
 ready, busy = time.perf_counter(), time.process_time()
 frames = Store(Path(sys.argv[1])).read_all(["cells", "measurements"])
