@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from afrad_bench.backbone.features import FeatureCache
@@ -73,6 +74,13 @@ def drawn_dataset(
             testing.append(Sample(f"{category}/square/{i}", category, picture, True, "square", SquareMask()))
     parts = [sample.id + sample.image.fingerprint() for sample in (*training, *testing)]
     return Dataset("drawn", "1", tuple(training), tuple(testing), digest(*parts))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Each test starts with one torch thread, whatever an earlier test left: another count rounds differently, and the
+    recorded outputs of official code are held to 1e-4."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
