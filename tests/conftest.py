@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from afrad_bench.backbone.features import FeatureCache
@@ -16,6 +17,9 @@ from afrad_bench.types import Bench, Dataset, Sample, Seeds
 
 ROOT = Path(__file__).parent.parent
 """The checkout."""
+
+settings.register_profile("untimed", deadline=None)  # no test may fail because the machine is busy
+settings.load_profile("untimed")
 
 
 @dataclass(frozen=True)
