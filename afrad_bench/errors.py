@@ -44,6 +44,16 @@ def fail(what: str, where: str | None = None, hint: str | None = None) -> UserEr
     return UserError(Problem(what, where, hint))
 
 
+def shortened(text: str, length: int = 80) -> str:
+    """The text, cut to this many characters for an error."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def first_line(text: str) -> str:
+    """The first line of a text, cut to 200 characters."""
+    return shortened(text.strip().partition("\n")[0], 200)
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most similar to `name`, ignoring case, or None if none is similar enough."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
@@ -60,8 +70,8 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str | None = None
     """
     names = sorted(known)
     match = nearest(name, names)
-    what = f"unknown {kind} {name!r}" + (f" (did you mean {match!r}?)" if match else "")
+    what = f"unknown {kind} {shortened(name)!r}" + (f" (did you mean {match!r}?)" if match else "")
     if len(names) > MANY:
         near = difflib.get_close_matches(name.casefold(), names, n=8, cutoff=0.5)
         return Problem(what, where, f"near: {', '.join(near) if near else 'none'} ({len(names)} are known)")
-    return Problem(what, where, f"known: {', '.join(names) if names else 'none'}")
+    return Problem(what, where, f"known: {', '.join(map(shortened, names)) if names else 'none'}")

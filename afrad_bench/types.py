@@ -8,7 +8,7 @@ Shapes: B images in a batch, N images in a set, H x W pixels, always 3 channels 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -49,24 +49,51 @@ class Picture(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MaskFacts:
+    """What an image file marks if it is read as a mask, see `images.masks`."""
+
+    how: str
+    """How that was decided; empty if it marks every value above 0."""
+    blank: bool
+    """True if it marks no pixel."""
+    zero: bool
+    """True if no value is above 0."""
+    refusal: str
+    """Why it cannot be decided; empty if it can."""
+
+
+@dataclass(frozen=True, slots=True)
 class FileFacts:
     """Facts about an image file. `error` is None if the file decodes completely."""
 
     path: Path
     sha256: str
     width: int
+    """After turning as the EXIF orientation says, like `height`. Also known of an image that is too large."""
     height: int
     mode: str
-    blank: bool
-    """True if no pixel is above 0, so that the file is empty as a mask."""
+    """Pillow's name of the kind of pixels."""
     error: str | None
+    turned: bool = False
+    """True if its EXIF orientation is not upright."""
+    several: bool = False
+    """True if the file holds several pictures (frames, pages), of which the first one is read."""
+    deep: Literal["", "integer", "float"] = ""
+    """Kind of values of a file with more than 8 bits per channel; empty for 8 bits."""
+    peak: float = 0.0
+    """The largest value of all channels except alpha."""
+    mask: MaskFacts | None = None
+    """Only for files that were asked about as masks."""
 
 
 class ImageFiles(Protocol):
     """Facts about image files by content. `images.pictures.FileIndex` reads a file again only if it has changed."""
 
-    def facts(self, paths: Sequence[Path]) -> list[FileFacts]:
-        """Facts about each path, in order. A missing or unreadable file gets an `error`; nothing is raised."""
+    def facts(
+        self, paths: Sequence[Path], masks: Collection[Path] = (), max_pixels: int | None = None
+    ) -> list[FileFacts]:
+        """Facts about each path, in order; those of `masks` also as masks. A missing or unreadable file, or one with
+        more than `max_pixels` (by default Pillow's limit), gets an `error`; nothing is raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +270,7 @@ class HasState(Protocol):
 
 
 class Watch(Protocol):
-    """Callback that receives the progress of a long step."""
+    """Callback that receives the progress of a long step; a `total` of 0 is unknown."""
 
     def __call__(self, done: int, total: int, what: str, loss: float | None = None) -> None: ...
 
@@ -303,7 +330,15 @@ class MethodModule(Protocol):
 
     The module's docstring gives the citation, the source of the defaults and known deviations; its first line is shown
     by `afrad-bench list methods`. If `Config` has a field `backbone: BackboneConfig`, the hash of the weights of that
-    frozen backbone is part of the terms of the result."""
+    frozen backbone is part of the terms of the result.
+
+    The module may also define `check(config, image_size)`, which raises `UserError` or `ValueError` (first line: what
+    is wrong; further lines: what to do) for what `build` would refuse whatever the machine holds: an image size, a
+    backbone without the feature maps that are needed. `afrad-bench check`, `plan` and `run` call it before the first
+    cell.
+
+    The module may also define `warn(config, image_size, train_images)`, which returns one line for `plan` and `run` if
+    a fit on so many images would take very long or much memory, else None."""
 
     VERSION: str
     """Must change whenever results of an equal configuration may change; stale cells are then measured again."""
@@ -422,6 +457,8 @@ class Subject:
     """Seconds spent on backbone features during the fit; not included in `fit_seconds`."""
     features_found: bool = False
     """True if the fit read features that were already in the cache."""
+    fit_doubts: tuple[str, ...] = ()
+    """Reasons not to trust the times of the fit: other processes used the cores meanwhile."""
 
 
 class MeasureModule(Protocol):

@@ -15,8 +15,9 @@ from afrad_bench.datasets._reading.assemble import About, Placed, assemble, coun
 from afrad_bench.datasets._reading.cifar_batches import BATCHES, CLASSES, read_batches
 from afrad_bench.datasets._reading.classes import Classes, arranged
 from afrad_bench.datasets._reading.faults import Fault, existing
-from afrad_bench.datasets._reading.layout import Found, ScanResult, Split, labelled, scan_result, subfolders
+from afrad_bench.datasets._reading.layout import Content, Found, ScanResult, Split, labelled, scan_result
 from afrad_bench.errors import fail, nearest
+from afrad_bench.images.folders import subfolders
 from afrad_bench.types import Dataset, ImageFiles
 
 VERSION = "1"
@@ -68,7 +69,7 @@ def _folders(root: Path, normal_classes: str) -> ScanResult:
     return scan_result(root, (normal_classes,), contents)
 
 
-def _split(root: Path, split: Split, category: str, normal: Sequence[str]) -> Iterator[Found | Fault]:
+def _split(root: Path, split: Split, category: str, normal: Sequence[str]) -> Iterator[Content]:
     here = [one.name for one in subfolders(root / split)]
     for name in here:
         if name not in CLASSES:

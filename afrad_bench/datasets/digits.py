@@ -20,6 +20,7 @@ from afrad_bench.datasets._reading.installed import package_folder
 from afrad_bench.datasets._reading.layout import Split
 from afrad_bench.errors import Problem, UserError, fail
 from afrad_bench.hashing import digest
+from afrad_bench.images.folders import content
 from afrad_bench.types import Dataset, ImageFiles
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _list(root: Path | None) -> Path:
 def _read(path: Path) -> list[tuple[int, DigitPicture]]:
     """Class and picture of each line."""
     try:
-        lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
+        lines = gzip.decompress(content(path)).decode("ascii").splitlines()
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise fail(f"cannot be read: {error}", str(path), f"expected {HELP}") from error
     found = []

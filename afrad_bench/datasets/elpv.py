@@ -56,4 +56,4 @@ def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
         raise UserError(folder)
     choice = Choice(config.anomalous_from, config.train_fraction, config.split_seed)
     scan = cells(folder, choice, config.categories or TYPES)
-    return assemble(About("elpv", VERSION, LICENCE, SOURCE), scan, config, "none", files)
+    return assemble(About("elpv", VERSION, LICENCE, SOURCE), scan, config, "none", files, config)

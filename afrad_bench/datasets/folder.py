@@ -11,9 +11,10 @@ from pydantic import Field
 
 from afrad_bench.datasets._reading.assemble import About, Masks, assemble
 from afrad_bench.datasets._reading.faults import existing
-from afrad_bench.datasets._reading.layout import mvtec_layout, subfolders, unused
+from afrad_bench.datasets._reading.layout import mvtec_layout, unused
 from afrad_bench.datasets._reading.options import Selection
 from afrad_bench.errors import UserError, fail, unknown
+from afrad_bench.images.folders import subfolders
 from afrad_bench.types import Dataset, ImageFiles
 
 VERSION = "1"
@@ -43,7 +44,7 @@ def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
     if folder not in categories.values():
         scan = scan.with_more(notes=unused(folder, (one for one in subfolders(folder) if one.name not in categories)))
     about = About(f"folder:{folder.name}", VERSION, "as its owner says", "a folder in MVTec layout")
-    return assemble(about, scan, config, config.masks, files)
+    return assemble(about, scan, config, config.masks, files, config)
 
 
 def _categories(folder: Path) -> dict[str, Path]:

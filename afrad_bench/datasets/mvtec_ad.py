@@ -60,4 +60,4 @@ def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
     scan = mvtec_layout(folder, folders, masks=config.masks != "none")
     scan = scan.with_more(faults=missing, notes=count_note(scan.found, PUBLISHED))
     about = About("mvtec_ad", VERSION, "CC BY-NC-SA 4.0", "https://www.mvtec.com/company/research/datasets/mvtec-ad")
-    return assemble(about, scan, config, config.masks, files)
+    return assemble(about, scan, config, config.masks, files, config)

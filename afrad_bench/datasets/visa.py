@@ -17,8 +17,7 @@ from afrad_bench.datasets._reading.categories import category_folders
 from afrad_bench.datasets._reading.faults import existing
 from afrad_bench.datasets._reading.layout import Found, ScanResult, mvtec_layout
 from afrad_bench.datasets._reading.options import Selection, in_order_of
-from afrad_bench.datasets._reading.visa_list import SPLIT_LIST, original_layout
-from afrad_bench.errors import fail
+from afrad_bench.datasets._reading.visa_list import SPLIT_LIST, missing_list, original_layout
 from afrad_bench.types import Dataset, ImageFiles
 
 VERSION = "1"
@@ -64,15 +63,17 @@ def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
     folder = existing(root, "visa", ENVIRONMENT, HELP)
     listed = (folder / SPLIT_LIST).is_file()
     if config.layout == "original" and not listed:
-        raise fail(f"has no {SPLIT_LIST}", str(folder), f"`layout: original` expects {HELP}")
+        raise missing_list(folder, HELP)
     folders, missing = category_folders(folder, config.categories or tuple(PUBLISHED), HELP)
+    if config.layout == "auto" and not listed and any((one / "Data" / "Images").is_dir() for one in folders.values()):
+        raise missing_list(folder, HELP)
     if config.layout == "converted" or (config.layout == "auto" and not listed):
         scan = _renamed(mvtec_layout(folder, folders, masks=config.masks != "none"))
     else:
         scan = original_layout(folder, tuple(folders), tuple(PUBLISHED), masks=config.masks != "none")
     scan = scan.with_more(missing, count_note(scan.found, PUBLISHED))
     about = About("visa", VERSION, "CC BY 4.0", "https://github.com/amazon-science/spot-diff")
-    return assemble(about, scan, config, config.masks, files)
+    return assemble(about, scan, config, config.masks, files, config)
 
 
 def _renamed(scan: ScanResult) -> ScanResult:

@@ -1,8 +1,8 @@
 """A fitted method as one file for other runtimes: ONNX, torch.export (`.pt2`), TorchScript.
 
 The file holds the whole inference path: images (B, 3, S, S) float32, RGB in [0, 1], for any B -> anomaly_map (B, S, S)
-and pred_score (B,). Normalisation, backbone and scoring are inside; resizing to S x S pixels is not. Before the file
-gets its name, it is run in its own runtime and compared with the original model."""
+and pred_score (B,). Normalisation, backbone and scoring are inside; reading images and resizing them is not: a Python
+file beside it does that. Before the file gets its name, it is run in its own runtime and compared with the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from afrad_bench.deploy import model_file
+from afrad_bench.deploy import input_file, model_file
 from afrad_bench.deploy.model_file import Card
 from afrad_bench.errors import Problem, UserError, fail
 from afrad_bench.hashing import seed_for
@@ -64,6 +64,8 @@ class Exported:
     image_size: int
     bytes: int
     checks: tuple[Check, ...]
+    input: Path
+    """The Python file beside it, with a function that reads images as its input."""
     tolerance: float = TOLERANCE
 
 
@@ -74,6 +76,7 @@ def export(model: Path, out: Path, form: Format | None = None) -> Exported:
     differ from the model's (it is deleted)."""
     form = form or _format_of(out)
     _must_be_installed(form)
+    beside = input_file.place_beside(out)
     restored = model_file.load(model, "cpu")
     if not isinstance(restored.method, HasNetwork):
         raise fail(f"{restored.card.method} offers no network that could be exported", str(model))
@@ -87,10 +90,11 @@ def export(model: Path, out: Path, form: Format | None = None) -> Exported:
         _must_agree(checks, form, out)
         with scratch.open("rb+") as file:
             os.fsync(file.fileno())
+        input_file.write(beside, side, restored.card.trained_on.white)
         scratch.replace(out)
     finally:
         scratch.unlink(missing_ok=True)
-    return Exported(out, form, _runtime(form), side, out.stat().st_size, checks)
+    return Exported(out, form, _runtime(form), side, out.stat().st_size, checks, beside)
 
 
 def _format_of(out: Path) -> Format:

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from afrad_bench import registry
 from afrad_bench.backbone.features import FeatureCache
@@ -51,6 +51,13 @@ class TrainedOn(BaseModel):
     seed: int = Field(description="Seed of the fit.")
     epochs: int = Field(description="Passes over the training images; 0 for a fit in closed form.")
     final_loss: float | None = Field(description="Mean training loss of the last epoch.")
+    white: float | None = Field(None, description="Value of white in images of more than 8 bits; null if none has.")
+
+    @model_serializer(mode="wrap")
+    def _silent_in_8_bits(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out an empty `white`, so that a file of 8-bit images is what it was before this field existed."""
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if name != "white" or value is not None}
 
 
 class Card(BaseModel):
@@ -95,7 +102,9 @@ def card_of(method: str, config: BaseModel, image_size: int, weights: Weights | 
     )
 
 
-def trained_on(dataset: str, fingerprint: str, images: int, seed: int, record: TrainingRecord) -> TrainedOn:
+def trained_on(
+    dataset: str, fingerprint: str, images: int, seed: int, record: TrainingRecord, white: float | None = None
+) -> TrainedOn:
     """Data and length of a fit, from its record."""
     return TrainedOn(
         dataset=dataset,
@@ -104,6 +113,7 @@ def trained_on(dataset: str, fingerprint: str, images: int, seed: int, record: T
         seed=seed,
         epochs=record.epochs,
         final_loss=record.loss[-1] if record.loss else None,
+        white=white,
     )
 
 

@@ -96,14 +96,14 @@ class AFRAD:
         """Train from scratch on normal images: folder (recursive), paths, PIL images or uint8 arrays; returns self.
 
         `watch(done, total, what, loss)` is called with the progress."""
-        train = training_set(images, self.image_size)
+        train, white = training_set(images, self.image_size)
         features = FeatureCache(self._cache, watch=watch)
         seeds = Seeds(init=seed_for(self.seed, METHOD, "init"), order=seed_for(self.seed, METHOD, "order"))
         bench = Bench(self.device, self.image_size, seeds, features, watch=watch)
         method = afrad.build(self.config, bench)
         self.record = method.fit(train)
         self._method = method
-        about = model_file.trained_on("", train.fingerprint, len(train), self.seed, self.record)
+        about = model_file.trained_on("", train.fingerprint, len(train), self.seed, self.record, white)
         weights = features.weights(self.config.backbone)
         self._card = model_file.card_of(METHOD, self.config, self.image_size, weights, about)
         return self
@@ -112,11 +112,13 @@ class AFRAD:
         """Score one image or several: `pred_score` (N,) and `anomaly_map` (N, image_size, image_size), higher is more
         anomalous.
 
-        Images may be paths, folders, PIL images or uint8 arrays (H, W, 3) in RGB, of any size."""
+        Images may be paths, folders, PIL images or uint8 arrays (H, W, 3) in RGB, of any size. More than 8 bits per
+        channel are scaled as in the training images."""
         import numpy as np
 
         method = self._fitted("predict")
-        found = [method.predict(batch) for batch in batches(images, self.image_size, self.config.eval_batch)]
+        white = self.card.trained_on.white
+        found = [method.predict(batch) for batch in batches(images, self.image_size, self.config.eval_batch, white)]
         maps = [each.anomaly_map for each in found if each.anomaly_map is not None]
         return Prediction(np.concatenate([each.pred_score for each in found]), np.concatenate(maps))
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from afrad_bench.hashing import digest
+from afrad_bench.images.decoding import resized
 from afrad_bench.types import Dataset, Sample
 
 if TYPE_CHECKING:
@@ -95,13 +96,7 @@ test_images.__test__ = False  # type: ignore[attr-defined]  # pytest would colle
 
 def resized_image(sample: Sample, side: int) -> FloatArray:
     """(3, side, side) float32 in [0, 1]."""
-    import numpy as np
-    from PIL import Image
-
-    image = Image.fromarray(sample.image.read())
-    if image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.BILINEAR)
-    return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255.0
+    return resized(sample.image.read(), side)
 
 
 MaskRule = Literal["nearest", "bilinear", "any"]

@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from afrad_bench.errors import fail, unknown
 from afrad_bench.hashing import digest
-from afrad_bench.images.pictures import SUFFIXES, FilePicture
+from afrad_bench.images.folders import images_below
+from afrad_bench.images.pictures import FilePicture
 from afrad_bench.types import Images
 
 if TYPE_CHECKING:
@@ -80,8 +81,16 @@ class Textures(Protocol):
 
 def find(config: TextureConfig, train: Images) -> Textures:
     """The source on this machine; raises a `UserError` that says what is missing and how to provide it."""
-    if config.source == "training":
-        return FromTraining(train)
+    return FromTraining(train) if config.source == "training" else _foreign(config)
+
+
+def must_be_here(config: TextureConfig) -> None:
+    """Raise the error of `find`, if there is one, before there are training images."""
+    if config.source != "training":
+        _foreign(config)
+
+
+def _foreign(config: TextureConfig) -> FromFiles:
     if config.source == "photographs":
         return _photographs()
     if config.source == "dtd":
@@ -100,7 +109,7 @@ def _folder(folder: Path, what: str) -> FromFiles:
     folder = folder.expanduser()
     if not folder.is_dir():
         raise fail(f"no such folder of textures: {folder}", hint=STAND_INS)
-    paths = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES))
+    paths = tuple(sorted(images_below(folder)))
     if not paths:
         raise fail("holds no images to take textures from", str(folder), STAND_INS)
     content = digest(*(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}" for path in paths))

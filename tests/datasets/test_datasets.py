@@ -350,6 +350,7 @@ def test_all_offenders_are_listed_at_once(tmp_path: Path) -> None:
     truncated = other / "test" / "good" / "001.png"
     truncated.write_bytes(truncated.read_bytes()[:-100])
     Image.fromarray(np.zeros((8, 12), dtype=np.float32)).save(part / "train" / "good" / "real.tif")
+    Image.fromarray(np.full((8, 12), 4000, dtype=np.uint16)).save(part / "train" / "good" / "deep.tif")
     mark(truth / "crack" / "000_mask.png", size=(8, 12))
     mark(truth / "crack" / "001_mask.png", value=0)
     mark(truth / "crack" / "777_mask.png")
@@ -382,7 +383,9 @@ def test_all_offenders_are_listed_at_once(tmp_path: Path) -> None:
     assert unreadable[0].startswith("other/test/good/001.png: cannot be read as an image: ")
     assert unreadable[1].startswith("part/train/good/000.png: cannot be read as an image: ")
     assert named == {
-        "images with floating-point pixels (1)": ["part/train/good/real.tif"],
+        "images with floating-point values among images with integers of more than 8 bits (1)": [
+            "part/train/good/real.tif"
+        ],
         "masks whose size differs from their image (1)": ["part/ground_truth/crack/000_mask.png: 8x12, the image 12x8"],
         "anomalous images with an empty mask (1)": ["part/ground_truth/crack/001_mask.png"],
         "masks without an image (4)": [
@@ -546,7 +549,7 @@ def test_the_second_load_reads_no_image(tmp_path: Path, monkeypatch: pytest.Monk
     at, index = category(tmp_path / "part"), tmp_path / "index.sqlite"
     first = load(folder, at, index)
     read = []
-    monkeypatch.setattr(pictures, "_examine", read.append)
+    monkeypatch.setattr(pictures, "_facts_of", lambda path, *_: read.append(path))
     assert load(folder, at, index) == first
     assert read == []
 

@@ -154,7 +154,7 @@ def test_other_seeds_and_sizes(whole: Dataset) -> None:
 def test_the_second_load_reads_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(tmp_path / "index.sqlite", train=5, test=5)
     read: list[Path] = []
-    monkeypatch.setattr(pictures, "_examine", read.append)
+    monkeypatch.setattr(pictures, "_facts_of", lambda path, *_: read.append(path))
     assert load(tmp_path / "index.sqlite", train=5, test=5) == first
     assert read == []
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from afrad_bench import AFRAD
 from afrad_bench.cli import app
-from afrad_bench.deploy import export
+from afrad_bench.deploy import export, input_file
 from afrad_bench.errors import UserError
+from afrad_bench.images.intake import batches
 from tests.conftest import DrawnPicture
 
 SIDE = 32
@@ -55,7 +57,7 @@ def check(done: export.Exported, path: Path, form: str) -> None:
     assert (done.path, done.format, done.image_size, done.bytes) == (path, form, SIDE, path.stat().st_size)
     assert [each.batch for each in done.checks] == [1, 3]
     assert all(max(each.map_difference, each.score_difference) <= 1e-4 for each in done.checks)
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(path.parent.iterdir()) == sorted([path, done.input])
 
 
 def agrees(found: tuple[Any, Any], model: AFRAD, images: list[np.ndarray]) -> None:
@@ -143,3 +145,80 @@ def test_the_command_tells_the_interface_and_the_difference(kept: Path, tmp_path
     assert (done.exit_code, out.is_file()) == (0, True)
     assert f"(B, 3, {SIDE}, {SIDE}) float32" in done.output
     assert done.output.count("largest difference") == 2
+    assert "m_input.py reads images as its input" in done.output
+
+
+# ------------------------------------------------------------------------------------------------------ reading images
+
+
+def written(folder: Path, factor: float) -> list[Path]:
+    """Grey images of more than 8 bits: 0 to 255 times a factor."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    paths = [folder / f"{i}.png" for i in range(5)]
+    for path in paths:
+        Image.fromarray((rng.integers(0, 256, (48, 40)) * factor).astype(np.uint16)).save(path)
+    return paths
+
+
+def read_elsewhere(module: Path, paths: list[Path]) -> np.ndarray:
+    """What the shipped function reads in a program without this package."""
+    code = (
+        "import sys, pathlib, numpy, importlib; sys.path.insert(0, sys.argv[1]); "
+        "numpy.save('read.npy', importlib.import_module(sys.argv[2]).images(*sys.argv[3:])); "
+        "assert not {'afrad_bench', 'torch'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(module.parent), module.stem, *map(str, paths)]
+    subprocess.run(command, check=True, cwd=module.parent, capture_output=True)
+    found: np.ndarray = np.load(module.parent / "read.npy")
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+def test_the_file_beside_reads_images_as_the_training_did(tmp_path: Path) -> None:
+    """12 bits in 16: the exported model scores what the model scores, where `convert("RGB")` would see white."""
+    paths = written(tmp_path / "train", 4095 / 255)
+    model = AFRAD(SIDE, **TINY).fit(tmp_path / "train")
+    out = tmp_path / "out" / "my-model.bin"
+    done = export.export(model.save(tmp_path / "m.safetensors"), out, QUICK)
+    assert (done.input, model.card.trained_on.white) == (tmp_path / "out" / "my_model_input.py", 4095)
+    pixels = read_elsewhere(done.input, paths)
+    assert (pixels.shape, pixels.dtype) == ((5, 3, SIDE, SIDE), np.float32)
+    assert 0.4 < pixels.mean() < 0.6
+    found = export._runner(QUICK, out)(pixels)
+    told = AFRAD.load(tmp_path / "m.safetensors").predict(paths)
+    assert np.allclose(found[1], told.pred_score, rtol=1e-4)
+
+
+def test_the_file_beside_reads_what_the_harness_reads(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    colour = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8))
+    made: dict[str, Any] = {"a.png": colour, "b.png": colour.convert("L"), "c.png": colour.quantize(9), "d.jpg": colour}
+    for name, image in made.items():
+        image.save(tmp_path / name, exif=exif if name == "d.jpg" else b"")
+    paths = [*(tmp_path / name for name in made), *written(tmp_path / "deep", 257)]
+    place = input_file.place_beside(tmp_path / "m.onnx")
+    input_file.write(place, SIDE, None)
+    wanted = np.concatenate([batch.array() for batch in batches(paths, SIDE, 2)])
+    assert np.array_equal(read_elsewhere(place, paths), wanted)
+
+
+def test_an_image_of_few_bits_needs_a_model_that_knows_white(kept: Path, tmp_path: Path) -> None:
+    paths = written(tmp_path / "deep", 4095 / 255)
+    with pytest.raises(UserError, match=r"which one is white is not known\n  convert it to 8 bits"):
+        AFRAD.load(kept).predict(paths)
+    place = input_file.place_beside(tmp_path / "m.onnx")
+    input_file.write(place, SIDE, None)
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        read_elsewhere(place, paths)
+    assert b"which one is white is not known" in caught.value.stderr
+
+
+def test_a_file_of_someone_else_is_not_overwritten(kept: Path, tmp_path: Path) -> None:
+    (tmp_path / "m_input.py").write_text("mine = True\n")
+    with pytest.raises(UserError, match=r"m_input.py: exists, and was not written by an export"):
+        export.export(kept, tmp_path / "m.pt2")
+    assert [path.name for path in tmp_path.iterdir()] == ["m_input.py"]
+    input_file.write(tmp_path / "m_input.py", SIDE, None)
+    assert input_file.place_beside(tmp_path / "m.pt2") == tmp_path / "m_input.py"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import sqlite3
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from PIL import Image
 from afrad_bench.errors import UserError
 from afrad_bench.images import pictures
 from afrad_bench.images.pictures import FileIndex, FileMask, FilePicture
-from afrad_bench.types import FileFacts
+from afrad_bench.types import FileFacts, MaskFacts
 
 GREY = np.array([[0, 1, 2], [128, 254, 255]], dtype=np.uint8)
 COLOUR = np.dstack([GREY, GREY[::-1], GREY[:, ::-1]])
@@ -24,6 +27,10 @@ COLOUR = np.dstack([GREY, GREY[::-1], GREY[:, ::-1]])
 def saved(pixels: np.ndarray, path: Path) -> Path:
     Image.fromarray(pixels).save(path)
     return path
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
@@ -44,37 +51,6 @@ def test_alpha_is_dropped(tmp_path: Path) -> None:
     assert np.array_equal(FilePicture(saved(pixels, tmp_path / "a.png"), "").read(), COLOUR)
 
 
-MASKS = {
-    "class numbers": (np.array([[0, 1], [9, 0]], dtype=np.uint8), [1, 2]),
-    "0 and 255": (np.array([[0, 255], [0, 0]], dtype=np.uint8), [1]),
-    "16 bits": (np.array([[0, 1], [0, 65535]], dtype=np.uint16), [1, 3]),
-    "one bit": (np.array([[True, False], [False, True]]), [0, 3]),
-    "any colour": (np.array([[[0, 0, 0], [0, 0, 1]], [[7, 0, 0], [0, 0, 0]]], dtype=np.uint8), [1, 2]),
-    "opaque but black": (np.array([[[0, 0, 0, 255]] * 2] * 2, dtype=np.uint8), []),
-    "nothing": (np.zeros((2, 2), dtype=np.uint8), []),
-}
-
-
-@pytest.mark.parametrize("name", MASKS)
-def test_masks_mark_what_is_above_zero(tmp_path: Path, name: str) -> None:
-    """And the index calls a mask blank exactly when reading it would mark nothing."""
-    pixels, marked = MASKS[name]
-    path = saved(pixels, tmp_path / "mask.png")
-    mask = FileMask(path, "").read()
-    assert mask.dtype == np.bool_
-    assert np.flatnonzero(mask).tolist() == marked
-    assert FileIndex().facts([path])[0].blank == (not marked)
-
-
-def test_palette_masks_are_read_by_index(tmp_path: Path) -> None:
-    mask = Image.new("P", (2, 2))
-    mask.putpalette([255, 255, 255, 0, 0, 0])
-    mask.putpixel((1, 0), 1)
-    mask.save(tmp_path / "mask.png")
-    assert np.flatnonzero(FileMask(tmp_path / "mask.png", "").read()).tolist() == [1]
-    assert not FileIndex().facts([tmp_path / "mask.png"])[0].blank
-
-
 def test_unreadable_files_are_reported_not_raised(tmp_path: Path) -> None:
     good = saved(np.zeros((64, 64, 3), dtype=np.uint8) + 7, tmp_path / "good.jpg")
     cut = tmp_path / "cut.jpg"
@@ -84,42 +60,142 @@ def test_unreadable_files_are_reported_not_raised(tmp_path: Path) -> None:
     found = FileIndex(tmp_path / "index.sqlite").facts([good, cut, tmp_path / "gone.png", words, tmp_path])
     assert [one.error is None for one in found] == [True, False, False, False, False]
     assert [one.path for one in found] == [good, cut, tmp_path / "gone.png", words, tmp_path]
-    assert found[0] == FileFacts(good, hashlib.sha256(good.read_bytes()).hexdigest(), 64, 64, "RGB", False, None)
+    assert found[0] == FileFacts(good, sha256(good), 64, 64, "RGB", None, peak=7)
     for path in (cut, words):
         with pytest.raises(UserError, match=path.name):
             FilePicture(path, "").read()
 
 
-def test_the_index_reads_each_file_once_and_again_when_it_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that an index decodes."""
+    names: list[str] = []
+    facts_of = pictures._facts_of
+
+    def counted(path: Path, *rest: Any) -> FileFacts:
+        names.append(path.name)
+        return facts_of(path, *rest)
+
+    monkeypatch.setattr(pictures, "_facts_of", counted)
+    return names
+
+
+def test_the_index_decodes_each_file_once_and_again_when_it_changed(tmp_path: Path, decoded: list[str]) -> None:
     paths = [saved(GREY + i, tmp_path / f"{i}.png") for i in range(3)]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"")
-    read: list[str] = []
-    examine = pictures._examine
-
-    def counted(path: Path) -> FileFacts:
-        read.append(path.name)
-        return examine(path)
-
-    monkeypatch.setattr(pictures, "_examine", counted)
     index = FileIndex(tmp_path / "index.sqlite")
     first = index.facts([*paths, broken, paths[0]])
-    assert sorted(read) == ["0.png", "1.png", "2.png", "broken.png"]
+    assert sorted(decoded) == ["0.png", "1.png", "2.png", "broken.png"]
     assert first[4] == first[0]
-    read.clear()
+    decoded.clear()
     assert index.facts(paths) == first[:3]
-    assert read == []
+    assert decoded == []
     assert [one.error is None for one in index.facts([broken])] == [False]
-    assert read == ["broken.png"], "its owner is about to replace it"
-    read.clear()
+    assert decoded == ["broken.png"], "its owner is about to replace it"
+    decoded.clear()
     os.utime(paths[1], ns=(5, 5))
     saved(GREY[:1], paths[2])
     again = FileIndex(tmp_path / "index.sqlite").facts(paths)
-    assert sorted(read) == ["1.png", "2.png"]
+    assert decoded == ["2.png"], "another time alone is another digest to compare, not another image"
     assert again[1] == first[1]
     assert (again[2].height, first[2].height) == (1, 2)
+
+
+def swapped(path: Path) -> Path:
+    """Another image in the same file: same length, same modification time."""
+    before = path.stat()
+    saved(255 - GREY, path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    return path
+
+
+def aged(index: Path) -> None:
+    """Make every row of the index one that is trusted, as if its file had been read long after its last change."""
+    with closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute(f"UPDATE {pictures.TABLE} SET settled = 1")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the time of change is POSIX's")
+@pytest.mark.parametrize("way", ["written", "renamed"])
+def test_equal_length_and_time_deceive_no_index(tmp_path: Path, way: str) -> None:
+    """The time of change tells, or the inode where a file is put in another's place."""
+    path, index = saved(GREY, tmp_path / "x.bmp"), tmp_path / "index.sqlite"
+    first = FileIndex(index).facts([path])
+    aged(index)
+    if way == "written":
+        swapped(path)
+    else:
+        other = saved(255 - GREY, tmp_path / "other.bmp")
+        os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+        other.replace(path)
+    assert FileIndex(index).facts([path])[0].sha256 == sha256(path) != first[0].sha256
+
+
+def test_a_file_that_had_just_changed_is_compared_by_its_digest(tmp_path: Path, decoded: list[str]) -> None:
+    """Two changes within one tick of the file system's clock have the same times."""
+    path, index = saved(GREY, tmp_path / "x.bmp"), tmp_path / "index.sqlite"
+    FileIndex(index).facts([path])
+    swapped(path)
+    stamp = pictures._stamp(path)
+    assert not stamp.settled
+    with closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute(f"UPDATE {pictures.TABLE} SET stamp = ?", [stamp.text])
+    assert FileIndex(index).facts([path])[0].sha256 == sha256(path)
+
+
+def test_a_fresh_index_reads_every_file_again(tmp_path: Path, decoded: list[str]) -> None:
+    """What `run --force` asks for: even where the file system lies about all of its times."""
+    path, index = saved(GREY, tmp_path / "x.bmp"), tmp_path / "index.sqlite"
+    old = FileIndex(index).facts([path])
+    swapped(path)
+    with closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute(f"UPDATE {pictures.TABLE} SET stamp = ?, settled = 1", [pictures._stamp(path).text])
+    assert FileIndex(index).facts([path]) == old, "such a file system deceives the index"
+    assert FileIndex(index, fresh=True).facts([path])[0].sha256 == sha256(path)
+    assert FileIndex(index).facts([path])[0].sha256 == sha256(path), "and it has learnt"
+
+
+def test_an_index_of_the_former_layout_is_read_anew(tmp_path: Path) -> None:
+    path, index = saved(GREY, tmp_path / "x.png"), tmp_path / "index.sqlite"
+    with closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute(
+            "CREATE TABLE facts (path TEXT PRIMARY KEY, length INTEGER, modified INTEGER, sha256 TEXT, width INTEGER, "
+            "height INTEGER, mode TEXT, blank INTEGER)"
+        )
+        found = path.stat()
+        row = (str(path), found.st_size, found.st_mtime_ns, "0" * 64, 1, 1, "L", 0)
+        connection.execute("INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    assert FileIndex(index).facts([path])[0].sha256 == sha256(path)
+    with closing(sqlite3.connect(index)) as connection:
+        assert [name for (name,) in connection.execute("SELECT name FROM sqlite_master")][:1] == [pictures.TABLE]
+
+
+def test_a_picture_whose_file_has_changed_since_is_not_read(tmp_path: Path) -> None:
+    path = saved(GREY, tmp_path / "x.bmp")
+    picture, mask = FilePicture(path, sha256(path)), FileMask(path, sha256(path))
+    picture.read()
+    swapped(path)
+    for one in (picture, mask):
+        with pytest.raises(UserError, match="has changed since the data set was verified"):
+            one.read()
+
+
+def test_a_file_is_asked_about_as_an_image_and_later_as_a_mask(tmp_path: Path) -> None:
+    path, index = saved(GREY // 128 * 255, tmp_path / "x.png"), tmp_path / "index.sqlite"
+    assert FileIndex(index).facts([path])[0].mask is None
+    aged(index)
+    assert FileIndex(index).facts([path], [path])[0].mask == MaskFacts("", False, False, "")
+    aged(index)
+    assert FileIndex(index).facts([path])[0].mask is not None
+
+
+def test_an_index_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+    path, index = saved(GREY, tmp_path / "x.png"), tmp_path / "folder.sqlite"
+    index.mkdir()
+    with pytest.raises(UserError, match=r"folder.sqlite: the index of image files cannot be used(.|\n)*--cache"):
+        FileIndex(index).facts([path])
 
 
 def _facts(location: Path, paths: list[Path]) -> list[FileFacts]:
@@ -136,10 +212,15 @@ def test_several_processes_share_an_index(tmp_path: Path) -> None:
     assert FileIndex(location).facts(paths) == FileIndex().facts(paths)
 
 
-def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["head", "pages"])
+def test_a_damaged_index_is_made_anew(tmp_path: Path, damage: str) -> None:
     path = saved(GREY, tmp_path / "grey.png")
     index = tmp_path / "files.sqlite"
-    index.write_bytes(b"SQLite format 3\0 but not really" * 100)
+    if damage == "head":
+        index.write_bytes(b"SQLite format 3\0 but not really" * 100)
+    else:
+        FileIndex(index).facts([path])
+        index.write_bytes(index.read_bytes()[:4096] + b"\xff" * (index.stat().st_size - 4096))
     (first,) = FileIndex(index).facts([path])
     (again,) = FileIndex(index).facts([path])
     assert first == again

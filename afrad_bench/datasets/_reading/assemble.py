@@ -9,22 +9,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from afrad_bench.datasets._reading import faults as kinds
 from afrad_bench.datasets._reading.faults import Fault, problems
-from afrad_bench.datasets._reading.layout import Found, ScanResult, Split, place
-from afrad_bench.datasets._reading.options import Limits
+from afrad_bench.datasets._reading.files import faults_of, notes_on, pairs_of, samples_of
+from afrad_bench.datasets._reading.layout import ScanResult, Split, place
+from afrad_bench.datasets._reading.options import Limits, Reading
 from afrad_bench.errors import UserError, fail
 from afrad_bench.hashing import digest
-from afrad_bench.images.pictures import FileMask, FilePicture
-from afrad_bench.types import MEAN, Dataset, FileFacts, ImageFiles, Sample
+from afrad_bench.types import MEAN, Dataset, ImageFiles, Sample
 
 Masks = Literal["auto", "required", "none"]
 """`auto`: a category has masks for all its anomalous images or for none; `required`: for all; `none`: unused."""
-
-
+AS_EVER = Reading()
+EMPTY: dict[Split, kinds.Kind] = {"train": kinds.EMPTY_TRAIN, "test": kinds.EMPTY_TEST}
 PARTS: tuple[tuple[Split, bool], ...] = (("train", False), ("test", False), ("test", True))
 """Split and label of the three parts of a category."""
 
@@ -64,31 +63,26 @@ class Verified:
     notes: tuple[str, ...]
 
 
-def assemble(about: About, scan: ScanResult, limits: Limits, masks: Masks, files: ImageFiles) -> Dataset:
+def assemble(
+    about: About, scan: ScanResult, limits: Limits, masks: Masks, files: ImageFiles, reading: Reading = AS_EVER
+) -> Dataset:
     """Verify the files found and make the data set. Raises one `UserError` that lists all problems."""
-    verified = verify(scan, limits, masks, files)
+    verified = verify(scan, limits, masks, files, reading)
     return finish(about, verified.train, verified.test, verified.notes)
 
 
-def verify(scan: ScanResult, limits: Limits, masks: Masks, files: ImageFiles) -> Verified:
+def verify(scan: ScanResult, limits: Limits, masks: Masks, files: ImageFiles, reading: Reading = AS_EVER) -> Verified:
     """Verified samples within the limits. Files that a limit leaves out are not checked. Raises `UserError`."""
     chosen, notes = limited(scan.found, limits)
-    facts = _facts(chosen, files)
-    faults = [
-        *_structure(scan),
-        *_unmasked(scan, masks),
-        *(fault for one in chosen for fault in _content(scan.root, one, facts)),
-    ]
+    pairs = pairs_of(chosen, files, reading)
+    faults = [*_structure(scan), *_unmasked(scan, masks), *faults_of(scan.root, pairs, reading)]
     if faults or scan.faults:
         raise UserError(*problems(scan.root, [*scan.faults, *faults]))
-    samples = [(one.split, _sample(one, facts)) for one in chosen]
-    deep = sum(facts[one.image].mode.startswith("I") for one in chosen)
-    if deep:
-        notes += (f"{deep} images have 16 bits per pixel and are scaled to 8",)
+    samples = [(pair.found.split, sample) for pair, sample in zip(pairs, samples_of(pairs, reading), strict=True)]
     return Verified(
         tuple(sample for split, sample in samples if split == "train"),
         tuple(sample for split, sample in samples if split == "test"),
-        scan.notes + notes,
+        (*scan.notes, *notes, *notes_on(pairs, reading)),
     )
 
 
@@ -153,21 +147,17 @@ def count_note(found: Sequence[Placed], published: Mapping[str, tuple[int, int, 
     )
 
 
-def _facts(found: Sequence[Found], files: ImageFiles) -> dict[Path, FileFacts]:
-    paths = [path for one in found for path in (one.image, one.mask) if path is not None]
-    return dict(zip(paths, files.facts(paths), strict=True))
-
-
 def _structure(scan: ScanResult) -> Iterator[Fault]:
     """Faults of whole categories: a reserved name, no training images, no test images."""
     counts = Counter((one.category, one.split) for one in scan.found)
     for category in scan.categories:
         if category == MEAN:
             yield Fault(kinds.RESERVED, category)
-        if not counts[category, "train"]:
-            yield Fault(kinds.EMPTY_TRAIN, category)
-        if not counts[category, "test"]:
-            yield Fault(kinds.EMPTY_TEST, category)
+        for split, kind in EMPTY.items():
+            if not counts[category, split]:
+                others = [one.where for one in scan.left_out if (one.category, one.split) == (category, split)]
+                more = f"{len(others)} files of formats that are not read, the first {others[0]}" if others else ""
+                yield Fault(kind, category, more)
 
 
 def _unmasked(scan: ScanResult, masks: Masks) -> Iterator[Fault]:
@@ -176,31 +166,6 @@ def _unmasked(scan: ScanResult, masks: Masks) -> Iterator[Fault]:
     for one in anomalous:
         if one.mask is None and (masks == "required" or (masks == "auto" and one.category in masked)):
             yield Fault(kinds.NO_MASK, place(one.image, scan.root))
-
-
-def _content(root: Path, one: Found, facts: Mapping[Path, FileFacts]) -> Iterator[Fault]:
-    """Faults in the files of one image."""
-    image, mask = facts[one.image], facts[one.mask] if one.mask else None
-    for file in (image, mask):
-        if file is not None and file.error is not None:
-            yield Fault(kinds.UNREADABLE, place(file.path, root), file.error)
-    if image.mode == "F":
-        yield Fault(kinds.FLOATING, place(one.image, root))
-    if mask is None or mask.error is not None:
-        return
-    if image.error is None and (mask.width, mask.height) != (image.width, image.height):
-        sizes = f"{mask.width}x{mask.height}, the image {image.width}x{image.height}"
-        yield Fault(kinds.OTHER_SIZE, place(mask.path, root), sizes)
-    if one.gt_label and mask.blank:
-        yield Fault(kinds.BLANK_MASK, place(mask.path, root))
-    if not one.gt_label and not mask.blank:
-        yield Fault(kinds.MARKED_GOOD, place(mask.path, root))
-
-
-def _sample(one: Found, facts: Mapping[Path, FileFacts]) -> Sample:
-    """The sample of a valid image. The mask of a normal image is blank and is dropped."""
-    mask = FileMask(one.mask, facts[one.mask].sha256) if one.mask and one.gt_label else None
-    return Sample(one.id, one.category, FilePicture(one.image, facts[one.image].sha256), one.gt_label, one.defect, mask)
 
 
 def _fingerprint(version: str, train: Iterable[Sample], test: Iterable[Sample]) -> str:

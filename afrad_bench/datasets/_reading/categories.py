@@ -7,8 +7,8 @@ from pathlib import Path
 
 from afrad_bench.datasets._reading import faults as kinds
 from afrad_bench.datasets._reading.faults import Fault
-from afrad_bench.datasets._reading.layout import subfolders
 from afrad_bench.errors import fail, nearest
+from afrad_bench.images.folders import subfolders
 
 
 def category_folders(root: Path, wanted: Sequence[str], what: str) -> tuple[dict[str, Path], list[Fault]]:

@@ -15,6 +15,7 @@ from afrad_bench.datasets._reading.faults import Fault, problems
 from afrad_bench.datasets._reading.layout import Split
 from afrad_bench.errors import UserError
 from afrad_bench.hashing import digest
+from afrad_bench.images.folders import content
 
 if TYPE_CHECKING:
     from afrad_bench.types import ByteArray
@@ -58,7 +59,7 @@ def read_batches(folder: Path) -> tuple[list[tuple[Split, int, PlanarPicture]], 
     others: list[str] = []
     for name, md5 in BATCHES.items():
         try:
-            raw = (folder / name).read_bytes()
+            raw = content(folder / name)
             planes, labels = _checked(_ArrayUnpickler(io.BytesIO(raw), encoding="latin1").load())
         except _WRONG as error:
             faults.append(Fault(kinds.BAD_BATCH, name, getattr(error, "strerror", None) or str(error) or "truncated"))
@@ -86,8 +87,8 @@ def _checked(batch: object) -> tuple[ByteArray, list[int]]:
 
     if not isinstance(batch, Mapping):
         raise ValueError("holds no dictionary")
-    content: dict[str, Any] = {key.decode() if isinstance(key, bytes) else str(key): batch[key] for key in batch}
-    planes, labels = content.get("data"), content.get("labels")
+    entries: dict[str, Any] = {key.decode() if isinstance(key, bytes) else str(key): batch[key] for key in batch}
+    planes, labels = entries.get("data"), entries.get("labels")
     if not isinstance(planes, np.ndarray) or planes.dtype != np.uint8 or planes.shape[1:] != (3 * SIDE * SIDE,):
         raise ValueError(f"data is not an array of uint8 with {3 * SIDE * SIDE} columns")
     if not isinstance(labels, list) or not all(type(one) is int and 0 <= one <= 9 for one in labels):

@@ -88,7 +88,7 @@ def _listed(root: Path) -> Iterator[_Cell]:
     if not path.is_file():
         raise fail(f"has no {LABELS}", str(root), "reinstall elpv-dataset, or give the folder that contains the list")
     faults = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         cell = _cell(root, line)
         if isinstance(cell, _Cell):
             yield cell

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from afrad_bench.errors import Problem, fail, nearest
+from afrad_bench.images.folders import is_text, printable
 
 SHOWN = 20
 """At most this many faults of one kind are listed; the others are only counted."""
@@ -31,8 +32,26 @@ class Fault:
 
 
 UNREADABLE = Kind("images or masks that cannot be read", "replace or remove the files")
-FLOATING = Kind("images with floating-point pixels", "convert them to 8 or 16 bits: their range is not known")
+TOO_LARGE = Kind(
+    "images with more pixels than allowed",
+    "the field `max_pixels` of the data set allows more, as in `params: {max_pixels: 400000000}`",
+)
+MIXED = Kind(
+    "images with floating-point values among images with integers of more than 8 bits",
+    "convert one kind into the other: they have no common white",
+)
 OTHER_SIZE = Kind("masks whose size differs from their image", "a mask needs one pixel for each pixel of its image")
+EXIF_SIZE = Kind(
+    "masks that fit their image only without the EXIF orientation",
+    "images and masks are turned as every viewer turns them: turn the masks as well, or turn the pixels of the images "
+    "and remove the orientation from their EXIF data",
+)
+UNDECIDED = Kind(
+    "masks that cannot be decided",
+    "a mask shows the defects in one level or colour, or in its alpha channel, on another level that prevails around "
+    "them; or it holds class ids from 1 on a ground of 0. If every value above 0 is defective, whatever it looks like, "
+    "set `mask_reading: above_zero` for the data set",
+)
 BLANK_MASK = Kind(
     "anomalous images with an empty mask",
     "mark the defect (values above 0), or move the image to the normal ones",
@@ -85,6 +104,8 @@ def existing(root: Path | None, dataset: str, environment: str | None, what: str
     if root is None:
         raise fail(f"the data set {dataset!r} needs a folder", hint=f"{what}\n{ways}")
     folder = Path(os.path.abspath(root.expanduser()))
+    if not is_text(str(folder)):
+        raise fail("its name is no text in UTF-8", printable(folder), "rename it, or link to it by another name")
     if folder.is_dir():
         return folder
     if folder.exists():

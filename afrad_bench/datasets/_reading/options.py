@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from afrad_bench.errors import nearest
+from afrad_bench.images.decoding import MAX_PIXELS
 
 
 class Limits(BaseModel):
@@ -27,8 +36,37 @@ class Limits(BaseModel):
     limit_seed: int = Field(0, ge=0, description="Seed for the choice of images when there is a limit.")
 
 
-class Selection(Limits):
-    """Limits, and a choice of categories."""
+class Reading(BaseModel):
+    """How image files are read, where their content leaves a choice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bits: int | None = Field(
+        None,
+        ge=1,
+        le=32,
+        description="Bits in use in image files with more than 8 per channel: 2**bits - 1 is white. By default the "
+        "fewest of 8, 10, 12, 14, 16, ... that hold the largest value of the data set.",
+    )
+    mask_reading: Literal["auto", "above_zero"] = Field(
+        "auto",
+        description="What is defective in a mask. auto: what a person sees, see docs/data.md; above_zero: every value "
+        "above 0, whatever it looks like.",
+    )
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, description="Pixels of the largest image that is read; more may fill the memory."
+    )
+
+    @model_serializer(mode="wrap")
+    def _silent_by_default(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out defaults, so that results stored before these fields existed keep their ids."""
+        defaults = {name: field.default for name, field in Reading.model_fields.items()}
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if name not in defaults or value != defaults[name]}
+
+
+class Selection(Limits, Reading):
+    """Limits, how files are read, and a choice of categories."""
 
     categories: tuple[str, ...] | None = Field(
         None, min_length=1, description="Names of the categories to use; all by default."

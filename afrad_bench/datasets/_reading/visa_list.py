@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from afrad_bench.datasets._reading import faults as kinds
 from afrad_bench.datasets._reading.faults import Fault
-from afrad_bench.datasets._reading.layout import Found, ScanResult, Split, scan_result
-from afrad_bench.errors import fail, nearest
+from afrad_bench.datasets._reading.layout import Found, ScanResult, Split, place, scan_result
+from afrad_bench.errors import UserError, fail, nearest
+from afrad_bench.images.folders import printable, visible
 
 SPLIT_LIST = "split_csv/1cls.csv"
 COLUMNS = ("object", "split", "label", "image", "mask")
@@ -25,17 +26,26 @@ def original_layout(root: Path, categories: Sequence[str], known: Sequence[str],
     return scan_result(root, tuple(categories), [*found, *faults])
 
 
+def missing_list(root: Path, what: str) -> UserError:
+    """The error for a root in the original layout without the list of the one-class split. `what`: what a root is."""
+    here = [*visible(root), *visible(root / SPLIT_LIST.partition("/")[0])]
+    lists = ", ".join(place(one, root) for one in here if one.suffix.lower() == ".csv") or "no list"
+    why = "the one-class split, which is used here, is in that list only; the lists 2cls_* are of supervised splits"
+    return fail(f"has no {SPLIT_LIST}", printable(root), f"found: {lists}\n{why}\nexpected {what}")
+
+
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and rows by column name. Raises `UserError` if columns are missing."""
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise fail(
-                f"lacks the columns {', '.join(missing)}", f"{path}:1", f"found: {', '.join(reader.fieldnames or ())}"
-            )
-        for row in reader:
-            yield reader.line_num, {name: (row[name] or "").strip() for name in COLUMNS}
+    """Line numbers and rows by column name. Raises `UserError` if it is no list, or lacks columns."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            reader = csv.DictReader(file)
+            found = reader.fieldnames or ()
+            if missing := [name for name in COLUMNS if name not in found]:
+                raise fail(f"lacks the columns {', '.join(missing)}", f"{path}:1", f"found: {', '.join(found)}")
+            for row in reader:
+                yield reader.line_num, {name: (row[name] or "").strip() for name in COLUMNS}
+    except (OSError, csv.Error) as error:
+        raise fail(f"cannot be read as a list: {error}", str(path), "unpack it again") from error
 
 
 def _read(
@@ -48,7 +58,7 @@ def _read(
         if wrong:
             yield Fault(kinds.BAD_LINE, where, wrong)
             continue
-        image, mask = PurePosixPath(row["image"]), PurePosixPath(row["mask"])
+        image, mask = (PurePosixPath(row[name].replace("\\", "/")) for name in ("image", "mask"))
         defect = "good" if row["label"] == "normal" else "anomaly"
         name = f"{row['object']}/{row['split']}/{defect}/{image.stem}"
         if name in seen:

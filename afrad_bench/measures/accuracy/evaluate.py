@@ -26,6 +26,7 @@ from afrad_bench.measures.accuracy.convention import (
 )
 from afrad_bench.measures.accuracy.elsewhere import PROFILES, Elsewhere
 from afrad_bench.measures.accuracy.gathering import allocate, missing_masks
+from afrad_bench.measures.accuracy.regions import vanished, with_held_mask
 from afrad_bench.types import MEAN, Curve, Measurement, Prediction, Sample, Score, Subject
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def evaluate(subject: Subject, config: Config) -> Iterator[Measurement | Score |
         ]
         for prediction, batch in predictions(subject, mine, config.batch_size):
             scores[batch] = image_scores(prediction, config)
-            taken = [samples[i] for i in batch]
+            taken = [with_held_mask(samples[i]) for i in batch]
             pixels.add(prediction, taken)
             for other in others:
                 other.add(prediction, taken)
@@ -164,7 +165,7 @@ class _Pixels:
         self._pixels, self._pooled = pixels, pooled
         self._undefined = missing_masks(samples)
         self._scores: PixelScores | None = None
-        self._lost = 0
+        self._lost = self._vanished = 0
         self._notes: list[str] = []
         self._curves: PixelCurves | None = None
 
@@ -182,6 +183,12 @@ class _Pixels:
             marked += [bool(mask.any()) for mask in masks]
             self._scores.add(maps, masks)
             self._pooled.add(maps, masks)
+            if self._config.resolution == "input":
+                self._vanished += sum(
+                    vanished(sample.mask.read() > 0, mask, self._config.connectivity)
+                    for sample, mask in zip(samples, masks, strict=True)
+                    if sample.mask is not None
+                )
         self._lost += sum(sample.gt_label and not any_ for sample, any_ in zip(samples, marked, strict=True))
 
     def measurements(self) -> Iterator[Measurement]:
@@ -195,6 +202,10 @@ class _Pixels:
             are = "image has" if self._lost == 1 else "images have"
             size = f"{self._side}x{self._side}" if self._config.resolution == "input" else "the original size"
             self._notes.append(f"{self._lost} anomalous {are} no marked pixel at {size}")
+        if self._vanished:
+            what = "region vanishes" if self._vanished == 1 else "regions vanish"
+            where = f"{self._side}x{self._side}"
+            self._notes.append(f"{self._vanished} marked {what} at {where}, in images that keep other marked pixels")
         for name, value in PIXEL_METRICS.items():
             notes = [*self._notes, *(self._variant() if name == "pixel_aupro" else ())]
             if metrics is None:
