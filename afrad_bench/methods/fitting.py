@@ -5,11 +5,10 @@ fit. To resume, the state at the end of an epoch is enough."""
 
 from __future__ import annotations
 
+import copy
 import math
-import os
 import pickle
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from afrad_bench import writing
 from afrad_bench.hashing import seed_for
 from afrad_bench.types import Bench, Stopped, TrainingRecord
 
@@ -92,35 +92,48 @@ class Checkpoint:
         self._identity = identity
         self._parts = parts
         self._saved = time.monotonic()
+        self.notes: tuple[str, ...] = ()
+        """Notes for the training record: that a checkpoint could not be used."""
 
     def resume(self) -> list[float]:
         """Load the saved state of the same fit, if there is one; returns the loss of each epoch that it holds.
 
-        If the file cannot be read or belongs to another fit, training starts from the beginning."""
+        If the file is damaged or belongs to another fit, training starts from the beginning, and `notes` say so."""
         if self._path is None or not self._path.is_file():
             return []
+        before = {name: copy.deepcopy(part.state_dict()) for name, part in self._parts.items()}
         try:
             state = torch.load(self._path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+            if state["identity"] != self._identity:
+                self.notes = ("the checkpoint was one of another fit: the training began anew",)
+                return []
+            loss = [float(value) for value in state["loss"]]
+            for name, part in self._parts.items():
+                part.load_state_dict(state["parts"][name])
+        except (
+            pickle.UnpicklingError,
+            OSError,
+            RuntimeError,
+            EOFError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ):
+            for name, part in self._parts.items():
+                part.load_state_dict(before[name])
+            self.notes = ("the checkpoint was damaged: the training began anew",)
             return []
-        if not isinstance(state, dict) or state.get("identity") != self._identity:
-            return []
-        for name, part in self._parts.items():
-            part.load_state_dict(state["parts"][name])
-        return [float(value) for value in state["loss"]]
+        return loss
 
     def epoch_done(self, history: list[float]) -> None:
-        """Write the state if the last one is older than `CHECKPOINT_SECONDS`. Readers see all of it or nothing."""
+        """Write the state if the last one is older than `CHECKPOINT_SECONDS`. Readers see all of it or nothing. Raises
+        `DiskFull`."""
         if self._path is None or time.monotonic() - self._saved < CHECKPOINT_SECONDS:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.tmp")
         parts = {name: part.state_dict() for name, part in self._parts.items()}
-        with scratch.open("wb") as file:
-            torch.save({"identity": self._identity, "parts": parts, "loss": history}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self._path)
+        with writing.replacing(self._path, writing.CACHE) as scratch:
+            torch.save({"identity": self._identity, "parts": parts, "loss": history}, scratch)
         self._saved = time.monotonic()
 
 
@@ -140,7 +153,8 @@ def train_epochs(
     in eval mode everywhere else. Raises `FloatingPointError` if a loss is not finite, and `Stopped` if
     `bench.should_continue` returns False."""
     history = checkpoint.resume()
-    resumed_at = len(history)
+    resumed_at, notes = len(history), (*notes, *checkpoint.notes)
+    bench.watch(resumed_at, epochs, "training")
 
     def so_far() -> TrainingRecord:
         return TrainingRecord(len(history), len(history) * count, tuple(history), resumed_at, notes)

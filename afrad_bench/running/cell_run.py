@@ -14,11 +14,15 @@ from typing import Any
 from afrad_bench import registry
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.deploy import model_file
+from afrad_bench.errors import UserError
 from afrad_bench.hashing import canonical, digest
+from afrad_bench.images.depth import white_of
 from afrad_bench.images.sets import test_images, train_images
+from afrad_bench.machine.load import LoadWatch
 from afrad_bench.machine.peak_memory import PeakMemory
 from afrad_bench.running import kept_maps
 from afrad_bench.running.build import build
+from afrad_bench.running.paths import shortened
 from afrad_bench.running.plan import Plan, PlannedCell
 from afrad_bench.running.rows import Rows, environment_row, no_rows, outcome_of, rows_of
 from afrad_bench.running.stopwatch import Stopwatch
@@ -26,6 +30,7 @@ from afrad_bench.running.workspace import Workspace
 from afrad_bench.store import new_run_id
 from afrad_bench.suite.selection import ChosenMeasure
 from afrad_bench.types import HasState, Result, Stopped, Subject, TrainingRecord, Watch, unwatched
+from afrad_bench.writing import DiskFull
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class RunOptions:
     should_continue: Callable[[Subject], bool] | None = None
     """Called after each epoch with the method as trained so far; False stops the training. Only methods that train with
     `fitting.train_epochs` call it."""
+    wait: bool = False
+    """Wait for cells that another process measures, instead of leaving them to it."""
     startup: Mapping[str, float] = field(default_factory=dict)
     """Seconds that the process spent before the run, by phase; they count for the first cell."""
 
@@ -52,14 +59,15 @@ class Fault:
     """An error of a method or a measure, as stored in the results."""
 
     text: str
-    """The type of the error and its first line."""
+    """The type of the error and its first line; all lines of a `UserError`, since they say what to do."""
     trace: str
 
     @classmethod
     def of(cls, error: Exception) -> Fault:
         """Must be called while the error is handled: the traceback is that of the current exception."""
-        lines = str(error).splitlines()
-        return cls(f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": "), traceback.format_exc())
+        said = str(error) if isinstance(error, UserError) else "".join(str(error).splitlines()[:1])
+        text = f"{type(error).__name__}: {said}".rstrip(": ")
+        return cls(shortened(text), shortened(traceback.format_exc()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ class CellRun:
         """The fitted method; None until the fit succeeds."""
 
     def run(self) -> Recorded:
-        """Run the cell. Errors of the method and of measures are recorded; interrupts are raised."""
+        """Run the cell. Errors of the method and of measures are recorded; interrupts and a full disk are raised."""
         began, ticks, booked = datetime.now(timezone.utc), time.perf_counter(), self.clock.total
         self.features.notes.clear()
         stopped: Stopped | None = None
@@ -103,6 +111,8 @@ class CellRun:
             self.subject = self._fitted()
         except Stopped as stop:
             stopped = stop
+        except DiskFull:
+            raise
         except Exception as error:  # noqa: BLE001 - a method may fail in any way; the row holds the error
             fault = Fault.of(error)
         outcomes, rows = {}, no_rows()
@@ -125,7 +135,8 @@ class CellRun:
             return None
         cell, dataset = self.cell, self.planned.dataset
         name = f"{cell.dataset}/{cell.category}" if cell.category else cell.dataset
-        about = model_file.trained_on(name, dataset.fingerprint, len(dataset.train), cell.seed, self.subject.record)
+        record, white = self.subject.record, white_of(dataset.train)
+        about = model_file.trained_on(name, dataset.fingerprint, len(dataset.train), cell.seed, record, white)
         config = registry.find("method", cell.method).load().Config.model_validate_json(cell.params)
         card = model_file.card_of(cell.method, config, cell.image_size, self.planned.weights, about)
         return model_file.write(path, self.subject.method, card)
@@ -144,7 +155,7 @@ class CellRun:
         """The fitted method, and the data on which it is measured."""
         import torch
 
-        device, side = self.environment.device, self.cell.image_size
+        device, side, machine = self.environment.device, self.cell.image_size, LoadWatch()
         torch.set_num_threads(self.environment.threads)
         train, test = train_images(self.planned.dataset, side), test_images(self.planned.dataset, side)
 
@@ -180,10 +191,14 @@ class CellRun:
                 None if callback is None else should_continue,
             )
         computed, found = self.features.seconds, self.features.found
+        machine.mark()
         with self.clock.phase("peak memory"), PeakMemory(device) as peak, self._phase("fit"):
             record = method.fit(train)
+        with self.clock.phase("peak memory"):
+            load = machine.load(wait=any(measure.name == "cost" for measure in self.measures))
         return replace(
             subject(record, peak.bytes),
+            fit_doubts=load.doubts,
             feature_seconds=self.features.seconds - computed,
             features_found=self.features.found > found,
         )
@@ -194,6 +209,8 @@ class CellRun:
             return [], before
         try:
             return self._taken(measure, self.subject), None
+        except DiskFull:
+            raise
         except Exception as error:  # noqa: BLE001 - a measure may fail in any way; the row holds the error
             return [], Fault.of(error)
 
@@ -210,6 +227,7 @@ class CellRun:
     def _phase(self, name: str) -> Iterator[None]:
         """A phase; time for backbone features, which cells share, counts separately as "features"."""
         already = self.features.seconds
+        self.options.watch(0, 0, name)
         with self.clock.phase(name):
             yield
             if self.features.seconds > already:
@@ -244,7 +262,7 @@ class CellRun:
             "category": cell.category,
             "params": cell.params,
             "dataset_params": cell.dataset_params,
-            "data_root": planned.chosen.root,
+            "data_root": planned.chosen.root and shortened(planned.chosen.root),
             "image_size": cell.image_size,
             "status": status,
             "error": (fault and fault.text) or None,

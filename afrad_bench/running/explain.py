@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from afrad_bench.errors import UserError, fail, unknown
+from afrad_bench.errors import Problem, UserError, fail, unknown
 from afrad_bench.machine.environment import current
-from afrad_bench.running.plan import PlannedCell, base_terms, weights_of, with_states
+from afrad_bench.running.paths import expanded
+from afrad_bench.running.plan import PlannedCell, base_terms, incomplete, weights_of, with_states
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.store import Store
 from afrad_bench.suite.selection import ChosenDataset, ChosenMeasure, SuiteRow
@@ -21,18 +22,19 @@ def explain(prefix: str, workspace: Workspace) -> dict[str, Any]:
     """The cell whose id begins with `prefix`: its runs, and the state of each measure with the reason.
 
     Raises `UserError` if no id in the store, or more than one, begins with `prefix`."""
-    history = Store(workspace.store).read("cells")
+    store = Store(workspace.store)
+    history = store.read("cells")
     ids = sorted({cell_id for cell_id in history["cell_id"] if cell_id.startswith(prefix)})
     if not ids:
         problem = unknown("cell", prefix, set(history["cell_id"]), str(workspace.store))
-        raise UserError(problem)
+        raise UserError(problem, *(Problem(fault) for fault in store.faults))
     if len(ids) > 1:
         raise fail(f"{len(ids)} ids begin with {prefix!r}", str(workspace.store), f"one of: {', '.join(ids)}")
     runs = history[history["cell_id"] == ids[0]]
     last = runs.iloc[-1]
     planned = _planned_again(_values(last), workspace)
     environment = current(workspace.device, workspace.threads or int(last["threads"]))
-    states = with_states(planned, environment, history).states
+    states = with_states(planned, environment, history, incomplete(store, history, ids)).states
     return {
         "cell": ids[0],
         "method": last["method"],
@@ -73,7 +75,8 @@ def _planned_again(row: dict[str, Any], workspace: Workspace) -> PlannedCell:
         profile=row["profile"],
     )
     name = cell.dataset.partition(":")[0]
-    chosen = ChosenDataset(name, cell.dataset_params, row["data_root"], f"cell {cell.id}")
+    root = row["data_root"] and expanded(row["data_root"])
+    chosen = ChosenDataset(name, cell.dataset_params, root, f"cell {cell.id}")
     dataset = workspace.load(chosen, workspace.files())
     if cell.category is not None:
         dataset = dataset.only(cell.category)

@@ -7,11 +7,13 @@ compression, and the terms under which the method was fitted. Masks are not kept
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from afrad_bench import writing
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.types import Cell, Images, Method, Prediction, TrainingRecord
@@ -25,6 +27,18 @@ _TERMS = "afrad_bench.terms"
 def place_of(store: Path, cell: Cell) -> Path:
     """Path of a cell's maps in a store."""
     return store / "maps" / f"{cell.id}.parquet"
+
+
+def is_current(path: Path, terms: Mapping[str, str]) -> bool:
+    """Whether `path` is a readable file with the maps of a method that was fitted under these terms."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        kept = json.loads(pq.read_schema(path).metadata[_TERMS.encode()])
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+        return False
+    return bool(kept == dict(terms))
 
 
 def _schema(terms: Mapping[str, str]) -> pa.Schema:
@@ -41,7 +55,8 @@ def _schema(terms: Mapping[str, str]) -> pa.Schema:
 
 
 class Keeping:
-    """A method whose predictions are also written to a file. The file appears when the block ends without an error."""
+    """A method whose predictions are also written to a file. The file appears when the block ends without an error.
+    Raises `DiskFull`."""
 
     def __init__(self, method: Method, path: Path, terms: Mapping[str, str]) -> None:
         self._method, self._path, self._terms = method, path, terms
@@ -50,24 +65,27 @@ class Keeping:
     def __enter__(self) -> Keeping:
         import pyarrow.parquet as pq
 
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = pq.ParquetWriter(
-            self._scratch,
-            _schema(self._terms),
-            compression="zstd",
-            use_dictionary=False,
-            use_byte_stream_split=["anomaly_map.list.element"],
-        )
+        with writing.space(self._path.parent, writing.STORE):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(
+                self._scratch,
+                _schema(self._terms),
+                compression="zstd",
+                use_dictionary=False,
+                use_byte_stream_split=["anomaly_map.list.element"],
+            )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        if fault is None:
-            self._scratch.replace(self._path)
-        else:
-            self._scratch.unlink()
+        try:
+            with writing.space(self._path.parent, writing.STORE):
+                self._writer.close()
+                if fault is None:
+                    self._scratch.replace(self._path)
+        finally:
+            self._scratch.unlink(missing_ok=True)
 
     def fit(self, train: Images) -> TrainingRecord:
         return self._method.fit(train)
@@ -90,31 +108,42 @@ class Keeping:
         ]
         schema = _schema(self._terms)
         arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
-        self._writer.write_table(pa.table(arrays, schema=schema))
+        with writing.space(self._path.parent, writing.STORE):
+            self._writer.write_table(pa.table(arrays, schema=schema))
         return found
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Inside, an error of reading the file is a `UserError`."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        text = str(error).partition("\n")[0]
+        raise fail(
+            f"not a readable file of maps: {text}", str(path), "`run --keep-maps --force` makes it again"
+        ) from error
+
+
 class Kept:
-    """A method that returns the predictions in a file of kept maps."""
+    """A method that returns the predictions in a file of kept maps. Raises `UserError` if the file is damaged."""
 
     def __init__(self, path: Path) -> None:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        try:
-            self._file = pq.ParquetFile(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise fail(
-                f"not a readable file of maps: {error}", str(path), "remove it and run the suite again"
-            ) from error
-        self.terms: Mapping[str, str] = json.loads(self._file.schema_arrow.metadata[_TERMS.encode()])
+        self._path = path
         self._group = -1
         self._rows: dict[str, tuple[float, Any]] = {}
-        self._groups = {
-            name: group
-            for group in range(self._file.num_row_groups)
-            for name in self._file.read_row_group(group, ["image_id"])["image_id"].to_pylist()
-        }
+        with _reading(path):
+            self._file = pq.ParquetFile(path)
+            self.terms: Mapping[str, str] = json.loads(self._file.schema_arrow.metadata[_TERMS.encode()])
+            self._groups = {
+                name: group
+                for group in range(self._file.num_row_groups)
+                for name in self._file.read_row_group(group, ["image_id"])["image_id"].to_pylist()
+            }
 
     def fit(self, train: Images) -> TrainingRecord:
         raise RuntimeError("kept maps cannot be fitted")
@@ -131,11 +160,12 @@ class Kept:
     def _of(self, name: str) -> tuple[float, Any]:
         if self._groups[name] != self._group:  # images come in the order in which they were kept
             self._group = self._groups[name]
-            table = self._file.read_row_group(self._group)
-            columns = [table[column].to_pylist() for column in ("image_id", "pred_score", "height", "width")]
-            maps = [one.values.to_numpy() if one.is_valid else None for one in table["anomaly_map"]]
-            self._rows = {
-                image: (score, None if one is None else one.reshape(height, width))
-                for image, score, height, width, one in zip(*columns, maps, strict=True)
-            }
+            with _reading(self._path):
+                table = self._file.read_row_group(self._group)
+                columns = [table[column].to_pylist() for column in ("image_id", "pred_score", "height", "width")]
+                maps = [one.values.to_numpy() if one.is_valid else None for one in table["anomaly_map"]]
+                self._rows = {
+                    image: (score, None if one is None else one.reshape(height, width))
+                    for image, score, height, width, one in zip(*columns, maps, strict=True)
+                }
         return self._rows[name]

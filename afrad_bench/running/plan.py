@@ -2,14 +2,17 @@
 
 A measure of a cell counts as done if the newest successful run of the measure has equal terms: the same method version,
 data, weights, preprocessing, measure version and options and, for measures that declare them, the same device and
-threads. Package versions and the code revision are recorded, but not compared."""
+threads, and all rows of that run are in the store. Package versions and the code revision are recorded, but not
+compared."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from afrad_bench import registry
@@ -18,6 +21,8 @@ from afrad_bench.errors import Problem, UserError
 from afrad_bench.images.pictures import FileIndex
 from afrad_bench.images.sets import PREPROCESSING
 from afrad_bench.machine.environment import Environment, current
+from afrad_bench.running import cautions
+from afrad_bench.running.estimate import seconds_of
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.store import Store
 from afrad_bench.suite.selection import ChosenDataset, ChosenMeasure, Selection, SuiteRow
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 State = Literal["done", "to do", "stale", "failed"]
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,10 @@ class Plan:
     environment: Environment
     datasets: tuple[Dataset, ...]
     cells: tuple[PlannedCell, ...]
+    cautions: tuple[str, ...] = ()
+    """What the user must know of the store and the cache: damaged files, clocks that disagree."""
+    runs: frozenset[str] = frozenset()
+    """Runs that the store held when the plan was made."""
 
     @property
     def open(self) -> tuple[PlannedCell, ...]:
@@ -99,11 +109,12 @@ def make(selection: Selection, workspace: Workspace, files: FileIndex) -> Plan:
             datasets.append(workspace.load(chosen, files))
         except UserError as error:
             problems.extend(error.problems)
-    weights = _weights(selection.rows, workspace, problems)
+    notes: list[str] = []
+    weights = _weights(selection.rows, workspace, problems, notes)
     if problems:
         raise UserError(*dict.fromkeys(problems))
-    located_selection = replace(selection, datasets=tuple(located))
-    return _expanded(Plan(located_selection, environment, tuple(datasets), ()), weights, workspace, everything=True)
+    bare = Plan(replace(selection, datasets=tuple(located)), environment, tuple(datasets), (), tuple(notes))
+    return _expanded(bare, weights, workspace, everything=True)
 
 
 def with_rows(plan: Plan, rows: Sequence[SuiteRow], workspace: Workspace, notes: Sequence[str] = ()) -> Plan:
@@ -111,7 +122,7 @@ def with_rows(plan: Plan, rows: Sequence[SuiteRow], workspace: Workspace, notes:
 
     Raises `UserError` if weights are missing."""
     problems: list[Problem] = []
-    weights = _weights(rows, workspace, problems)
+    weights = _weights(rows, workspace, problems, [])
     if problems:
         raise UserError(*dict.fromkeys(problems))
     bare = replace(plan, selection=replace(plan.selection, rows=tuple(rows)))
@@ -119,12 +130,14 @@ def with_rows(plan: Plan, rows: Sequence[SuiteRow], workspace: Workspace, notes:
     return replace(made, cells=tuple(replace(one, notes=tuple(notes)) for one in made.cells))
 
 
-def _weights(rows: Sequence[SuiteRow], workspace: Workspace, problems: list[Problem]) -> dict[str, Weights | None]:
-    """Configuration -> weights of its backbone; missing weights are added to `problems`."""
+def _weights(
+    rows: Sequence[SuiteRow], workspace: Workspace, problems: list[Problem], notes: list[str]
+) -> dict[str, Weights | None]:
+    """Configuration -> weights of its backbone; missing weights are added to `problems`, repairs to `notes`."""
     weights: dict[str, Weights | None] = {}
     for row in rows:
         try:
-            weights[row.params] = weights_of(row.method, row.params, workspace.cache)
+            weights[row.params] = weights_of(row.method, row.params, workspace.cache, notes)
         except UserError as error:
             problems.extend(Problem(p.what, row.label, p.hint) for p in error.problems)
     return weights
@@ -140,14 +153,29 @@ def _expanded(plan: Plan, weights: Mapping[str, Weights | None], workspace: Work
         for cell in _cells(selection, row, chosen, dataset)
     ]
     _check_distinct(expanded)
-    ids = None if everything else [cell.id for cell, *_ in expanded]
-    history = Store(workspace.store).read("cells", ids)
+    ids, store = {cell.id for cell, *_ in expanded}, Store(workspace.store)
+    history = store.read("cells", None if everything else ids)
+    lacking = incomplete(store, history, ids)
     planned = []
     for cell, row, chosen, dataset in expanded:
         terms = base_terms(cell, dataset, weights[row.params])
         bare = PlannedCell(cell, row, chosen, dataset, selection.measures, weights[row.params], terms, {}, None)
-        planned.append(with_states(bare, plan.environment, history))
-    return replace(plan, cells=tuple(planned))
+        planned.append(with_states(bare, plan.environment, history, lacking))
+    told = cautions.of_store(store.faults, history, datetime.now(timezone.utc))
+    return replace(plan, cells=tuple(planned), cautions=(*plan.cautions, *told), runs=frozenset(history["run_id"]))
+
+
+def again(plan: Plan, planned: PlannedCell, store: Store) -> PlannedCell:
+    """A cell of the plan with the states that it has by now."""
+    history = store.read("cells", [planned.cell.id])
+    lacking = incomplete(store, history, {planned.cell.id})
+    return replace(with_states(planned, plan.environment, history, lacking), seconds=planned.seconds)
+
+
+def incomplete(store: Store, history: pd.DataFrame, ids: Collection[str]) -> Mapping[str, str]:
+    """Why runs of these cells do not count, by run; by cell if its only rows are of a run without a row in `cells`."""
+    mine = history[history["cell_id"].isin(ids)]
+    return {**store.unfinished(ids, set(mine["run_id"])), **store.lacking(mine)}
 
 
 def _check_distinct(expanded: Sequence[tuple[Cell, SuiteRow, ChosenDataset, Dataset]]) -> None:
@@ -160,11 +188,11 @@ def _check_distinct(expanded: Sequence[tuple[Cell, SuiteRow, ChosenDataset, Data
         seen.add((cell.id, row.label))
 
 
-def weights_of(method: str, params: str, cache: Path | None) -> Weights | None:
-    """The weights of a configuration's frozen backbone; None for a method without one."""
+def weights_of(method: str, params: str, cache: Path | None, notes: list[str] | None = None) -> Weights | None:
+    """The weights of a configuration's frozen backbone; None for a method without one. Repairs go to `notes`."""
     config = registry.find("method", method).load().Config.model_validate_json(params)
     backbone = getattr(config, "backbone", None)
-    return locate(backbone, known_models(cache)) if isinstance(backbone, BackboneConfig) else None
+    return locate(backbone, known_models(cache, notes)) if isinstance(backbone, BackboneConfig) else None
 
 
 def _cells(selection: Selection, row: SuiteRow, chosen: ChosenDataset, dataset: Dataset) -> list[Cell]:
@@ -196,26 +224,32 @@ def base_terms(cell: Cell, dataset: Dataset, weights: Weights | None) -> dict[st
     }
 
 
-def with_states(planned: PlannedCell, environment: Environment, history: pd.DataFrame) -> PlannedCell:
-    """The cell with the state of each measure and its estimated cost, from the rows of `cells` (oldest first)."""
+def with_states(
+    planned: PlannedCell, environment: Environment, history: pd.DataFrame, lacking: Mapping[str, str] = NONE
+) -> PlannedCell:
+    """The cell with the state of each measure and its estimated cost, from the rows of `cells` (oldest first) and what
+    `incomplete` says of them."""
     mine = history[history["cell_id"] == planned.cell.id]
-    runs = [json.loads(text) for text in mine["measures"]]
+    runs = [(str(run), json.loads(text or "{}")) for run, text in zip(mine["run_id"], mine["measures"], strict=True)]
     states = {}
     for measure in planned.measures:
-        found = [run[measure.name] for run in runs if measure.name in run]
-        states[measure.name] = _state(found, planned.measure_terms(measure, environment))
-    return replace(planned, states=states, seconds=_estimate(planned.cell, environment, history))
+        found = [{**run[measure.name], "lacks": lacking.get(name, "")} for name, run in runs if measure.name in run]
+        states[measure.name] = _state(found, planned.measure_terms(measure, environment), lacking.get(planned.cell.id))
+    seconds = seconds_of(planned.cell, planned.dataset, planned.terms, environment, history)
+    return replace(planned, states=states, seconds=seconds)
 
 
-def _state(runs: list[dict[str, Any]], terms: Mapping[str, str]) -> MeasureState:
+def _state(runs: list[dict[str, Any]], terms: Mapping[str, str], unfinished: str | None) -> MeasureState:
     good = [run for run in runs if run["status"] == "ok"]
+    if good and good[-1]["lacks"]:
+        return MeasureState("stale", good[-1]["lacks"])
     if good and good[-1]["terms"] == terms:
         return MeasureState("done", "measured on equal terms")
     if good:
         return MeasureState("stale", difference(good[-1]["terms"], terms))
     if runs:
-        return MeasureState("failed", str(runs[-1]["error"]))
-    return MeasureState("to do", "never measured")
+        return MeasureState("failed", str(runs[-1]["error"]).partition("\n")[0])
+    return MeasureState("stale", unfinished) if unfinished else MeasureState("to do", "never measured")
 
 
 def difference(was: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -232,14 +266,3 @@ def _short(value: str | None) -> str:
     if value is None or value == "":
         return "not recorded" if value is None else "none"
     return value[:12] if len(value) >= 32 and all(digit in "0123456789abcdef" for digit in value) else value
-
-
-def _estimate(cell: Cell, environment: Environment, history: pd.DataFrame) -> float | None:
-    """Median seconds of earlier complete runs on the same device model: of the cell, else of its configuration with any
-    seed."""
-    same = history[(history["status"] == "ok") & (history["device_name"] == environment.device_name)]
-    here = (same["dataset"] == cell.dataset) & (same["image_size"] == cell.image_size)
-    for rows in (same[same["cell_id"] == cell.id], same[(same["params"] == cell.params) & here]):
-        if len(rows):
-            return float((rows["ended_at"] - rows["started_at"]).dt.total_seconds().median())
-    return None

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from afrad_bench import registry
+from afrad_bench.errors import UserError
 from afrad_bench.hashing import canonical
 from afrad_bench.images.sets import test_images, train_images
 from afrad_bench.running import kept_maps
@@ -18,6 +20,7 @@ from afrad_bench.running.rows import environment_row, outcome_of, rows_of
 from afrad_bench.store import COLUMNS, Store, new_run_id
 from afrad_bench.suite.selection import ChosenMeasure
 from afrad_bench.types import Subject, TrainingRecord, Watch, unwatched
+from afrad_bench.writing import DiskFull
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,12 +53,28 @@ def recompute(plan: Plan, store: Store, force: bool = False, watch: Watch = unwa
         elif not path.is_file():
             yield Recomputed(planned, "no maps", "`afrad-bench run --keep-maps` keeps them")
         else:
-            kept = kept_maps.Kept(path)
-            if dict(kept.terms) != dict(planned.terms):
-                yield Recomputed(planned, "other terms", difference(kept.terms, planned.terms))
-                continue
-            _append(plan, planned, measure, kept, history, store, watch)
-            yield Recomputed(planned, "recomputed")
+            try:
+                yield _recomputed(plan, planned, measure, path, history, store, watch)
+            except DiskFull:
+                raise
+            except UserError as error:
+                yield Recomputed(planned, "no maps", str(error))
+
+
+def _recomputed(
+    plan: Plan,
+    planned: PlannedCell,
+    measure: ChosenMeasure,
+    path: Path,
+    history: pd.DataFrame,
+    store: Store,
+    watch: Watch,
+) -> Recomputed:
+    kept = kept_maps.Kept(path)
+    if dict(kept.terms) != dict(planned.terms):
+        return Recomputed(planned, "other terms", difference(kept.terms, planned.terms))
+    _append(plan, planned, measure, kept, history, store, watch)
+    return Recomputed(planned, "recomputed")
 
 
 def _append(

@@ -38,11 +38,11 @@ class Workspace:
         variable = registry.find("dataset", chosen.name, chosen.where).load().ENVIRONMENT
         declared = self.environment_roots.get(variable) if variable else None
         root = self.roots.get(chosen.name) or declared or chosen.root
-        return Path(root).expanduser() if root else None
+        return folder(root) if root else None
 
-    def files(self, watch: Watch = unwatched) -> FileIndex:
-        """The index of image files that were read before."""
-        return FileIndex(None if self.cache is None else self.cache / "files.sqlite", watch)
+    def files(self, watch: Watch = unwatched, fresh: bool = False) -> FileIndex:
+        """The index of image files that were read before. `fresh`: every file is read again and compared with it."""
+        return FileIndex(None if self.cache is None else self.cache / "files.sqlite", watch, fresh)
 
     def load(self, chosen: ChosenDataset, files: FileIndex) -> Dataset:
         """The verified data set, or the part of it that a search or its report may use. One `UserError` lists all
@@ -59,17 +59,29 @@ class Workspace:
 
 
 def parse_roots(texts: list[str]) -> dict[str, str]:
-    """`NAME=PATH` texts of `--data`; unknown data sets and malformed texts are a `UserError`."""
+    """`NAME=PATH` texts of `--data`; unknown data sets, malformed texts and missing folders are a `UserError`."""
     known = registry.entries("dataset")
-    roots = {}
+    roots: dict[str, str] = {}
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or not path:
             raise fail(f"expected NAME=PATH, but got {text!r}", "--data")
         if name not in known:
             raise UserError(unknown("dataset", name, known, "--data"))
+        if name in roots:
+            raise fail(f"two folders are given for {name}: {roots[name]} and {path}", "--data", "leave one out")
+        if not folder(path).is_dir():
+            raise fail(f"{path} is not a folder", f"--data {name}", known[name].load().HELP)
         roots[name] = path
     return roots
+
+
+def folder(path: str) -> Path:
+    """The path, with `~` for the user's home. Raises `UserError` for the home of an unknown user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise fail(f"{path}: {error}", hint="write the whole path") from error
 
 
 def roots_from(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -9,14 +9,19 @@ from afrad_bench.search.best import best_suite, best_trials, reasons
 from afrad_bench.search.declared import Declared, declared
 from afrad_bench.search.report import dashboard, report_of_search
 from afrad_bench.search.study import opened, recover, remaining
+from afrad_bench.search.verdict import IN_WORDS, Verdict, of_finalists, of_trials
 from afrad_bench.search.workers import search
 
 __all__ = [
+    "IN_WORDS",
     "Declared",
+    "Verdict",
     "best_suite",
     "best_trials",
     "dashboard",
     "declared",
+    "of_finalists",
+    "of_trials",
     "opened",
     "reasons",
     "recover",

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from afrad_bench.errors import Problem, unknown
+from afrad_bench.hashing import seed_for
 from afrad_bench.search.space import Axis
 from afrad_bench.suite.file import Algorithm
 
 if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial, TrialState
 
 SAMPLERS = {
     "brute_force": "BruteForceSampler",
@@ -60,15 +64,55 @@ def faults(kind: str, known: Mapping[str, str], given: Algorithm, place: str) ->
 
 
 def sampler(given: Algorithm, axes: Sequence[Axis], seed: int) -> BaseSampler:
-    """The sampler. The seed of a grid is always 0, so that all workers go through the grid in the same order."""
+    """The sampler. It is made anew for each trial, with a seed of its own that depends on the trial's number: so
+    processes that share a study never draw alike, and one that goes on draws what it would have drawn without a stop.
+
+    A grid and a sequence of points (qmc) have one seed for all trials, since the study says how far they are."""
     import optuna
 
     made = getattr(optuna.samplers, SAMPLERS[given.name])
+    if given.name == "grid":
+        space = {axis.name: axis.grid() for axis in axes}
+        return _numbered(lambda number: made(space, seed=0))
+    if given.name == "qmc":
+        return _numbered(lambda number: made(**given.options, seed=seed_for(seed, "sampler")))
+    return _numbered(lambda number: made(**given.options, seed=seed_for(seed, "sampler", number)))
+
+
+def _numbered(make: Callable[[int], BaseSampler]) -> BaseSampler:
+    """A sampler that asks `make(number)` for the parameters of the trial with this number."""
+    from optuna.samplers import BaseSampler
+
+    class Numbered(BaseSampler):
+        def __init__(self) -> None:
+            self._number, self._own = -1, make(-1)
+
+        def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+            with quiet():
+                self._number, self._own = trial.number, make(trial.number)
+            self._own.before_trial(study, trial)
+
+        def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+            return self._own.infer_relative_search_space(study, trial)
+
+        def sample_relative(
+            self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+        ) -> dict[str, Any]:
+            return self._own.sample_relative(study, trial, search_space)
+
+        def sample_independent(
+            self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        ) -> Any:
+            return self._own.sample_independent(study, trial, param_name, param_distribution)
+
+        def after_trial(
+            self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+        ) -> None:
+            if trial.number == self._number:  # not one of another process that was lost
+                self._own.after_trial(study, trial, state, values)
+
     with quiet():
-        if given.name == "grid":
-            return made({axis.name: axis.grid() for axis in axes}, seed=0)
-        seeded: dict[str, Any] = {"seed": seed}
-        return made(**given.options, **seeded)
+        return Numbered()
 
 
 def pruner(given: Algorithm) -> BasePruner:

@@ -76,9 +76,9 @@ def reasons(study: Study, declared: Declared) -> str:
     return "\n".join(found)
 
 
-def best_suite(study: Study, declared: Declared) -> str | None:
+def best_suite(study: Study, declared: Declared, ending: str = "") -> str | None:
     """A suite file with the configuration as it was and the best trials, on fresh seeds and on the report's images;
-    None if no trial can be recommended."""
+    None if no trial can be recommended. `ending` of its title: how the best compares with the default (`verdict`)."""
     selection, search = declared.for_report, declared.search
     finalists = best_trials(study, declared, search.finalists.best)
     if not finalists:
@@ -96,14 +96,14 @@ def best_suite(study: Study, declared: Declared) -> str | None:
         split = options.pop(SPLIT, None)
         datasets.append({"name": one.name, "root": one.root, "params": options, "split": split})
     profile = {
-        "description": f"Best of {origin.trials} trials beside the configuration as it was; seeds that no trial used.",
+        "description": f"The best of {origin.trials} trials{ending}. Beside it the default; seeds that no trial used.",
         "datasets": [{name: value for name, value in each.items() if value is not None} for each in datasets],
         "image_size": selection.image_size,
         **({} if selection.threads is None else {"threads": selection.threads}),
     }
     content = {
         "suite": f"{selection.suite}_best",
-        "title": f"{selection.title}: the best of {origin.trials} trials",
+        "title": f"{selection.title}: the best of {origin.trials} trials{ending}",
         "compare_to": DEFAULT,
         "setting": selection.setting,
         "seeds": list(search.finalists.seeds),

@@ -20,6 +20,7 @@ from afrad_bench.search.declared import Declared, Goal
 from afrad_bench.search.figures import figures
 from afrad_bench.search.study import ERROR, counted, location
 from afrad_bench.search.trials import EXCESS
+from afrad_bench.search.verdict import IN_WORDS, of_finalists, of_trials
 from afrad_bench.statistics import paired
 from afrad_bench.store import Store
 from afrad_bench.types import MEAN
@@ -35,20 +36,23 @@ SHOWN = 10
 
 
 def report_of_search(
-    study: Study, declared: Declared, plan: Plan, store: Store, suite: str, again: str, seconds: float
+    study: Study, declared: Declared, plan: Plan, store: Store, command: str, again: str, seconds: float
 ) -> Report:
-    """The report of the finalists (`plan`), with the search before it. `suite` names the finalists' file, `again` is
-    the command that goes on with the search; `seconds` were spent on trials by this call."""
-    report = report_of(plan, store, suite)
+    """The report of the finalists (`plan`), with the search before it. `command` measures the finalists, `again` goes
+    on with the search; `seconds` were spent on trials by this call."""
+    report = report_of(plan, store, command)
     section = _section(study, declared, plan, store, report, seconds)
     trials = len(counted(study))
     caution = (
         f"Searched: chosen from {trials} trials by their scores on other images and seeds than those shown here. "
         "The trials' own values, in the search's tables, are optimistic: the best of many."
     )
+    found = of_finalists(declared, plan, store)
+    ending = IN_WORDS[of_trials(study, declared) if found == "unknown" else found]
     return replace(
         report,
         suite=declared.selection.suite,
+        title=f"{declared.selection.title}: the best of {trials} trials{ending}",
         sections=(section, *report.sections),
         warnings=(*report.warnings, Caution(caution)),
         command=f"{again}\n{report.command}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from afrad_bench import registry
 from afrad_bench.errors import UserError
 from afrad_bench.hashing import canonical
+from afrad_bench.machine.processes import this_process
 from afrad_bench.report.basis import results
 from afrad_bench.running.cell_run import RunOptions
 from afrad_bench.running.plan import Plan, PlannedCell, with_rows
@@ -17,7 +18,7 @@ from afrad_bench.running.run import run_suite
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.search.declared import Declared, Goal
 from afrad_bench.search.space import Values, suggested
-from afrad_bench.search.study import ERROR, WORKER, queued_again, this_process
+from afrad_bench.search.study import DRAWN, ERROR, WORKER, is_repeated, is_too_many, queued_again, withdraw
 from afrad_bench.store import Store
 from afrad_bench.suite.selection import SuiteRow
 from afrad_bench.suite.selection.layers import Layer, merged, nested, resolved
@@ -34,18 +35,32 @@ class TrialFailed(Exception):
     """A trial ended without values; the message is the reason. The search continues."""
 
 
+class Withdrawn(Exception):
+    """A trial that does not count: it is too many, or another process runs an equal one."""
+
+
+ENUMERATING = ("grid", "brute_force")
+"""Samplers that go through all values once."""
+REDRAWN = 10
+"""Draws that equal trials of other processes before one of them is accepted."""
+
+
 class Objective:
     """The objective function that Optuna calls for each trial."""
 
     def __init__(self, declared: Declared, plan: Plan, workspace: Workspace, watch: Watch = unwatched) -> None:
         """`plan` is the plan of `declared.selection`."""
         self.declared, self.plan, self.workspace, self.watch = declared, plan, workspace, watch
+        self._redrawn = 0
 
     def __call__(self, trial: Trial) -> tuple[float, ...]:
-        """The objectives' means over the cells. Raises `TrialPruned`, or `TrialFailed` with the reason."""
+        """The objectives' means over the cells. Raises `TrialPruned`, `TrialFailed` with the reason, or `Withdrawn`."""
         trial.set_user_attr(WORKER, this_process())
         try:
-            return self._values(trial)
+            drawn = suggested(trial, self.declared.axes)
+            trial.set_user_attr(DRAWN, True)
+            self._must_count(trial)
+            return self._values(trial, drawn)
         except TrialFailed as error:
             trial.set_user_attr(ERROR, str(error))
             raise
@@ -53,9 +68,24 @@ class Objective:
             queued_again(trial.study, trial.study.get_trials(deepcopy=False)[trial.number])
             raise
 
-    def _values(self, trial: Trial) -> tuple[float, ...]:
+    def _must_count(self, trial: Trial) -> None:
+        """Withdraw the trial if other processes have started enough others, or an equal one."""
+        study, search = trial.study, self.declared.search
+        if is_too_many(study, trial.number, search.trials):
+            withdraw(trial, "the search has all its trials", keep=True)
+            raise Withdrawn
+        enumerating = search.sampler.name in ENUMERATING
+        if is_repeated(study, trial.number, ever=enumerating) and (enumerating or self._redrawn < REDRAWN):
+            self._redrawn += 1
+            withdraw(trial, "another trial has the same parameters", keep=False)
+            if self._redrawn > REDRAWN:
+                study.stop()  # no values are left
+            raise Withdrawn
+        self._redrawn = 0
+
+    def _values(self, trial: Trial, drawn: Values) -> tuple[float, ...]:
         declared = self.declared
-        row = row_of(declared, suggested(trial, declared.axes), f"trial {trial.number}")
+        row = row_of(declared, drawn, f"trial {trial.number}")
         note = (
             f"trial {trial.number} of the search {declared.study}: scored on the images of the search, not a report's"
         )
@@ -80,7 +110,7 @@ class Objective:
             return
         watched = first and self.declared.search.pruner.name not in ("none", "wilcoxon")
         should_continue = (lambda subject: self._should_continue(trial, subject)) if watched else None
-        options = RunOptions(watch=self.watch, should_continue=should_continue)
+        options = RunOptions(watch=self.watch, should_continue=should_continue, wait=True)
         for done in run_suite(plan, [planned], self.workspace, options):
             if done.status == "stopped":
                 raise TrialPruned(done.error)

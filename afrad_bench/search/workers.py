@@ -1,21 +1,26 @@
 """Runs the trials of a study in this process, or in several processes that share its storage.
 
-Each trial needs a ticket. There are as many tickets as remaining trials, so that workers never start too many trials.
-If a worker dies, its ticket is returned, its trial is queued again, and another worker replaces it."""
+Before each trial a process looks whether the study still lacks one, so that all processes of all calls together run no
+more than the declared number. A trial whose process has ended is queued again by any other, a worker that dies is
+replaced, and workers end with the process that started them."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable
+from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
+from afrad_bench import writing
 from afrad_bench.errors import UserError, fail
 from afrad_bench.running.plan import Plan, make
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.search.declared import Declared
-from afrad_bench.search.study import counted, opened, recover, remaining
-from afrad_bench.search.trials import Objective, TrialFailed
+from afrad_bench.search.study import WITHDRAWN, counted, elsewhere, frozen, opened, recover, remaining, waiting
+from afrad_bench.search.trials import Objective, TrialFailed, Withdrawn
 from afrad_bench.types import Watch, unwatched
 
 if TYPE_CHECKING:
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
 TrialCallback = Callable[["FrozenTrial"], None]
 """Called with each trial that has ended."""
 POLL = 0.3  # seconds
-EXIT_USER = 2
+EXIT_USER, EXIT_ORPHAN = 2, 1
 
 
 def search(
@@ -36,42 +41,45 @@ def search(
     watch: Watch = unwatched,
     deadline: float = 0.0,
 ) -> Study:
-    """Continue the study until it has all its trials, or until `deadline` (seconds of `time.time`; 0: none).
+    """Continue the study until it has all its trials, or until `deadline` (seconds of `time.time`; 0: none), and wait
+    for trials that run in other processes of this machine. Returns the study as it is then.
 
     On an interrupt, running trials are queued again, then the interrupt is raised."""
-    study = opened(declared, workspace.store)
-    recover(study)
-    left = remaining(study, declared.search.trials)
-    if declared.search.workers == 1:
-        tickets = iter(range(left))
-        _trials(
-            study,
-            Objective(declared, plan, workspace, watch),
-            lambda: next(tickets, None) is not None,
-            deadline,
-            on_trial_end,
-        )
-    elif left:
-        _several(declared, study, workspace, on_trial_end, left, deadline)
-    return study
+    total = declared.search.trials
+    with writing.space(workspace.store, writing.STORE):
+        study = opened(declared, workspace.store)
+        objective = Objective(declared, plan, workspace, watch)
+        while True:
+            if declared.search.workers == 1:
+                _trials(study, objective, deadline, on_trial_end)
+            else:
+                _several(declared, study, workspace, on_trial_end, deadline)
+            while running := elsewhere(study):
+                watch(total - running, total, "trials of other processes")
+                time.sleep(POLL)
+                if recover(study):
+                    break
+            if _late(deadline) or not (waiting(study) and remaining(study, total)):
+                return frozen(study)
 
 
 def _trials(
-    study: Study,
-    objective: Objective,
-    ticket: Callable[[], bool],
-    deadline: float,
-    on_trial_end: TrialCallback = lambda trial: None,
+    study: Study, objective: Objective, deadline: float, on_trial_end: TrialCallback = lambda trial: None
 ) -> None:
-    """Run one trial after another while there are tickets, time, and (for a grid) values left to try."""
+    """Run one trial after another while the study lacks trials, and there are time and values left to try."""
+
+    def has_more() -> bool:
+        recover(study)
+        return not _late(deadline) and remaining(study, objective.declared.search.trials) > 0
 
     def after(study: Study, trial: FrozenTrial) -> None:
-        on_trial_end(trial)
-        if _late(deadline) or not ticket():
+        if WITHDRAWN not in trial.user_attrs:
+            on_trial_end(trial)
+        if not has_more():
             study.stop()
 
-    if not _late(deadline) and ticket():
-        study.optimize(objective, catch=(TrialFailed,), callbacks=[after])
+    if has_more():
+        study.optimize(objective, catch=(TrialFailed, Withdrawn), callbacks=[after])
 
 
 def _late(deadline: float) -> bool:
@@ -79,19 +87,22 @@ def _late(deadline: float) -> bool:
 
 
 def _several(
-    declared: Declared, study: Study, workspace: Workspace, on_trial_end: TrialCallback, left: int, deadline: float
+    declared: Declared, study: Study, workspace: Workspace, on_trial_end: TrialCallback, deadline: float
 ) -> None:
     """Start the workers, and supervise them until all trials are done."""
     context = multiprocessing.get_context("spawn")
-    tickets = context.Value("i", left)
 
-    def start(number: int) -> Any:
-        made = context.Process(target=work, args=(declared, workspace, number, tickets, deadline))
+    def start() -> Any:
+        made = context.Process(target=work, args=(declared, workspace, deadline))
         made.start()
         return made
 
+    def has_more() -> bool:
+        return not _late(deadline) and remaining(study, declared.search.trials) > 0
+
+    recover(study)
     known = {trial.number for trial in counted(study)}
-    workers = [start(number) for number in range(1, declared.search.workers + 1)]
+    workers = [start() for _ in range(declared.search.workers)] if has_more() else []
     replacements = 0
     try:
         while workers:
@@ -104,9 +115,8 @@ def _several(
                 workers.remove(worker)
                 if worker.exitcode == EXIT_USER:
                     raise fail("a worker stopped with an error; see its message above", "search.workers")
-                if worker.exitcode:
-                    with tickets.get_lock():
-                        tickets.value += recover(study)
+                recover(study)
+                if worker.exitcode and has_more():
                     replacements += 1
                     if replacements > 2 * declared.search.workers:
                         raise fail(
@@ -114,7 +124,7 @@ def _several(
                             "search.workers",
                             "check that the memory is enough for so many workers",
                         )
-                    workers.append(start(declared.search.workers + replacements))
+                    workers.append(start())
     finally:
         for worker in workers:
             worker.terminate()
@@ -126,15 +136,18 @@ def _several(
             on_trial_end(trial)
 
 
-def work(declared: Declared, workspace: Workspace, number: int, tickets: Any, deadline: float) -> None:
-    """A worker process: runs trials until no tickets or time are left. Exits with 2 on an error the user can fix."""
+def work(declared: Declared, workspace: Workspace, deadline: float) -> None:
+    """A worker process: runs trials until none are left or the time is over, or until the process that started it has
+    ended. Exits with 2 on an error the user can fix."""
     import signal
     import sys
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         plan = make(declared.selection, workspace, workspace.files())
-        study = opened(declared, workspace.store, number)
-        _trials(study, Objective(declared, plan, workspace), lambda: _ticket(tickets), deadline)
+        with writing.space(workspace.store, writing.STORE):
+            study = opened(declared, workspace.store)
+            _trials(study, Objective(declared, plan, workspace), deadline)
     except UserError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the parent has the console
         sys.exit(EXIT_USER)
@@ -142,10 +155,9 @@ def work(declared: Declared, workspace: Workspace, number: int, tickets: Any, de
         sys.exit(128 + signal.SIGINT)
 
 
-def _ticket(tickets: Any) -> bool:
-    """Take a ticket; False if none is left."""
-    with tickets.get_lock():
-        if tickets.value <= 0:
-            return False
-        tickets.value -= 1
-        return True
+def _end_with_parent() -> None:
+    """Wait until the parent has ended, then end at once: what this leaves is what a kill leaves."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(EXIT_ORPHAN)

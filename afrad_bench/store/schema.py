@@ -12,6 +12,9 @@ SCHEMA_VERSION = 1
 RUN = {"schema_version": "int32", "run_id": "string", "cell_id": "string", "started_at": "timestamp"}
 """What every row of a run has."""
 
+NAMING = ("run_id", "cell_id", "started_at")
+"""Columns that are never null."""
+
 CELL = {
     "method": "string",
     "label": "string",
@@ -61,6 +64,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "platform": "string",
         "timings": "string",
         "ended_at": "timestamp",
+        "sequence": "int64",
+        "stored": "string",
     },
     "measurements": {
         **RUN,
@@ -122,14 +127,28 @@ COLUMNS: dict[str, dict[str, str]] = {
         "threads": "int32",
         "terms": "string",
         "facts": "string",
+        "sequence": "int64",
     },
 }
 """Tables, their columns and types. Text columns named in the plural hold JSON. A store that was written before a table
 existed has no folder of it, and reads as empty there.
 
+`sequence` numbers what was appended, from 1; it is null in rows of earlier versions, which are older than all others.
+`stored` is JSON: table -> the number and a digest of the rows that the run has there; null in earlier versions.
+
 In `latency`, rows of one `session` and equal `round` (from 0) were measured in the same interleaved round: every method
 in every `mode` ("eager", "amp+compile") and `batch` once, `ms` for the whole batch. `terms` describes the session,
 `facts` the method in its mode and batch."""
+
+ESSENTIAL = {
+    "cells": ("method", "status", "measures"),
+    "measurements": ("measure", "metric", "value"),
+    "scores": ("image_id", "pred_score"),
+    "curves": ("kind", "x", "y"),
+    "examples": ("image_id", "role", "image"),
+    "latency": ("session", "mode", "round", "ms"),
+}
+"""Columns of every version of a table: a file without them is another table, or none of ours."""
 
 OF_RUNS = ("cells", "measurements", "scores", "curves", "examples")
 """Tables of the runs of cells. The parts of the others count without a row in `cells`."""

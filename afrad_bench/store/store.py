@@ -9,31 +9,38 @@
 
 `pandas.read_parquet` reads each folder. A run is appended as one part per table, written to a temporary file and
 renamed. Its row in `cells` is written last; readers ignore the other rows until it is there, so a kill at any moment
-loses at most that run. Rows never change: for each cell and measure the newest complete run counts. A latency session
-measures several cells at once; it is one part of its own table and needs no row in `cells`. `Store.compact` merges many
-parts into one without changing rows: opening thousands of small files takes longer than reading them.
+loses at most that run. That row also holds the number and a digest of the run's other rows, so that a run counts only
+with all of its rows: a part that is damaged, was deleted, or belongs to something else is named, and the rest still
+counts.
+
+Rows never change: for each cell and measure the newest complete run counts. Newer is what was appended later; clocks
+play no part. A latency session measures several cells at once; it is one part of its own table and needs no row in
+`cells`. `Store.compact` merges many parts into one without changing rows: opening thousands of small files takes longer
+than reading them.
 
 Every row holds the schema version. Columns are only ever added; an older part reads as null in a newer column."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afrad_bench.errors import fail
-from afrad_bench.store.parts import in_order, read_part, write_part
+from afrad_bench.hashing import canonical
+from afrad_bench.store import completeness, numbering, reading
+from afrad_bench.store.parts import COMPACT, SUFFIX, write_part
+from afrad_bench.store.reading import Found
 from afrad_bench.store.schema import CELL, COLUMNS, OF_RUNS, RUN, SCHEMA_VERSION, schema
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_TRIES = 3  # to read parts that vanish meanwhile
-_COMPACT = "compact-"  # how the name of a part begins that holds many runs; all others are <cell>-<run>.parquet
 _LOCK = ".compacting"
 
 Row = Mapping[str, Any]
@@ -44,6 +51,12 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._told: dict[str, None] = {}
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What the reads of this object left out: each file or run, and why."""
+        return tuple(self._told)
 
     def append(
         self,
@@ -53,122 +66,130 @@ class Store:
         curves: Sequence[Row] = (),
         examples: Sequence[Row] = (),
     ) -> None:
-        """Add one run of a cell: all of it, or (after a crash) nothing that readers see.
+        """Add one run of a cell: all of it, or (after a crash or an error) nothing that readers see.
 
         `cell` holds `run_id` and `cell_id`; the common columns are copied into the other rows. Unknown columns are a
-        `ValueError`."""
+        `ValueError`. Raises `DiskFull`."""
         common = {name: cell.get(name) for name in (*RUN, *CELL)}
         common["schema_version"] = SCHEMA_VERSION
-        name = f"{cell['cell_id']}-{cell['run_id']}.parquet"
-        tables = {"examples": examples, "curves": curves, "scores": scores, "measurements": measurements}
-        for table, rows in (*tables.items(), ("cells", [cell])):
-            if rows:
-                self._write(table, name, [{**row, **common} for row in rows])
+        name = f"{cell['cell_id']}-{cell['run_id']}{SUFFIX}"
+        rows = {"examples": examples, "curves": curves, "scores": scores, "measurements": measurements}
+        tables = {table: _made(table, [{**row, **common} for row in of]) for table, of in rows.items() if of}
+        stored = {table: completeness.summary(made, table) for table, made in tables.items()}
+        _made("cells", [{**cell, **common}])  # an unknown column is told before anything is written
+        with self._all_or_none([self.root / table / name for table in (*tables, "cells")]):
+            for table, made in tables.items():
+                write_part(self.root / table, name, made)
+            last = {"sequence": numbering.take(self.root / "cells", name), "stored": canonical(stored)}
+            write_part(self.root / "cells", name, _made("cells", [{**cell, **common, **last}]))
 
     def append_latency(self, rows: Sequence[Row]) -> None:
         """Add one latency session: all of its rows, or (after a crash) none. Each holds the columns of the table but
-        `schema_version`."""
+        `schema_version` and `sequence`. Raises `DiskFull`."""
         (session,) = {row["session"] for row in rows}
-        self._write("latency", f"{session}.parquet", [{**row, "schema_version": SCHEMA_VERSION} for row in rows])
-
-    def _write(self, table: str, name: str, rows: Sequence[Row]) -> None:
-        import pyarrow as pa
-
-        strange = {key for row in rows for key in row} - set(COLUMNS[table])
-        if strange:
-            raise ValueError(f"no such column in {table}: {', '.join(sorted(strange))}")
-        columns = {column: [row.get(column) for row in rows] for column in COLUMNS[table]}
-        write_part(self.root / table, name, pa.table(columns, schema=schema(table)))
+        name, folder = f"{session}{SUFFIX}", self.root / "latency"
+        common = {"schema_version": SCHEMA_VERSION, "sequence": numbering.take(folder, name)}
+        write_part(folder, name, _made("latency", [{**row, **common} for row in rows]))
 
     def read(self, table: str, cell_ids: Iterable[str] | None = None) -> pd.DataFrame:
-        """All committed rows of a table (of these cells), oldest first; unreadable parts are a `UserError`."""
+        """All committed rows of a table (of these cells), oldest first."""
         return self.read_all([table], cell_ids)[table]
 
     def read_all(self, tables: Iterable[str], cell_ids: Iterable[str] | None = None) -> dict[str, pd.DataFrame]:
-        """`read` for several tables at once."""
-        found = self._committed(tables, None if cell_ids is None else set(cell_ids))
-        return {table: rows.to_pandas() for table, rows in found.items()}
+        """`read` for several tables at once.
 
-    def _committed(self, tables: Iterable[str], wanted: set[str] | None) -> dict[str, pa.Table]:
-        import pyarrow.compute as pc
+        Files that cannot be used are left out, and so are, from all tables, the runs whose rows in one of these tables
+        are not all there; `faults` names them."""
+        names, wanted = list(tables), None if cell_ids is None else set(cell_ids)
+        found = self._committed(names, wanted)
+        wrong = completeness.lacking(found["cells"].rows, {name: found[name] for name in found if name in OF_RUNS[1:]})
+        self._tell(found.values())
+        of = dict(zip(*(found["cells"].rows[name].to_pylist() for name in ("run_id", "cell_id")), strict=True))
+        self._told |= {f"a run of cell {of[run]} does not count: {why}": None for run, why in wrong.items()}
+        return {table: _without(found[table].rows, wrong).to_pandas() for table in names}
 
-        cells = self._parts("cells", wanted)
-        order = [("started_at", "ascending"), ("run_id", "ascending")]
-        cells = cells.take(pc.sort_indices(cells, sort_keys=order))
-        runs = cells["run_id"].combine_chunks()
-        found = {}
-        for table in tables:
-            if table == "cells":
-                found[table] = cells
-            elif table in OF_RUNS:
-                found[table] = in_order(self._parts(table, wanted), runs)
-            else:
-                found[table] = self._sessions(table, wanted)
+    def lacking(self, cells: pd.DataFrame) -> dict[str, str]:
+        """Run -> which of its rows are missing or damaged, and in which file, for the runs of these rows of `cells`."""
+        import pyarrow as pa
+
+        names = ("cell_id", "run_id", "stored")
+        mine = pa.table({name: pa.array(_texts(cells[name]), pa.string()) for name in names})
+        ids, only = set(cells["cell_id"]), set(cells["run_id"])
+        runs = mine["run_id"].combine_chunks()
+        found = {table: self._of_runs(table, runs, ids, only) for table in OF_RUNS[1:]}
+        self._tell(found.values())
+        return completeness.lacking(mine, found)
+
+    def has_more(self, cell_id: str, runs: Collection[str]) -> bool:
+        """Whether the store has got runs of this cell beside these."""
+        there = map(reading.cell_and_run, (path.name for path in (self.root / "cells").glob(f"{cell_id}-*{SUFFIX}")))
+        return any(found is not None and found[1] not in runs for found in there)
+
+    def unfinished(self, cell_ids: Collection[str], runs: Collection[str]) -> dict[str, str]:
+        """Cell -> the missing row in `cells` of a run that has other rows, for these cells; `runs` have such a row."""
+        found: dict[str, str] = {}
+        for table in OF_RUNS[1:]:
+            for path in sorted((self.root / table).glob(f"*{SUFFIX}")):
+                cell, run = reading.cell_and_run(path.name) or ("", "")
+                if cell in cell_ids and run not in runs:
+                    lost = self.root / "cells" / path.name
+                    found.setdefault(cell, f"the row of a run in cells is missing: {lost} does not exist")
         return found
 
-    def _sessions(self, table: str, wanted: set[str] | None) -> pa.Table:
-        """All rows of a table whose parts count by themselves, oldest first."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
+    def _tell(self, found: Iterable[Found]) -> None:
+        self._told |= {str(fault): None for one in found for fault in one.faults}
 
-        parts = [read_part(part, table) for part in sorted((self.root / table).glob("*.parquet"))]
-        rows = pa.concat_tables(parts) if parts else schema(table).empty_table()
-        if wanted is not None:
-            rows = rows.filter(pc.is_in(rows["cell_id"], pa.array(sorted(wanted), pa.string())))
-        order = [("started_at", "ascending"), ("run_id", "ascending")]
-        return rows.take(pc.sort_indices(rows, sort_keys=order))
+    def _committed(self, tables: Iterable[str], wanted: set[str] | None) -> dict[str, Found]:
+        """These tables and `cells`, in order, with the rows of committed runs only."""
+        cells = reading.find(self.root / "cells", "cells", wanted)
+        cells = replace(cells, rows=reading.sort(cells.rows))
+        runs = cells.rows["run_id"].combine_chunks()
+        found = {"cells": cells}
+        for table in tables:
+            if table in OF_RUNS[1:]:
+                found[table] = self._of_runs(table, runs, wanted)
+            elif table != "cells":
+                sessions = reading.find(self.root / table, table, wanted)
+                found[table] = replace(sessions, rows=reading.sort(sessions.rows))
+        return found
 
-    def _parts(self, table: str, wanted: set[str] | None) -> pa.Table:
-        """All rows of a table, each run once, in any order. Parts that a compaction takes away meanwhile are looked for
-        again where they have gone."""
-        for _ in range(_TRIES):
-            try:
-                return self._read_parts(table, wanted)
-            except FileNotFoundError:
-                continue
-        return self._read_parts(table, wanted)
-
-    def _read_parts(self, table: str, wanted: set[str] | None) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        names = sorted(part.name for part in (self.root / table).glob("*.parquet"))
-        compact = [name for name in names if name.startswith(_COMPACT)]
-        seen = pa.array([], pa.string())
-        parts = []
-        for name in reversed(compact):  # newest first: what a killed compaction left twice is read once
-            part = read_part(self.root / table / name, table)
-            part = part.filter(pc.invert(pc.is_in(part["run_id"], seen)))
-            seen = pa.concat_arrays([seen, pc.unique(part["run_id"])])
-            if wanted is not None:
-                part = part.filter(pc.is_in(part["cell_id"], pa.array(sorted(wanted), pa.string())))
-            parts.append(part)
-        known = set(seen.to_pylist())
-        for name in names:
-            cell, _, run = name.removesuffix(".parquet").partition("-")
-            if not name.startswith(_COMPACT) and (wanted is None or cell in wanted) and run not in known:
-                parts.append(read_part(self.root / table / name, table))
-        return pa.concat_tables(parts) if parts else schema(table).empty_table()
+    def _of_runs(self, table: str, runs: pa.Array, cells: set[str] | None, only: set[str] | None = None) -> Found:
+        found = reading.find(self.root / table, table, cells, only)
+        return replace(found, rows=reading.in_order(found.rows, runs))
 
     def compact(self) -> tuple[int, int]:
         """Put the committed runs into one part per table; how many parts there were, and how many are left.
 
-        Rows stay as they are. Runs that are being written meanwhile keep their own parts, and a kill at any moment
-        loses nothing: parts are removed only once their rows are in the new one."""
+        Rows stay as they are. Runs that are being written meanwhile and files that cannot be used stay, too; `faults`
+        names the latter. A kill at any moment loses nothing: parts are removed only once their rows are in the new
+        one. Raises `DiskFull`."""
         with self._alone():
-            listed = {table: sorted((self.root / table).glob("*.parquet")) for table in OF_RUNS}
+            listed = {table: sorted((self.root / table).glob(f"*{SUFFIX}")) for table in OF_RUNS}
             found = self._committed(OF_RUNS, None)
-            runs = set(found["cells"]["run_id"].to_pylist())
-            name = f"{_COMPACT}{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex}.parquet"
-            for table in reversed(OF_RUNS):  # `cells` last, as in `append`
-                if len(found[table]):
-                    write_part(self.root / table, name, found[table])
-            for parts in listed.values():
+            self._tell(found.values())
+            runs = set(found["cells"].rows["run_id"].to_pylist())
+            name = f"{COMPACT}{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex}{SUFFIX}"
+            filled = [table for table in reversed(OF_RUNS) if len(found[table].rows)]  # `cells` last, as in `append`
+            with self._all_or_none([self.root / table / name for table in filled]):
+                for table in filled:
+                    write_part(self.root / table, name, found[table].rows)
+            for table, parts in listed.items():
                 for part in parts:
-                    if part.name.startswith(_COMPACT) or part.stem.partition("-")[2] in runs:
+                    if (held := found[table].held.get(part)) is not None and runs.issuperset(held):
                         part.unlink()
-            left = sum(len(list((self.root / table).glob("*.parquet"))) for table in OF_RUNS)
+            left = sum(len(list((self.root / table).glob(f"*{SUFFIX}"))) for table in OF_RUNS)
             return sum(map(len, listed.values())), left
+
+    @contextmanager
+    def _all_or_none(self, paths: Sequence[Path]) -> Iterator[None]:
+        """The block writes these parts, the last one makes them count; without it, the others are removed."""
+        try:
+            yield
+        except BaseException:
+            if not paths[-1].exists():
+                for path in paths:
+                    path.unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -184,6 +205,29 @@ class Store:
             yield
         finally:
             lock.unlink()
+
+
+def _made(table: str, rows: Sequence[Row]) -> pa.Table:
+    """Rows as a table. Unknown columns are a `ValueError`."""
+    import pyarrow as pa
+
+    strange = {key for row in rows for key in row} - set(COLUMNS[table])
+    if strange:
+        raise ValueError(f"no such column in {table}: {', '.join(sorted(strange))}")
+    columns = {column: [row.get(column) for row in rows] for column in COLUMNS[table]}
+    return pa.table(columns, schema=schema(table))
+
+
+def _without(rows: pa.Table, runs: Collection[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return rows.filter(pc.invert(pc.is_in(rows["run_id"], pa.array(sorted(runs), pa.string())))) if runs else rows
+
+
+def _texts(column: pd.Series) -> list[str | None]:
+    """The texts of a column, None for null."""
+    return [value if isinstance(value, str) else None for value in column]
 
 
 def new_run_id() -> str:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.images.sets import ImageArray, ImageSet, test_images, train_images
 from afrad_bench.types import Dataset
+from afrad_bench.writing import DiskFull
 from tests.conftest import drawn_dataset
+from tests.full_disk import no_file_above
 
 CONFIG = BackboneConfig(name="resnet18", weights="random")
 
@@ -132,6 +135,95 @@ def test_a_damaged_entry_is_noticed_and_rebuilt(tmp_path: Path, images: ImageSet
     third, net = opened(tmp_path)
     third.read(net, images)
     assert third.notes == []
+
+
+META = {"what": "x", "images": 24, "maps": [{"shape": [24, 128, 8, 8], "crc32": 1}]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "3",
+        '"text"',
+        "{}",
+        '{"maps": 3}',
+        '{"what": "x", "images": 24, "maps": [1, 2]}',
+        json.dumps({**META, "images": "many"}),
+        json.dumps({**META, "maps": []}),
+        json.dumps(META),
+        json.dumps({**META, "maps": META["maps"] * 3}),
+        "[" * 99999,
+    ],
+)
+def test_any_bad_meta_is_rebuilt_with_a_note(tmp_path: Path, images: ImageSet, text: str) -> None:
+    cache, net = opened(tmp_path)
+    good = [np.array(m) for m in cache.read(net, images)]
+    (entry_of(cache, tmp_path) / "meta.json").write_text(text)
+    again, net = opened(tmp_path)
+    (listed,) = again.entries()  # as `cache list` and the limit see it
+    assert listed.bytes > 1000
+    for a, b in zip(again.read(net, images), good, strict=True):
+        assert np.array_equal(a, b)
+    assert again.notes == [f"feature cache entry {listed.key} was damaged and has been rebuilt"]
+    third, net = opened(tmp_path)
+    third.read(net, images)
+    assert third.seconds == 0
+
+
+def test_a_damaged_entry_can_be_cleared(tmp_path: Path, images: ImageSet) -> None:
+    cache, net = opened(tmp_path)
+    cache.read(net, images)
+    folder = entry_of(cache, tmp_path)
+    (folder / "meta.json").write_bytes(b"\x00\xff")
+    again, _ = opened(tmp_path)
+    assert again.entries()[0].what.startswith("damaged")
+    assert again.clear([folder.name]) > 0
+    assert again.entries() == []
+
+
+def test_files_that_are_no_entries_are_left_alone(tmp_path: Path, images: ImageSet) -> None:
+    cache, net = opened(tmp_path)
+    cache.read(net, images)
+    (tmp_path / "features" / "a note.txt").write_text("keep")
+    assert len(cache.entries()) == 1
+    cache.clear()
+    assert (tmp_path / "features" / "a note.txt").is_file()
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, images: ImageSet) -> None:
+    """Written through a memory map, it would end the process with SIGBUS."""
+    cache, net = opened(tmp_path)
+    with no_file_above(100_000), pytest.raises(DiskFull) as caught:
+        cache.read(net, images)
+    told = str(caught.value)
+    assert told.startswith(f"{tmp_path / 'features'}: cannot be written, the disk is full: ")
+    assert all(word in told for word in ("`afrad-bench cache clear`", "--cache-limit GIB", "--cache FOLDER"))
+    assert list((tmp_path / "features").iterdir()) == []
+    assert cache.read(net, images)[0].shape[0] == len(images)  # later there is space
+
+
+def test_features_of_another_thread_count_are_not_taken(tmp_path: Path, images: ImageSet) -> None:
+    """They are rounded differently, so a result would depend on who filled the cache."""
+    before = torch.get_num_threads()
+    try:
+        found = {}
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            cache, net = opened(tmp_path)
+            maps = [np.array(m) for m in cache.read(net, images)]
+            assert (cache.seconds == 0) == (threads in found)
+            found.setdefault(threads, maps)
+            for a, b in zip(maps, found[threads], strict=True):
+                assert np.array_equal(a, b)
+        told = sorted(entry.what for entry in cache.entries())
+    finally:
+        torch.set_num_threads(before)
+    assert len(told) == 2
+    assert "1 thread, " in told[0]
+    assert "2 threads, " in told[1]
 
 
 def test_a_killed_run_leaves_no_entry(tmp_path: Path, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from skimage import data
 from afrad_bench.backbone.extractor import Extractor, state_dict
 from afrad_bench.backbone.weights import PACKAGED, BackboneConfig, PretrainedFile, known_models, locate
 from afrad_bench.errors import UserError
+from afrad_bench.writing import DiskFull
+from tests.full_disk import no_file_above
 
 
 @pytest.fixture(scope="module")
@@ -169,11 +171,66 @@ def test_a_backbone_without_such_maps_is_refused(models: dict[str, PretrainedFil
 
 
 def test_the_list_of_models_survives_damage(tmp_path: Path) -> None:
-    made = known_models(tmp_path)
+    made, notes = known_models(tmp_path), list[str]()
     (path,) = tmp_path.glob("timm-*.json")
+    whole = path.read_text("utf-8")
+    assert known_models(tmp_path, notes) == made
+    assert notes == []
+    damaged = (
+        "",
+        "{",
+        "{}",
+        "[]",
+        "3",
+        '"text"',
+        "null",
+        whole[:-9],
+        whole.replace("resnet18", "resnet81"),
+        "[" * 99999,
+    )
+    for text in (*damaged, '{"digest": 1, "models": 2}', '{"digest": "", "models": {"resnet18": [1, 2, 3, 4]}}'):
+        path.write_text(text, "utf-8")
+        notes.clear()
+        assert known_models(tmp_path, notes) == made
+        assert notes == [f"{path} was damaged and has been made again"]
+        assert path.read_text("utf-8") == whole
+    path.write_bytes(b"\xff\xfe\x00")
     assert known_models(tmp_path) == made
-    path.write_text("{")
-    assert known_models(tmp_path) == made
+
+
+def test_a_list_of_models_that_does_not_fit_on_the_disk_is_an_error_to_fix(tmp_path: Path) -> None:
+    with no_file_above(4096), pytest.raises(DiskFull, match="--cache FOLDER"):
+        known_models(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "mambaout_femto"])
+def test_maps_that_timm_gives_channels_last_come_channels_first(name: str, models: dict[str, PretrainedFile]) -> None:
+    config = BackboneConfig(name=name, weights="random")
+    net = extractor(config, models, (4, 8), 64)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        theirs = net.net((images - net.mean) / net.std)
+        ours = net(images)
+    channels = net.map_channels
+    assert [tuple(m.shape) for m in theirs] == [(2, 16, 16, channels[0]), (2, 8, 8, channels[1])]
+    assert net.shapes == ((channels[0], 16, 16), (channels[1], 8, 8))
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b.permute(0, 3, 1, 2), atol=1e-5)
+        assert a.var(dim=(0, 2, 3)).shape == (a.shape[1],)
+    on_grid = extractor(config, models, (4, 8), 64, grid=8)
+    assert on_grid.shapes == ((sum(channels), 8, 8),)
+    with torch.inference_mode():
+        joined = on_grid(images)[0]
+    assert torch.allclose(joined[:, channels[0] :], ours[1], atol=1e-5)
+
+
+def test_each_kind_of_maps_has_its_own_key(models: dict[str, PretrainedFile]) -> None:
+    """Maps that an earlier version cached channels-last are not taken for channels-first ones."""
+    first, last = (extractor(BackboneConfig(name="mambaout_femto", weights="random"), models, (4,), 64) for _ in "ab")
+    assert first.key == last.key
+    plain = extractor(BackboneConfig(name="resnet18", weights="random"), models, (4,), 64)
+    assert (first.channels_last, plain.channels_last) == (True, False)
 
 
 def test_a_frozen_backbone_stays_frozen(models: dict[str, PretrainedFile]) -> None:

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
 from afrad_bench import search
-from afrad_bench.cli.screen.progress import search_command
+from afrad_bench.cli.again import run_command
+from afrad_bench.cli.options import Place as Places
 from afrad_bench.errors import UserError
 from afrad_bench.running.search_split import part_of
 from afrad_bench.search import report, space, study
@@ -400,7 +401,8 @@ def test_several_objectives_give_a_front(place: Place) -> None:
     text = SUITE.replace("- image_auroc: maximize", "- image_auroc: maximize\n    - gmacs: minimize")
     out = call(place, place.write(text), "--set", "search.storage=sqlite:///own.db")
     assert "Pareto front" in out
-    assert (place.folder / "reports/tiny_search/demo/search_figures/search_pareto.svg").is_file()
+    (folder,) = (place.folder / "reports" / "tiny_search").iterdir()
+    assert (folder / "search_figures" / "search_pareto.svg").is_file()
     assert "optuna-dashboard sqlite:///own.db" in out
     made = optuna.load_study(study_name="tiny_search-demo", storage=f"sqlite:///{place.folder}/own.db")
     assert all(len(trial.values) == 2 for trial in made.trials)
@@ -510,7 +512,8 @@ def test_the_dashboard_lists_the_study(tmp_path: Path) -> None:
 
 def test_the_command_that_goes_on_names_every_override(tmp_path: Path) -> None:
     made = loaded(tmp_path, overrides=("search.trials=9",))
-    assert search_command("a.yaml", made.selection) == "afrad-bench search a.yaml --profile demo --set search.trials=9"
+    command = run_command("a.yaml", made.selection, Places().workspace(), Places(), verb="search")
+    assert command == "afrad-bench search a.yaml --profile demo --set search.trials=9"
 
 
 def test_the_example_of_the_page_is_a_search(tmp_path: Path) -> None:

@@ -46,13 +46,13 @@ def test_pandas_reads_the_folders(tmp_path: Path) -> None:
     assert list(pd.read_parquet(tmp_path / "cells").columns) == list(COLUMNS["cells"])
 
 
-def test_rows_come_oldest_first_and_by_cell(tmp_path: Path) -> None:
+def test_rows_come_in_the_order_of_appending_and_by_cell(tmp_path: Path) -> None:
     append(tmp_path, "aaaa", minutes=5, value=2.0)
     append(tmp_path, "aaaa", minutes=1, value=1.0)
     append(tmp_path, "bbbb", minutes=3, value=3.0)
     store = Store(tmp_path)
-    assert list(store.read("measurements", ["aaaa"])["value"]) == [1.0, 2.0]
-    assert list(store.read("cells")["cell_id"]) == ["aaaa", "bbbb", "aaaa"]
+    assert list(store.read("measurements", ["aaaa"])["value"]) == [2.0, 1.0]
+    assert list(store.read("cells")["cell_id"]) == ["aaaa", "aaaa", "bbbb"]
 
 
 def test_an_empty_store_has_columns(tmp_path: Path) -> None:
@@ -78,11 +78,14 @@ def test_half_written_parts_are_invisible(tmp_path: Path) -> None:
     assert len(pd.read_parquet(tmp_path / "cells")) == 1
 
 
-def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+def test_a_damaged_part_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     append(tmp_path, "aaaa")
-    (tmp_path / "cells" / "bbbb-1.parquet").write_bytes(b"not parquet")
-    with pytest.raises(UserError, match=r"bbbb-1\.parquet"):
-        Store(tmp_path).read("cells")
+    part = tmp_path / "cells" / "bbbb-1.parquet"
+    part.write_bytes(b"not parquet")
+    store = Store(tmp_path)
+    assert store.read("cells")["cell_id"].tolist() == ["aaaa"]
+    (fault,) = store.faults
+    assert fault.startswith(f"{part}: cannot be read")
 
 
 def test_unknown_columns_are_a_defect(tmp_path: Path) -> None:
@@ -171,7 +174,7 @@ def test_a_compacted_store_reads_as_before(tmp_path: Path) -> None:
     append(tmp_path, "0000", minutes=20, value=9.0)  # what comes later counts as before
     assert store.read("measurements", ["0000"])["value"].tolist() == [0.0, 9.0]
     assert store.compact() == (6, 3)
-    assert store.read("measurements")["value"].tolist() == [4.0, 3.0, 2.0, 1.0, 0.0, 9.0]
+    assert store.read("measurements")["value"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 9.0]
     assert pd.read_parquet(tmp_path / "scores").shape[0] == 17
 
 
@@ -219,8 +222,9 @@ def test_a_compaction_leaves_runs_alone_that_are_being_written(tmp_path: Path) -
 def test_old_parts_can_be_compacted(tmp_path: Path) -> None:
     append(tmp_path, "aaaa")
     append(tmp_path, "bbbb", minutes=1)
-    (part,) = (tmp_path / "measurements").glob("aaaa*.parquet")
-    pq.write_table(pq.read_table(part, partitioning=None).drop_columns(["unit"]), part)
+    for table, columns in (("measurements", ["unit"]), ("cells", ["sequence", "stored"])):
+        (part,) = (tmp_path / table).glob("aaaa*.parquet")
+        pq.write_table(pq.read_table(part, partitioning=None).drop_columns(columns), part)
     Store(tmp_path).compact()
     frame = Store(tmp_path).read("measurements")
     assert frame["value"].tolist() == [1.0, 1.0]

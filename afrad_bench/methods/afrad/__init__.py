@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from afrad_bench.backbone.offered import needed
 from afrad_bench.methods.afrad.config import Config
+from afrad_bench.methods.demands import multiple_of
 
 if TYPE_CHECKING:
     from afrad_bench.methods.afrad.method import Afrad
@@ -23,7 +25,13 @@ if TYPE_CHECKING:
 VERSION = "5"
 PAPER = "Lee et al., Adaptive Feature Refinement with Information Preservation for MUAD"
 
-__all__ = ["PAPER", "VERSION", "Config", "build"]
+__all__ = ["PAPER", "VERSION", "Config", "build", "check"]
+
+
+def check(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the image size or the backbone is unusable."""
+    multiple_of(config.step, image_size, "AFRAD")
+    needed(config.backbone.name, config.features.reductions, image_size)
 
 
 def build(config: Config, bench: Bench) -> Afrad:

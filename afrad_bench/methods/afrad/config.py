@@ -197,6 +197,11 @@ class Config(_Part):
     training: Training = Field(Training(), description="Optimisation (section 4.2).")
     eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
 
+    @property
+    def step(self) -> int:
+        """The side of the image must be a multiple of this."""
+        return max(self.features.grid, *self.features.reductions)
+
     @model_validator(mode="after")
     def _stages_exist(self) -> Config:
         stages = len(self.mfpn.widths)

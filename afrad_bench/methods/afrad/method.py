@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from afrad_bench.errors import fail
 from afrad_bench.methods.afrad.config import Config
 from afrad_bench.methods.afrad.network import Scorer
 from afrad_bench.methods.afrad.training import train
+from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.frozen import FrozenNetwork, predict
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 
@@ -26,13 +26,7 @@ class Afrad:
         self.config = config
         self.bench = bench
         grid = config.features.grid
-        step = max(grid, *config.features.reductions)
-        if bench.image_size % step:
-            raise fail(
-                f"AFRAD needs an image size that is a multiple of {step}, but got {bench.image_size}",
-                hint=f"the nearest sizes are {bench.image_size // step * step or step} "
-                f"and {(bench.image_size // step + 1) * step}",
-            )
+        multiple_of(config.step, bench.image_size, "AFRAD")
         self.extractor = bench.features.extractor(
             config.backbone, config.features.reductions, bench.image_size, bench.device, grid, config.features.resize
         )

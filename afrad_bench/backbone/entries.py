@@ -1,0 +1,202 @@
+"""The entries of the feature cache: folders of arrays on disk, complete and undamaged, or not there.
+
+    <root>/<key>/map0.npy ...   float32 (N, C, H, W), opened as memory maps
+    <root>/<key>/meta.json      shapes, checksums, description; its modification time is the time of the last use
+
+An entry is written to a temporary folder and renamed when it is complete, so a killed run never leaves an incomplete
+entry. The entries hold at most `limit` bytes; the least recently used are removed first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+import zlib
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from afrad_bench import writing
+
+if TYPE_CHECKING:
+    from afrad_bench.types import FloatArray
+
+STALE_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """One stored set of features, for `afrad-bench cache list`."""
+
+    key: str
+    what: str
+    images: int
+    bytes: int
+    last_used: float
+    """Seconds since the epoch."""
+
+
+class _Map(BaseModel):
+    """One array of an entry."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    shape: list[int]
+    crc32: int
+
+
+class _Facts(BaseModel):
+    """The content of an entry's `meta.json`."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    what: str
+    images: int
+    maps: list[_Map]
+
+
+class Entries:
+    """A folder of entries."""
+
+    def __init__(self, root: Path, limit: int) -> None:
+        self._root = root
+        self._limit = limit
+
+    def listed(self) -> list[CacheEntry]:
+        """The entries, damaged ones included, most recently used first."""
+        found = []
+        for folder in self._root.glob("[0-9a-f]*") if self._root.is_dir() else ():
+            try:
+                facts = _facts(folder) or _Facts(what="damaged, is computed again when needed", images=0, maps=[])
+                size = sum(file.stat().st_size for file in folder.iterdir())
+                used = max(path.stat().st_mtime for path in (folder, folder / "meta.json") if path.exists())
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # another process has just removed it, or it is no entry
+            found.append(CacheEntry(folder.name, facts.what, facts.images, size, used))
+        return sorted(found, key=lambda entry: -entry.last_used)
+
+    def holds(self, key: str) -> bool:
+        """Whether there is such an entry, damaged or not."""
+        return (self._root / key).exists()
+
+    def opened(self, key: str, images: int, arrays: int) -> tuple[FloatArray, ...] | None:
+        """The memory maps of an entry that is complete and undamaged, with so many arrays of so many images; None
+        without one. This uses the entry."""
+        import numpy as np
+
+        folder = self._root / key
+        facts = _facts(folder)
+        if facts is None or [fact.shape[:1] for fact in facts.maps] != [[images]] * arrays:
+            return None
+        try:
+            maps = tuple(np.load(folder / f"map{i}.npy", mmap_mode="r") for i in range(len(facts.maps)))
+            for values, fact in zip(maps, facts.maps, strict=True):
+                if list(values.shape) != fact.shape or _checksum(values) != fact.crc32:
+                    return None
+        except (OSError, ValueError, EOFError):
+            return None
+        os.utime(folder / "meta.json")
+        return maps
+
+    def write(
+        self, key: str, what: str, shapes: Sequence[tuple[int, ...]], batches: Iterable[tuple[FloatArray, ...]]
+    ) -> None:
+        """Write an entry of arrays with these shapes (N, C, H, W), from their batches in order. Raises `DiskFull`."""
+        scratch = self._root / f".{key}.{uuid.uuid4().hex}.partial"
+        try:
+            with writing.space(self._root, writing.CACHE):
+                scratch.mkdir(parents=True)
+                checksums = _written(scratch, shapes, batches)
+                maps = [_Map(shape=list(shape), crc32=crc) for shape, crc in zip(shapes, checksums, strict=True)]
+                facts = _Facts(what=what, images=shapes[0][0] if shapes else 0, maps=maps)
+                (scratch / "meta.json").write_text(facts.model_dump_json(), "utf-8")
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        try:
+            scratch.rename(self._root / key)
+        except OSError:
+            if not (self._root / key).is_dir():
+                raise
+            shutil.rmtree(scratch)  # another process finished the same entry first: use that one
+
+    def make_room(self, size: int, used: Collection[str]) -> None:
+        """Remove the least recently used entries until `size` more bytes are within the limit, but none of `used`."""
+        self.sweep(older_than=STALE_SECONDS)
+        entries = self.listed()
+        total = sum(entry.bytes for entry in entries) + size
+        for entry in reversed(entries):
+            if total <= self._limit:
+                return
+            if entry.key not in used:
+                self.remove(entry.key)
+                total -= entry.bytes
+
+    def sweep(self, older_than: float) -> None:
+        """Remove incomplete entries of killed runs that are older than this, in seconds."""
+        for partial in self._root.glob(".*.partial"):
+            try:
+                age = time.time() - partial.stat().st_mtime
+            except FileNotFoundError:
+                continue  # another process has just removed it
+            if age > older_than:
+                shutil.rmtree(partial, ignore_errors=True)
+
+    def remove(self, key: str) -> bool:
+        """Remove an entry; False without one. Renamed first, so that no reader sees a partial entry. Files that are
+        open elsewhere (Windows) remain."""
+        doomed = self._root / f".{key}.{uuid.uuid4().hex}.partial"
+        try:
+            (self._root / key).rename(doomed)
+        except OSError:
+            return False
+        shutil.rmtree(doomed, ignore_errors=True)
+        return True
+
+
+def _written(
+    folder: Path, shapes: Sequence[tuple[int, ...]], batches: Iterable[tuple[FloatArray, ...]]
+) -> Sequence[int]:
+    """Write the arrays batch by batch; the checksum of each.
+
+    They are not mapped for this: on a full disk a write is an error, but a mapped page would kill the process."""
+    import numpy as np
+    from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
+
+    layout = header_data_from_array_1_0(np.empty(0, np.float32))
+    checksums = [0] * len(shapes)
+    with ExitStack() as opened:
+        files = [opened.enter_context((folder / f"map{i}.npy").open("wb")) for i in range(len(shapes))]
+        for file, shape in zip(files, shapes, strict=True):
+            write_array_header_1_0(file, {**layout, "shape": shape})
+        for batch in batches:
+            for i, values in enumerate(batch):
+                raw = np.ascontiguousarray(values, np.float32).tobytes()
+                files[i].write(raw)
+                checksums[i] = zlib.crc32(raw, checksums[i])
+        for file in files:
+            file.flush()
+            os.fsync(file.fileno())
+    return checksums
+
+
+def _facts(folder: Path) -> _Facts | None:
+    """What an entry says of itself; None if that is missing or damaged."""
+    try:
+        return _Facts.model_validate_json((folder / "meta.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _checksum(values: Any) -> int:
+    """CRC-32 of an array's bytes, 64 MiB at a time."""
+    flat = values.reshape(-1)
+    total = 0
+    for start in range(0, flat.size, 1 << 24):
+        total = zlib.crc32(flat[start : start + (1 << 24)].tobytes(), total)
+    return total

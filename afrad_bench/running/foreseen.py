@@ -1,0 +1,74 @@
+"""What building a method would refuse, found before the first cell: by the `check` of its module, which looks at the
+configuration and the image size alone, and by looking for the files that the configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from afrad_bench import registry
+from afrad_bench.errors import Problem, UserError, fail
+from afrad_bench.methods import textures
+from afrad_bench.running.plan import Plan, PlannedCell
+from afrad_bench.suite.selection import Selection, SuiteRow
+from afrad_bench.suite.suite import Suite
+
+
+def refusals(selection: Selection) -> list[Problem]:
+    """Why methods of these rows would not be built at the image size of the profile, whatever the machine holds."""
+    found: list[Problem] = []
+    for row in selection.rows:
+        module = registry.find("method", row.method).load()
+        if hasattr(module, "check"):
+            found += _problems(f"{row.label}, profile {selection.profile}", row, module.check, selection.image_size)
+    return found
+
+
+def absent_files(rows: Iterable[SuiteRow]) -> list[Problem]:
+    """Checkpoints to start from and textures that the rows name, but that this machine does not hold."""
+    checks = (_must_have_start, _must_have_textures)
+    return [problem for row in rows for check in checks for problem in _problems(row.label, row, check)]
+
+
+def must_build(plan: Plan, cells: Iterable[PlannedCell]) -> None:
+    """Raise one `UserError` with everything that would be refused when these cells are run."""
+    rows = tuple(dict.fromkeys(one.row for one in cells))
+    if problems := [*refusals(replace(plan.selection, rows=rows)), *absent_files(rows)]:
+        raise UserError(*dict.fromkeys(problems))
+
+
+def must_build_all(suite: Suite, selection: Selection) -> None:
+    """Raise one `UserError` with what any profile would be refused for; files are looked for only for `selection`."""
+    problems = absent_files(selection.rows)
+    for name in suite.file.profiles:
+        problems += refusals(selection if name == selection.profile else suite.select(name))
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+
+
+def _problems(name: str, row: SuiteRow, check: Any, *arguments: Any) -> Iterator[Problem]:
+    config = registry.find("method", row.method).load().Config.model_validate_json(row.params)
+    try:
+        check(config, *arguments)
+    except UserError as error:
+        for one in error.problems:
+            what = f"{one.where}: {one.what}" if one.where else one.what
+            yield Problem(f"{name}: {what}", row.where or None, one.hint)
+    except ValueError as error:
+        what, *rest = str(error).splitlines() or ["refused without a reason"]
+        yield Problem(f"{name}: {what}", row.where or None, "\n".join(line.strip() for line in rest) or None)
+
+
+def _must_have_start(config: Any) -> None:
+    start = getattr(config, "start", None)
+    if isinstance(start, str) and not Path(start).expanduser().is_file():
+        raise fail(f"no such checkpoint: {start}", hint="`start` names a file of the method's official code")
+
+
+def _must_have_textures(config: Any) -> None:
+    wanted = getattr(config, "textures", None)
+    trained = getattr(getattr(config, "training", None), "epochs", 1) > 0
+    if isinstance(wanted, textures.TextureConfig) and trained:
+        textures.must_be_here(wanted)
