@@ -15,7 +15,8 @@ import importlib
 import random
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -111,7 +112,7 @@ class MethodContract:
 
     def test_config_is_frozen_strict_and_described(self) -> None:
         config = self.loaded().Config
-        assert issubclass(config, BaseModel)
+        assert issubclass(config, BaseModel), f"Config must be a pydantic model, but is {config!r}"
         assert config.model_config.get("frozen"), "Config must be frozen: the configuration of a cell must not change"
         bare = [name for name, field in config.model_fields.items() if not field.description]
         assert not bare, f"fields without a description: {', '.join(bare)}"
@@ -130,22 +131,34 @@ class MethodContract:
         heavy = done.stdout.split()
         assert not heavy, f"importing {self.module} imports {', '.join(heavy)}; import them inside build()"
 
+    def test_check_accepts_what_can_be_built(self, bench: Bench) -> None:
+        check = getattr(self.loaded(), "check", None)
+        if check is None:
+            pytest.skip("the module has no check()")
+        self.build(bench)
+        try:
+            check(self.loaded().Config.model_validate(self.params), self.image_size)
+        except ValueError as error:
+            pytest.fail(f"check() refuses a configuration that build() accepts: {error}")
+
     # ------------------------------------------------------------------------------------------------------ the method
 
     def test_fit_returns_a_valid_record(self, fitted: tuple[Method, TrainingRecord]) -> None:
         _, record = fitted
-        assert isinstance(record, TrainingRecord)
-        assert record.epochs >= 0
-        assert record.images_seen >= 0
-        assert len(record.loss) == record.epochs
-        assert np.isfinite(record.loss).all()
+        wanted = "fit() must return what it did, for example TrainingRecord(images_seen=len(train))"
+        assert isinstance(record, TrainingRecord), f"{wanted}, but returned {record!r}"
+        assert record.epochs >= 0, f"epochs must not be negative, but is {record.epochs}"
+        assert record.images_seen >= 0, f"images_seen must not be negative, but is {record.images_seen}"
+        losses = len(record.loss)
+        assert losses == record.epochs, f"loss must hold one value per epoch: {losses} for {record.epochs} epochs"
+        assert np.isfinite(record.loss).all(), f"a loss is not finite: {record.loss}"
         assert record.resumed_at == 0, "resumed_at must be 0: the fit was not interrupted"
 
     def test_prediction_has_its_shape_and_is_finite(
         self, fitted: tuple[Method, TrainingRecord], images: ImageArray
     ) -> None:
         prediction = fitted[0].predict(images)
-        assert isinstance(prediction, Prediction)
+        assert isinstance(prediction, Prediction), f"predict() must return a Prediction, but returned {prediction!r}"
         _finite("pred_score", prediction.pred_score, (len(images),))
         if prediction.anomaly_map is not None:
             _finite("anomaly_map", prediction.anomaly_map, (len(images), *images.size))
@@ -164,32 +177,44 @@ class MethodContract:
             found = method.predict(images.subset(batch))
             _equal("pred_score in another batch", found.pred_score, together.pred_score[batch])
             if together.anomaly_map is not None:
-                assert found.anomaly_map is not None
+                assert found.anomaly_map is not None, "anomaly_map is None in another batch"
                 _equal("anomaly_map in another batch", found.anomaly_map, together.anomaly_map[batch])
 
     def test_same_seed_same_bits(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
         outcomes = []
         for ambient in (11, 12):  # the state of the global generators must not matter
-            random.seed(ambient)
-            np.random.seed(ambient)
-            torch.manual_seed(ambient)
+            _set_random_states(ambient)
             method = self.build(bench)
             record = method.fit(train)
             outcomes.append((record, method.predict(images)))
         (first, one), (second, two) = outcomes
-        assert first == second
-        assert np.array_equal(one.pred_score, two.pred_score)
+        again = "again with equal seeds and another state of the global generators"
+        assert first == second, f"fit() returned {first!r}, and {second!r} {again}"
+        assert np.array_equal(one.pred_score, two.pred_score), f"pred_score differs {again}"
         if one.anomaly_map is not None:
-            assert two.anomaly_map is not None
-            assert np.array_equal(one.anomaly_map, two.anomaly_map)
+            assert two.anomaly_map is not None, f"anomaly_map is None {again}"
+            assert np.array_equal(one.anomaly_map, two.anomaly_map), f"anomaly_map differs {again}"
 
     def test_global_random_states_do_not_change(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
-        before = _random_states()
-        method = self.build(bench)
-        method.fit(train)
-        method.predict(images)
-        after = _random_states()
-        touched = [name for name, state in before.items() if state != after[name]]
+        touched: list[str] = []
+
+        @contextmanager
+        def watched(step: str) -> Iterator[None]:
+            _set_random_states(987_654_321)  # not what a method that seeds them has left earlier
+            before = _random_states()
+            yield
+            after = _random_states()
+            touched.extend(f"{name} by {step}" for name, state in before.items() if state != after[name])
+
+        with watched("build()"):
+            method = self.build(bench)
+        with watched("fit()"):
+            method.fit(train)
+        with watched("predict()"):
+            method.predict(images)
+        if isinstance(method, HasNetwork):
+            with watched("network()"):
+                method.network()
         assert not touched, f"use your own generators, seeded by bench.seeds; changed: {', '.join(touched)}"
 
     def test_images_do_not_change(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
@@ -227,6 +252,16 @@ def _equal(name: str, found: FloatArray, wanted: FloatArray) -> None:
     difference = float(np.abs(found - wanted).max())
     allowed = 1e-4 * float(np.abs(wanted).max())
     assert difference <= allowed, f"{name} differs by {difference:.3g}, more than {allowed:.3g}"
+
+
+def _set_random_states(seed: int) -> None:
+    """Set all global generators to a state that they have only long after this seed."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    random.random()
+    np.random.random(1001)
+    torch.rand(1001)
 
 
 def _random_states() -> dict[str, object]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import random
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, Images, Method, Prediction, TrainingRecord
 from tests.adapters import bench_at
+
+SEEDED = {
+    "seeds torch": lambda: torch.manual_seed(0),
+    "seeds numpy": lambda: np.random.seed(0),
+    "seeds random": lambda: random.seed(0),
+}
+"""Faults that leave a global generator in the same state each time: only the first fit of a process changes it."""
 
 
 class Careless:
@@ -17,10 +28,16 @@ class Careless:
     def __init__(self, fault: str, bench: Bench) -> None:
         self.fault = fault
         self.noise = np.random.default_rng(bench.seeds.init).random()
+        SEEDED.get(fault, lambda: None)()
 
     def fit(self, train: Images) -> TrainingRecord:
+        SEEDED.get(self.fault, lambda: None)()
         if self.fault == "global randomness":
             self.noise = np.random.random()
+        if self.fault == "returns nothing":
+            return None  # type: ignore[return-value]
+        if self.fault == "no losses":
+            return TrainingRecord(epochs=2, images_seen=len(train))
         if self.fault == "changes images":
             train.array()[:] = 0
         return TrainingRecord(images_seen=len(train))
@@ -54,6 +71,9 @@ class Careless:
     [
         ("", ()),
         ("global randomness", ("same_seed_same_bits", "global_random_states_do_not_change")),
+        *((fault, ("global_random_states_do_not_change",)) for fault in SEEDED),
+        ("returns nothing", ("fit_returns_a_valid_record",)),
+        ("no losses", ("fit_returns_a_valid_record",)),
         ("changes images", ("images_do_not_change",)),
         ("looks at the batch", ("score_does_not_depend_on_the_batch",)),
         ("not finite", ("prediction_has_its_shape_and_is_finite",)),
@@ -69,8 +89,9 @@ def test_contract_finds_the_fault(fault: str, checks: tuple[str, ...]) -> None:
             return Careless(fault, bench)
 
     contract = Contract()
-    found = set()
+    found = {}
     for name, takes in {
+        "fit_returns_a_valid_record": ("fitted",),
         "prediction_has_its_shape_and_is_finite": ("fitted", "images"),
         "scores_of_images_differ": ("fitted", "images"),
         "score_does_not_depend_on_the_batch": ("fitted", "images"),
@@ -80,10 +101,50 @@ def test_contract_finds_the_fault(fault: str, checks: tuple[str, ...]) -> None:
         "network_equals_predict": ("fitted", "images"),
     }.items():
         given = {"bench": bench_at(32), "train": small_images(4, 32, 1), "images": small_images(5, 32, 2)}
-        given["fitted"] = (contract.build(given["bench"]), TrainingRecord(images_seen=4))
+        method = contract.build(given["bench"])
+        given["fitted"] = (method, method.fit(small_images(4, 32, 3)))
         try:
             getattr(contract, f"test_{name}")(**{one: given[one] for one in takes})
-        except AssertionError:
-            found.add(name)
-    assert found >= set(checks)
+        except AssertionError as error:
+            found[name] = str(error)
+    assert found.keys() >= set(checks)
     assert fault or not found
+    assert all(found.values()), "an assertion without a message"
+
+
+def test_contract_says_what_to_do() -> None:
+    class Contract(MethodContract):
+        def build(self, bench: Bench) -> Method:
+            return Careless("seeds torch", bench)
+
+    contract, bench = Contract(), bench_at(32)
+    with pytest.raises(AssertionError, match=r"must return what it did, for example TrainingRecord.*but returned None"):
+        contract.test_fit_returns_a_valid_record((Careless("returns nothing", bench), None))  # type: ignore[arg-type]
+    Careless("seeds torch", bench).fit(small_images(4, 32, 1))  # what an earlier test leaves
+    with pytest.raises(AssertionError, match=r"seeded by bench.seeds; changed: torch by build\(\), torch by fit\(\)"):
+        contract.test_global_random_states_do_not_change(bench, small_images(4, 32, 1), small_images(5, 32, 2))
+
+
+def test_contract_compares_check_with_build() -> None:
+    class Config(BaseModel):
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def check(config: Config, image_size: int) -> None:
+        if image_size != 32:
+            raise ValueError("32 px only")
+
+    module = ModuleType("mine")
+    module.Config, module.check = Config, check  # type: ignore[attr-defined]
+
+    class Contract(MethodContract):
+        def build(self, bench: Bench) -> Method:
+            return Careless("", bench)
+
+        def loaded(self) -> ModuleType:
+            return module
+
+    contract, bench = Contract(), bench_at(32)
+    with pytest.raises(pytest.fail.Exception, match=r"check\(\) refuses .* that build\(\) accepts: 32 px only"):
+        contract.test_check_accepts_what_can_be_built(bench)
+    contract.image_size = 32  # type: ignore[misc]
+    contract.test_check_accepts_what_can_be_built(bench)

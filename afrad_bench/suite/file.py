@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from afrad_bench.suite.scalars import INT64
 from afrad_bench.types import Setting
 
 Params = dict[str, Any]
 
+Seed = Annotated[int, Field(ge=INT64[0], le=INT64[1])]
+"""A seed, as a column of the store can hold it."""
+
+MOST_ROWS = 10_000
+"""Largest number of rows that the grid of a method may make."""
+MOST_POINTS = 100_000
+"""Largest number of points of a search's grid."""
+
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _named(value: Any) -> Any:
@@ -21,7 +32,7 @@ def _named(value: Any) -> Any:
         return {"name": value}
     if isinstance(value, dict) and len(value) == 1 and "name" not in value:
         ((name, options),) = value.items()
-        return {"name": name, "options": options or {}}
+        return {"name": name, "options": {} if options is None else options}
     return value
 
 
@@ -57,7 +68,7 @@ class Validation(_Part):
         description="Share of the test images of each category and defect type that the search uses; reports leave "
         "them out.",
     )
-    seed: int = Field(0, ge=0, description="Seed that selects the images.")
+    seed: int = Field(0, ge=0, le=INT64[1], description="Seed that selects the images.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Validation:
@@ -86,7 +97,7 @@ class Searched(_Part):
 
     by: str = Field(description="Name of the search.")
     trials: int = Field(ge=1, description="Number of trials it was selected from; shown with its results.")
-    seeds: tuple[int, ...] = Field(min_length=1, description="Seeds of the search; the suite must use different ones.")
+    seeds: tuple[Seed, ...] = Field(min_length=1, description="Seeds of the search; the suite must use different ones.")
 
 
 class Variant(_Part):
@@ -117,7 +128,7 @@ class MethodEntry(_Part):
     params: Params = {}
     published: str | None = Field(None, description="Row of the reproduced table that this row is compared with.")
     variants: tuple[Variant, ...] = ()
-    grid: dict[str, list[Any]] = Field({}, description="Field (dotted) -> values; one row for each combination.")
+    grid: dict[str, _Values] = Field({}, description="Field (dotted) -> values; one row for each combination.")
     exclude: tuple[Params, ...] = Field((), description="Combinations of grid values to leave out.")
     include: tuple[Params, ...] = Field((), description="Further points, whether in the grid or not.")
     sweep: dict[str, Axis] = Field(
@@ -125,6 +136,13 @@ class MethodEntry(_Part):
         description="Axis -> its readings (alternative settings): one row for the unchanged method, then one row for "
         "each reading that differs from it, all else equal.",
     )
+
+    @model_validator(mode="after")
+    def _small_grid(self) -> MethodEntry:
+        points = math.prod(len(values) for values in self.grid.values())
+        if points > MOST_ROWS:
+            raise ValueError(f"the grid has {points} points, more than {MOST_ROWS}\nuse a search instead")
+        return self
 
 
 Measures = tuple[
@@ -164,7 +182,18 @@ class Parameter(_Part):
             raise ValueError("log and step exclude each other")
         if self.integer is not None and self.step is not None and self.step != int(self.step):
             raise ValueError("the step of an integer range must be a whole number")
+        if not (high - low) / (self.step or 1) < (math.inf if self.step is None else 2**63):
+            raise ValueError(f"the range from {low:g} to {high:g} is too wide")
         return self
+
+    @property
+    def points(self) -> int:
+        """Number of values of choices, of an integer range, or of a range with a step; else 1."""
+        if self.choices is not None:
+            return len(self.choices)
+        if self.integer is not None:
+            return 1 + (self.integer[1] - self.integer[0]) // int(self.step or 1)
+        return 1 + int((self.real[1] - self.real[0]) / self.step) if self.real and self.step else 1
 
 
 def _parameter(value: Any) -> Any:
@@ -201,7 +230,7 @@ class Finalists(_Part):
     """The best trials, which are run again on new seeds for the report."""
 
     best: int = Field(1, ge=0, description="Number of finalists; 0 for none.")
-    seeds: tuple[int, ...] = Field((1001, 1002, 1003), description="New seeds that no trial used.")
+    seeds: tuple[Seed, ...] = Field((1001, 1002, 1003), description="New seeds that no trial used.")
 
 
 class Search(_Part):
@@ -222,12 +251,19 @@ class Search(_Part):
     sampler: _Algorithm = Field(Algorithm(name="tpe"), description="Proposes the next trial.")
     pruner: _Algorithm = Field(Algorithm(name="none"), description="Ends unpromising trials early.")
     every: int = Field(1, ge=1, description="Epochs between two validation scores for the pruner.")
-    seed: int = Field(0, ge=0, description="Seed of the sampler.")
+    seed: int = Field(0, ge=0, le=INT64[1], description="Seed of the sampler.")
     storage: str = Field(
         "journal", description="journal, journal:PATH, memory, or the URL of a database such as sqlite:///study.db."
     )
-    workers: int = Field(1, ge=1, description="Number of worker processes.")
+    workers: int = Field(1, ge=1, le=1024, description="Number of worker processes.")
     finalists: Finalists = Field(Finalists(), description="Trials that are run again on the report's images.")
+
+    @model_validator(mode="after")
+    def _small_grid(self) -> Search:
+        points = math.prod(parameter.points for parameter in self.space.values())
+        if self.sampler.name == "grid" and points > MOST_POINTS:
+            raise ValueError(f"the grid has {points} points, more than {MOST_POINTS}\nuse another sampler")
+        return self
 
 
 class Profile(_Part):
@@ -238,8 +274,8 @@ class Profile(_Part):
         Annotated[DatasetEntry, BeforeValidator(_dataset, json_schema_input_type=str | DatasetEntry)], ...
     ] = Field(min_length=1)
     image_size: int = Field(256, ge=16, le=4096)
-    threads: int | None = Field(None, ge=1, description="CPU threads; --threads takes precedence.")
-    seeds: tuple[int, ...] | None = Field(None, min_length=1)
+    threads: int | None = Field(None, ge=1, le=4096, description="CPU threads; --threads takes precedence.")
+    seeds: tuple[Seed, ...] | None = Field(None, min_length=1)
     setting: Setting | None = None
     measures: Measures | None = Field(None, min_length=1)
     shared: Params = Field({}, description="Parameters for every method of the suite that has these fields.")
@@ -247,10 +283,35 @@ class Profile(_Part):
     search: Params = Field({}, description="Fields of the suite's search that this profile changes.")
 
 
+def _folder_name(value: Any) -> Any:
+    """Reports go to reports/<suite>/<profile>/, so no name may lead elsewhere."""
+    if isinstance(value, str) and (re.fullmatch(_NAME, value) is None or len(value) > _LONGEST):
+        text = value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
+        raise ValueError(
+            f"{text!r} cannot be a name, since it names a folder of reports\n"
+            f"use at most {_LONGEST} letters (a to z), digits, '.', '_' and '-', with no '.' at the beginning"
+        )
+    return value
+
+
+def _profile_name(value: Any) -> Any:
+    if value == LATENCY:
+        raise ValueError(f"a profile cannot be called {LATENCY!r}\nreports/<suite>/{LATENCY}/ is for latency sessions")
+    return _folder_name(value)
+
+
+_NAME, _LONGEST = r"[A-Za-z0-9_-][A-Za-z0-9._-]*", 200
+LATENCY = "latency"
+"""Folder of the latency sessions of a suite, beside those of its profiles."""
+_InFolder = Field(pattern=f"^{_NAME}$", max_length=_LONGEST)
+SuiteName = Annotated[str, BeforeValidator(_folder_name), _InFolder]
+ProfileName = Annotated[str, BeforeValidator(_profile_name), _InFolder]
+
+
 class SuiteFile(_Part):
     """The contents of a suite file."""
 
-    suite: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="Name; reports go to reports/<suite>/<profile>/.")
+    suite: SuiteName = Field(description="Name; reports go to reports/<suite>/<profile>/.")
     title: str
     reproduces: str | None = Field(None, description="Published table that the rows are compared with, e.g. table5.")
     published_methods: bool = Field(
@@ -260,9 +321,9 @@ class SuiteFile(_Part):
         None, description="Label of the reference row: the report shows the difference of every other row to it."
     )
     setting: Setting = "unified"
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     measures: Measures = Field(min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
-    profiles: dict[str, Profile] = Field(min_length=1)
+    profiles: dict[ProfileName, Profile] = Field(min_length=1)
     default_profile: str | None = None
     search: Search | None = Field(None, description="A search around the suite's only row (`afrad-bench search`).")

@@ -73,12 +73,14 @@ def load(path: Path) -> Suite:
 def find(name: str, folders: Sequence[Path]) -> Path:
     """Path of a suite that is given by path, or by its name in one of the folders."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or (path.exists() and not path.is_dir()):
         return path
     known = {found.stem: found for folder in folders for found in sorted(folder.glob("*.yaml"))}
-    if name not in known:
-        raise UserError(unknown("suite", name, known))
-    return known[name]
+    if name in known:
+        return known[name]
+    if path.is_dir():
+        raise fail("is a folder, not a suite file", name, f"give a file in it, or a name: {', '.join(sorted(known))}")
+    raise UserError(unknown("suite", name, known))
 
 
 def _cross_checks(suite: Suite) -> Iterator[Problem]:

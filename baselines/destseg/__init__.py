@@ -31,7 +31,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig
+from afrad_bench.errors import fail
+from afrad_bench.methods.demands import multiple_of, square_maps
 from afrad_bench.methods.textures import TextureConfig
 
 if TYPE_CHECKING:
@@ -40,6 +43,12 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 PAPER = "Zhang et al., DeSTSeg: Segmentation Guided Denoising Student-Teacher for Anomaly Detection, CVPR 2023"
+
+
+REDUCTIONS = (4, 8, 16)
+"""Reductions of the teacher's maps."""
+DEEPEST = 32
+"""Reduction of the map that the student's decoder starts from."""
 
 
 class _Part(BaseModel):
@@ -89,6 +98,20 @@ class Config(_Part):
     training: Training = Field(Training(), description="Optimisation.")
     top: int = Field(100, ge=1, description="Number of largest map values whose mean is the image score.")
     eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
+
+
+def must_fit(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the image size is unusable, or smaller than `top` needs."""
+    multiple_of(DEEPEST, image_size, "DeSTSeg")
+    if config.top > image_size**2:
+        raise fail(f"`top` asks for {config.top} pixels of a map of {image_size**2}", hint="lower `top`")
+
+
+def check(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the image size or the teacher is unusable."""
+    must_fit(config, image_size)
+    *maps, _ = needed(config.backbone.name, (*REDUCTIONS, DEEPEST), image_size)
+    square_maps([one.shape for one in maps], REDUCTIONS, image_size, config.backbone.name, "DeSTSeg")
 
 
 def build(config: Config, bench: Bench) -> Destseg:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
+from afrad_bench.methods.demands import square_maps
 from afrad_bench.methods.fitting import Checkpoint, batches, descend, draws_of, train_epochs
 from afrad_bench.methods.frozen import feature_maps
 from afrad_bench.methods.inference import predict
@@ -21,10 +22,10 @@ from afrad_bench.methods.official import note
 from afrad_bench.methods.synthesis import Batch, Pair, corrupt, pairs, rotated
 from afrad_bench.methods.textures import Textures, find
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.destseg import Config
+from afrad_bench_baselines.destseg import REDUCTIONS, Config, must_fit
 from afrad_bench_baselines.destseg.checkpoint import load_official
 from afrad_bench_baselines.destseg.losses import cosine, segmentation
-from afrad_bench_baselines.destseg.networks import DEEPEST, REDUCTIONS, Network, Segmentation, Student, normalised
+from afrad_bench_baselines.destseg.networks import Network, Segmentation, Student, normalised
 
 GREY = 114 / 255
 """Fill value around a rotated image."""
@@ -39,20 +40,9 @@ class Destseg:
         self.config = config
         self.bench = bench
         side = bench.image_size
-        if side % DEEPEST:
-            raise fail(
-                f"DeSTSeg needs an image size that is a multiple of {DEEPEST}, but got {side}",
-                hint=f"the nearest sizes are {max(side // DEEPEST, 1) * DEEPEST} and {(side // DEEPEST + 1) * DEEPEST}",
-            )
-        if config.top > side**2:
-            raise fail(f"`top` asks for {config.top} pixels of a map of {side**2}", hint="lower `top`")
+        must_fit(config, side)
         teacher = bench.features.extractor(config.backbone, REDUCTIONS, side, bench.device)
-        wanted = [(c, side // r, side // r) for c, r in zip(teacher.channels, REDUCTIONS, strict=True)]
-        if list(teacher.shapes) != wanted:
-            raise fail(
-                f"the backbone {config.backbone.name} cannot teach DeSTSeg: its maps are {list(teacher.shapes)}, "
-                f"but {wanted} are needed"
-            )
+        square_maps(teacher.shapes, REDUCTIONS, side, config.backbone.name, "DeSTSeg")
         with draws_of(bench, "networks"):
             probe = torch.rand(1, 3, side, side).to(bench.device)
             with torch.inference_mode():

@@ -14,10 +14,8 @@ from torch.nn import functional as F
 
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.errors import fail
+from afrad_bench_baselines.destseg import DEEPEST, REDUCTIONS
 
-REDUCTIONS = (4, 8, 16)
-DEEPEST = 32
-"""Reduction of the map that the student's decoder starts from."""
 DILATIONS = (6, 12, 18)
 
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.textures import TextureConfig
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 PAPER = "Zavrtanik et al., DRAEM: A discriminatively trained reconstruction embedding, ICCV 2021"
+
+
+STEP = 32
+"""The deeper encoder halves the resolution five times."""
 
 
 class _Part(BaseModel):
@@ -98,6 +103,11 @@ class Config(_Part):
     synthesis: Synthesis = Field(Synthesis(), description="Corruption of the training images.")
     score: Score = Field(Score(), description="From the map to the image score.")
     eval_batch: int = Field(8, ge=1, description="Images per forward pass when scoring.")
+
+
+def check(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the image size is unusable."""
+    multiple_of(STEP, image_size, "DRAEM")
 
 
 def build(config: Config, bench: Bench) -> Draem:

@@ -19,14 +19,11 @@ from afrad_bench.methods.official import note
 from afrad_bench.methods.synthesis import Batch, Pair, corrupt, pairs, rotated
 from afrad_bench.methods.textures import Textures, find
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.draem import Config
+from afrad_bench_baselines.draem import STEP, Config, check
 from afrad_bench_baselines.draem.checkpoint import load_official
 from afrad_bench_baselines.draem.losses import loss
 from afrad_bench_baselines.draem.networks import Discrimination, Network, Reconstruction
 from afrad_bench_baselines.draem.textures import changed
-
-STEP = 32
-"""The deeper encoder halves the resolution five times."""
 
 Floats = npt.NDArray[np.floating]
 
@@ -38,11 +35,7 @@ class Draem:
         self.config = config
         self.bench = bench
         side = bench.image_size
-        if side % STEP:
-            raise fail(
-                f"DRAEM needs an image size that is a multiple of {STEP}, but got {side}",
-                hint=f"the nearest sizes are {max(side // STEP, 1) * STEP} and {(side // STEP + 1) * STEP}",
-            )
+        check(config, side)
         with draws_of(bench, "networks"):
             reconstruction = Reconstruction(config.reconstruction_width)
             discrimination = Discrimination(config.discrimination_width)

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
+from afrad_bench.errors import fail
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -66,10 +68,23 @@ class Config(BaseModel):
     )
 
     def channels_of(self, total: int) -> int:
-        """d for a backbone whose maps have `total` channels together."""
-        if self.channels is not None:
-            return self.channels
-        return min(OFFICIAL_CHANNELS.get(self.backbone.name.partition(".")[0], 100), total)
+        """d for a backbone whose maps have `total` channels together. Raises `UserError` if these are too few."""
+        if self.channels is None:
+            return min(OFFICIAL_CHANNELS.get(self.backbone.name.partition(".")[0], 100), total)
+        if self.channels > total:
+            raise fail(
+                f"PaDiM should keep {self.channels} channels, but {self.backbone.name} has {total} at reductions "
+                f"{', '.join(map(str, self.reductions))}",
+                hint=f"set `channels` to {total} or less, or leave it out",
+            )
+        return self.channels
+
+
+def check(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the backbone lacks a requested feature map, has fewer channels than `channels`, or cannot
+    process such images."""
+    maps = needed(config.backbone.name, config.reductions, image_size)
+    config.channels_of(sum(one.channels for one in maps))
 
 
 def build(config: Config, bench: Bench) -> Padim:

@@ -70,12 +70,6 @@ class Padim:
         self.extractor = bench.features.extractor(config.backbone, config.reductions, bench.image_size, bench.device)
         total = sum(self.extractor.channels)
         self.channels = config.channels_of(total)
-        if self.channels > total:
-            raise fail(
-                f"PaDiM should keep {self.channels} channels, but {config.backbone.name} has {total} at reductions "
-                f"{', '.join(map(str, config.reductions))}",
-                hint=f"set `channels` to {total} or less, or leave it out",
-            )
         generator = torch.Generator().manual_seed(bench.seeds.init)
         self.kept = torch.randperm(total, generator=generator)[: self.channels].sort().values
         """Indices of the kept channels among those of all maps, one after another."""

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ VERSION = "1"
 PAPER = "Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022"
 
 OFFICIAL_FRACTION = 0.1
+MANY_TO_CHOOSE, MANY_TO_SCORE = 10**13, 5 * 10**10
+"""Multiply-accumulates from which the coreset and an image take minutes and seconds on a CPU."""
 
 
 class Config(BaseModel):
@@ -77,6 +80,26 @@ class Config(BaseModel):
         if value % 2 == 0:
             raise ValueError(f"a patch is centred on its position, so its side must be odd, but got {value}")
         return value
+
+
+def check(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the backbone lacks a requested feature map, or cannot process such images."""
+    needed(config.backbone.name, config.reductions, image_size)
+
+
+def warn(config: Config, image_size: int, train_images: int) -> str | None:
+    """A line on a bank that is expensive to choose or to score with: the work grows with the square of the patches."""
+    side = -(-image_size // config.reductions[0])
+    total = train_images * side**2
+    kept = int(config.fraction * total)
+    choosing, scoring = kept * total * config.projection if kept < total else 0, side**2 * kept * config.width
+    if choosing < MANY_TO_CHOOSE and scoring < MANY_TO_SCORE:
+        return None
+    return (
+        f"a bank of {kept:,} of {total:,} patches, {4 * kept * config.width / 2**30:.2f} GiB; multiply-accumulates: "
+        f"{choosing:.1e} to choose it, {scoring:.1e} to score an image; they grow with the square of the number of "
+        f"images and more with their size; `fraction` (now {config.fraction:g}) lowers them"
+    )
 
 
 def build(config: Config, bench: Bench) -> Patchcore:

@@ -34,7 +34,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import WideResNet50
+from afrad_bench.methods.demands import multiple_of, square_maps
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -106,12 +108,28 @@ class Config(_Part):
     score: Score = Field(Score(), description="From cosines to a map and a score.")
     eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
 
+    @property
+    def step(self) -> int:
+        """The side of the image must be a multiple of this: the embedding halves the coarsest map."""
+        return 2 * self.reductions[-1]
+
     @field_validator("reductions")
     @classmethod
     def _three_that_double(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(value) != 3 or value[0] < 1 or value[1] != 2 * value[0] or value[2] != 2 * value[1]:
             raise ValueError(f"reductions must be three, each twice the one before, but got {list(value)}")
         return value
+
+
+def check(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the image size or the teacher is unusable."""
+    multiple_of(config.step, image_size, "RD4AD")
+    maps = needed(config.backbone.name, config.reductions, image_size)
+    square_maps([one.shape for one in maps], config.reductions, image_size, config.backbone.name, "RD4AD")
+    if config.embedding == "half":
+        from afrad_bench_baselines.rd4ad.student import design_for, halved
+
+        halved(design_for(config.backbone.name, [one.channels for one in maps]), config.backbone.name)
 
 
 def build(config: Config, bench: Bench) -> Rd4ad:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
+from afrad_bench.methods.demands import multiple_of, square_maps
 from afrad_bench.methods.fitting import Checkpoint, batches, descend, draws_of, train_epochs
 from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.methods.official import note
@@ -18,7 +18,7 @@ from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.rd4ad import Config
 from afrad_bench_baselines.rd4ad.checkpoint import load_official
 from afrad_bench_baselines.rd4ad.scoring import Head, cosine_loss
-from afrad_bench_baselines.rd4ad.student import MIRRORED, Student, design_for
+from afrad_bench_baselines.rd4ad.student import MIRRORED, Student, design_for, halved
 
 
 class Rd4ad:
@@ -28,23 +28,13 @@ class Rd4ad:
         self.config = config
         self.bench = bench
         side = bench.image_size
-        self.step = 2 * config.reductions[-1]
-        if side % self.step:
-            raise fail(
-                f"RD4AD needs an image size that is a multiple of {self.step}, but got {side}",
-                hint=f"the nearest sizes are {max(side // self.step, 1) * self.step} and "
-                f"{(side // self.step + 1) * self.step}",
-            )
+        multiple_of(config.step, side, "RD4AD")
         self.extractor = bench.features.extractor(config.backbone, config.reductions, side, bench.device)
-        self._must_be_maps()
+        teacher = config.backbone.name
+        square_maps(self.extractor.shapes, config.reductions, side, teacher, "RD4AD")
         channels = self.extractor.channels
-        self.design = design_for(config.backbone.name, channels)
-        embedding = replace(self.design, base_width=64) if config.embedding == "half" else self.design
-        if config.embedding == "half" and self.design.base_width != 128:
-            raise fail(
-                f"`embedding: half` halves the embedding of wide teachers, but {config.backbone.name} is not one",
-                hint="leave `embedding` out, or use a teacher such as wide_resnet50_2",
-            )
+        self.design = design_for(teacher, channels)
+        embedding = halved(self.design, teacher) if config.embedding == "half" else self.design
         with draws_of(bench, "student"):
             student = Student(channels, self.design, embedding)
         self.notes = self._notes()
@@ -59,7 +49,7 @@ class Rd4ad:
         """Train the student to restore the teacher's maps of normal images (section 3.2)."""
         config, bench, student = self.config.training, self.bench, self.head.student
         alone = len(train) == 1 or config.batch_size == 1 or len(train) % config.batch_size == 1
-        if config.epochs and alone and bench.image_size == self.step:
+        if config.epochs and alone and bench.image_size == self.config.step:
             raise fail(
                 f"at {bench.image_size} px the embedding has one position, and batch norm cannot learn from a batch of "
                 f"one image, which {len(train)} images in batches of {config.batch_size} leave",
@@ -120,16 +110,6 @@ class Rd4ad:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Load a state that `state()` returned."""
         self.network().load_state_dict(state)
-
-    def _must_be_maps(self) -> None:
-        """Refuse a teacher whose maps are not (C, side / reduction, side / reduction)."""
-        config, side = self.config, self.bench.image_size
-        wanted = [(c, side // r, side // r) for c, r in zip(self.extractor.channels, config.reductions, strict=True)]
-        if list(self.extractor.shapes) != wanted:
-            raise fail(
-                f"the backbone {config.backbone.name} cannot teach RD4AD: its maps are {list(self.extractor.shapes)}, "
-                f"but {wanted} are needed"
-            )
 
     def _notes(self) -> tuple[str, ...]:
         name = self.config.backbone.name

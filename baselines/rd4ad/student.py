@@ -5,12 +5,14 @@ Axes: B images; C_i channels of the teacher's map i, finest first, at reductions
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from afrad_bench.errors import fail
 
 Step = Literal["down", "keep", "up"]
 """What a block does to the resolution: halve it (3 x 3, stride 2), keep it, double it (transposed 2 x 2, stride 2)."""
@@ -54,6 +56,16 @@ def design_for(name: str, channels: Sequence[int]) -> Design:
     if channels[-1] <= MOST_BASIC:
         return Design("basic", (2, 2, 2), 2, signed=True)
     return Design("bottleneck", (3, 4, 6), 3, signed=True)
+
+
+def halved(design: Design, teacher: str) -> Design:
+    """The design of an embedding half as wide. Raises `UserError` unless the design is of a wide teacher."""
+    if design.base_width != 128:
+        raise fail(
+            f"`embedding: half` halves the embedding of wide teachers, but {teacher} is not one",
+            hint="leave `embedding` out, or use a teacher such as wide_resnet50_2",
+        )
+    return replace(design, base_width=64)
 
 
 def convolution(inputs: int, outputs: int, step: Step = "keep") -> nn.Module:

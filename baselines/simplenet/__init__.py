@@ -33,11 +33,14 @@ cache."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
+from afrad_bench.errors import fail
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -103,6 +106,21 @@ class Config(_Part):
     training: Training = Field(Training(), description="Optimisation.")
     score: Score = Field(Score(), description="From patches to a map and a score.")
     eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
+
+
+def must_be_maps(backbone: str, shapes: Sequence[tuple[int, ...]], channels: Sequence[int]) -> None:
+    """Raise `UserError` unless the maps of the backbone are (channels, height, width)."""
+    if any(len(shape) != 3 or shape[0] != count for shape, count in zip(shapes, channels, strict=True)):
+        raise fail(
+            f"the backbone {backbone} cannot be used for SimpleNet: its maps are {list(shapes)}, but "
+            f"(channels, height, width) with {list(channels)} channels are needed"
+        )
+
+
+def check(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the backbone lacks a requested feature map, or cannot process such images."""
+    maps = needed(config.backbone.name, config.reductions, image_size)
+    must_be_maps(config.backbone.name, [one.shape for one in maps], [one.channels for one in maps])
 
 
 def build(config: Config, bench: Bench) -> SimpleNet:

@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, train_epochs
 from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.simplenet import Config
+from afrad_bench_baselines.simplenet import Config, must_be_maps
 from afrad_bench_baselines.simplenet.checkpoint import load_official
 from afrad_bench_baselines.simplenet.network import Head, gaussian
 
@@ -27,11 +26,7 @@ class SimpleNet:
         self.bench = bench
         self.extractor = bench.features.extractor(config.backbone, config.reductions, bench.image_size, bench.device)
         shapes, channels = self.extractor.shapes, self.extractor.channels
-        if tuple(shape[0] for shape in shapes) != channels:
-            raise fail(
-                f"the backbone {config.backbone.name} cannot be used for SimpleNet: its maps are {list(shapes)}, but "
-                f"(channels, height, width) with {list(channels)} channels are needed"
-            )
+        must_be_maps(config.backbone.name, shapes, channels)
         _, height, width = shapes[0]
         with draws_of(bench, "adaptor and discriminator"):
             head = Head(channels, (height, width), bench.image_size, config)

@@ -33,11 +33,15 @@ shared cache. Metrics are the harness's own: the official evaluation replaces an
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
+from afrad_bench.errors import fail
+from afrad_bench.methods.demands import multiple_of
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -161,6 +165,25 @@ class Config(_Part):
     training: Training = Field(Training(), description="Optimisation.")
     score: Score = Field(Score(), description="From the map to a score per image.")
     eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
+
+
+def must_fit(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the image size does not divide into tokens, or into too few for the attention's mask."""
+    features, neighbours = config.features, config.transformer.neighbours
+    multiple_of(math.lcm(features.grid, *features.reductions), image_size, "UniAD")
+    tokens = image_size // features.grid
+    if neighbours and tokens <= neighbours:
+        raise fail(
+            f"at {image_size} px with features.grid {features.grid} there are {tokens} x {tokens} tokens, and with "
+            f"transformer.neighbours {neighbours} some of them would see no other",
+            hint="choose a finer features.grid, a larger image size or fewer transformer.neighbours",
+        )
+
+
+def check(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the image size or the backbone is unusable."""
+    must_fit(config, image_size)
+    needed(config.backbone.name, config.features.reductions, image_size)
 
 
 def build(config: Config, bench: Bench) -> Uniad:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical, seed_for
 from afrad_bench.methods.fitting import (
     Checkpoint,
@@ -24,7 +22,7 @@ from afrad_bench.methods.fitting import (
 from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.uniad import Config
+from afrad_bench_baselines.uniad import Config, must_fit
 from afrad_bench_baselines.uniad.checkpoint import load_official
 from afrad_bench_baselines.uniad.reconstruction import Reconstruction
 from afrad_bench_baselines.uniad.scoring import Head
@@ -37,19 +35,8 @@ class Uniad:
         self.config = config
         self.bench = bench
         side, features = bench.image_size, config.features
-        step = math.lcm(features.grid, *features.reductions)
-        if side % step:
-            raise fail(
-                f"UniAD needs an image size that is a multiple of {step}, but got {side}",
-                hint=f"the nearest sizes are {max(side // step, 1) * step} and {(side // step + 1) * step}",
-            )
-        tokens, neighbours = side // features.grid, config.transformer.neighbours
-        if neighbours and tokens <= neighbours:
-            raise fail(
-                f"at {side} px with features.grid {features.grid} there are {tokens} x {tokens} tokens, and with "
-                f"transformer.neighbours {neighbours} some of them would see no other",
-                hint="choose a finer features.grid, a larger image size or fewer transformer.neighbours",
-            )
+        must_fit(config, side)
+        tokens = side // features.grid
         self.extractor = bench.features.extractor(
             config.backbone,
             features.reductions,

@@ -32,12 +32,12 @@ RANDOM_R18 = {"name": "resnet18", "weights": "random"}
 
 class TestPatchcoreContract(MethodContract):
     module = "afrad_bench_baselines.patchcore"
-    params = {"backbone": RANDOM_R18}  # noqa: RUF012
+    params = {"backbone": RANDOM_R18}
 
 
 class TestPatchcoreContractWithThePapersScore(MethodContract):
     module = "afrad_bench_baselines.patchcore"
-    params = {"backbone": RANDOM_R18, "image_score": "paper", "neighbours": 3, "fraction": 0.25}  # noqa: RUF012
+    params = {"backbone": RANDOM_R18, "image_score": "paper", "neighbours": 3, "fraction": 0.25}
 
 
 def test_it_is_registered_under_its_folder() -> None:

@@ -22,7 +22,7 @@ from afrad_bench.methods.frozen import feature_maps
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
-from afrad_bench_baselines.simplenet import Config, build
+from afrad_bench_baselines.simplenet import Config, build, must_be_maps
 from afrad_bench_baselines.simplenet import model as simplenet_model
 from afrad_bench_baselines.simplenet.model import SimpleNet
 from afrad_bench_baselines.simplenet.network import Head, Networks, gaussian
@@ -323,7 +323,7 @@ def test_backbones_that_cannot_serve_are_refused() -> None:
     with pytest.raises(UserError, match="does not hold the weights of wide_resnet50_2"):
         build(Config(), bench_at(64))
     with pytest.raises(UserError, match=r"be used for SimpleNet: its maps are .* but \(channels, height, width\)"):
-        made(backbone={"name": "swin_tiny_patch4_window7_224", "weights": "random"}, reductions=[8, 16], side=224)
+        must_be_maps("strange", [(8, 8, 96)], [96])
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import afrad_bench.testing
 from afrad_bench.cli.program import COMMANDS, GROUPS, app
 from tests.conftest import ROOT, mvtec_folder
 
@@ -58,6 +61,44 @@ def test_the_baseline_in_one_file_works(tmp_path: Path, cache_folder: Path) -> N
     call("run", str(suite))
     values = pd.read_parquet(tmp_path / "results" / "measurements").set_index(["metric", "category"])["value"]
     assert values["image_auroc", "mean"] > 0.9  # a bright square on dark stripes
+
+
+def test_the_baseline_in_one_file_keeps_the_contract(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(installed(tmp_path / "site"))}
+    test = blocks("CONTRIBUTING.md", "python")[1].replace("afrad_bench_baselines.", "my_package.methods.")
+    (tmp_path / "test_mean_image.py").write_text(test, encoding="utf-8")
+    pytest_here = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mean_image.py"]
+    done = subprocess.run(pytest_here, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d passed, 2 skipped", done.stdout), done.stdout  # it has no check() and no network()
+
+
+@pytest.mark.parametrize("place", ["baselines/mean_image.py", "baselines/mean_image/__init__.py"])
+def test_lint_accepts_the_baseline_and_its_test(place: str, tmp_path: Path) -> None:
+    """As a file of `baselines/` or in a folder of its own, and with the contract as `afrad_bench.testing` shows it."""
+    method, test = blocks("CONTRIBUTING.md", "python")
+    shown = textwrap.dedent("\n\n\n".join((afrad_bench.testing.__doc__ or "").split("\n\n")[1:3]))
+    assert "class TestMine(MethodContract):" in shown
+    files = {place: method, "tests/baselines/test_mean_image.py": test, "tests/mine/test_mine.py": f"{shown}\n"}
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
+        done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_heavy_import_of_a_baseline_is_refused(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    heavy = blocks("CONTRIBUTING.md", "python")[0].replace("from pydantic", "import numpy as np\nfrom pydantic")
+    for place in ("baselines/mean_image.py", "baselines/mean_folder/__init__.py"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(heavy, encoding="utf-8")
+    ruff = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise", "."]
+    done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.count("TID253") == 2, done.stdout
 
 
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from afrad_bench.errors import Problem
+from afrad_bench.errors import Problem, fail, shortened
 from afrad_bench.suite.checked import Where, models_in, validated
 from afrad_bench.suite.file import Params
+from afrad_bench.suite.yaml import MAX_NESTING
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,13 @@ def in_file(where: Where, location: Sequence[str | int], params: Params, *, dott
     """A layer given at this location of the file. `dotted`: its keys are names such as "training.epochs"."""
     if not dotted:
         return Layer(params, lambda inner: where((*location, *inner)))
-    return Layer(nested(params), lambda inner: where((*location, ".".join(map(str, inner)))))
+    return Layer(nested(params, where(location)), lambda inner: where((*location, ".".join(map(str, inner)))))
 
 
 def overriding(text: str, params: Params) -> Layer:
     """A layer with dotted keys from `--set`."""
-    return Layer(nested(params), lambda _: f"--set {text}")
+    place = f"--set {shortened(text)}"
+    return Layer(nested(params, place), lambda _: place)
 
 
 def merged(layers: Sequence[Layer]) -> Params:
@@ -52,10 +54,12 @@ def resolved(model: type[BaseModel], layers: Sequence[Layer], subject: str) -> B
     return validated(model, merged(layers), where, subject)
 
 
-def nested(params: Mapping[str, Any]) -> Params:
-    """{"a.b": 1} -> {"a": {"b": 1}}"""
+def nested(params: Mapping[str, Any], place: str | None = None) -> Params:
+    """{"a.b": 1} -> {"a": {"b": 1}}. `UserError` at this place for a name with more parts than a document may nest."""
     total: Params = {}
     for name, value in params.items():
+        if name.count(".") >= MAX_NESTING:
+            raise fail(f"{shortened(name)!r} names a field within more than {MAX_NESTING} others", place)
         inner = value
         for step in reversed(name.split(".")):
             inner = {step: inner}

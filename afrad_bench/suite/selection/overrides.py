@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from afrad_bench.errors import Problem, unknown
+from afrad_bench.errors import Problem, shortened, unknown
 from afrad_bench.suite.file import Params
+from afrad_bench.suite.scalars import control_character
 from afrad_bench.suite.selection.layers import Layer, overriding
 from afrad_bench.suite.yaml import read_value
 
@@ -40,8 +41,10 @@ def parse(
     for text in texts:
         name, equals, value = text.partition("=")
         first, _, rest = name.partition(".")
-        if not equals or not name:
-            problems.append(Problem(f"expected field=value, but got {text!r}", "--set"))
+        if strange := control_character(text):
+            problems.append(Problem(f"the character {strange[1]} is not allowed in {shortened(text)!a}", "--set"))
+        elif not equals or not name:
+            problems.append(Problem(f"expected field=value, but got {shortened(text)!r}", "--set"))
         elif rest and first == SHARED:
             found.shared.append(overriding(text, {rest: _value(value, text)}))
         elif rest and (first in methods or first in others):
@@ -52,19 +55,23 @@ def parse(
             found.only = _methods(_value(value, text), methods, text, problems)
         else:
             known = [f"{part}.FIELD" for part in (SHARED, *methods, *others)]
-            problems.append(unknown("field", name, [*known, *PROFILE_FIELDS, "methods"], f"--set {text}"))
+            problems.append(unknown("field", name, [*known, *PROFILE_FIELDS, "methods"], _place(text)))
     return found
 
 
+def _place(text: str) -> str:
+    return f"--set {shortened(text)}"
+
+
 def _value(text: str, override: str) -> Any:
-    return read_value(text, f"--set {override}")
+    return read_value(text, _place(override))
 
 
 def _methods(value: Any, methods: Collection[str], text: str, problems: list[Problem]) -> tuple[str, ...] | None:
-    names = value if isinstance(value, list) else [value]
+    names = [str(name) for name in (value if isinstance(value, list) else [value])]
     if not names:
-        problems.append(Problem("name at least one method", f"--set {text}"))
+        problems.append(Problem("name at least one method", _place(text)))
     for name in names:
         if name not in methods:
-            problems.append(unknown("method of this suite", str(name), methods, f"--set {text}"))
+            problems.append(unknown("method of this suite", name, methods, _place(text)))
     return tuple(names)

@@ -75,7 +75,7 @@ class Resolver:
         if not self.overrides.profile:
             return declared_profile
         data = {**declared_profile.model_dump(), **self.overrides.profile}
-        checked = validated(Profile, data, lambda loc: f"--set {loc[0]}")
+        checked = validated(Profile, data, lambda at: f"--set {at[0]}" if at else "--set")
         if isinstance(checked, list):
             self.problems.extend(checked)
             return declared_profile

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from afrad_bench import published, registry
-from afrad_bench.errors import Problem, unknown
+from afrad_bench.errors import Problem, shortened, unknown
 from afrad_bench.hashing import canonical
 from afrad_bench.suite.checked import Where
 from afrad_bench.suite.file import MethodEntry, Params, Profile, Searched, SuiteFile
@@ -122,7 +122,7 @@ class Rows:
         place = self.where(("methods",))
         labels = [row.label for row in rows]
         for label in dict.fromkeys(label for label in labels if labels.count(label) > 1):
-            self.problems.append(Problem(f"two rows are called {label!r}", place, "give each a label"))
+            self.problems.append(Problem(f"two rows are called {shortened(label)!r}", place, "give each a label"))
         first: dict[tuple[str, str], str] = {}
         for row in rows:
             other = first.setdefault((row.method, row.params), row.label)
@@ -137,7 +137,7 @@ class Rows:
         made: list[SuiteRow] = []
         different: dict[str, bool] = {}
         for variant in self._variants(one, model):
-            row = self._row(one.entry.method, model, variant)
+            row = self._row(one, model, variant)
             if variant.axis:
                 same = row is not None and bool(made) and not made[0].axis and row.params == made[0].params
                 different[variant.axis] = different.get(variant.axis, False) or not same
@@ -179,15 +179,16 @@ class Rows:
     def _shared(self) -> Layer:
         return in_file(self.where, ("profiles", self.name, "shared"), self.profile.shared)
 
-    def _row(self, method: str, model: type[BaseModel], variant: _Variant) -> SuiteRow | None:
-        label = variant.label
-        checked = resolved(model, variant.layers, f"{method} ({label})" if label != method else method)
+    def _row(self, one: Declared, model: type[BaseModel], variant: _Variant) -> SuiteRow | None:
+        method, label = one.entry.method, variant.label
+        checked = resolved(model, variant.layers, f"{method} ({shortened(label)})" if label != method else method)
         if isinstance(checked, list):
             self.problems.extend(checked)
             return None
         params = canonical(checked.model_dump(mode="json"))
         changed = canonical(merged(variant.layers))
-        return SuiteRow(label, method, params, variant.published, changed, variant.axis, variant.searched)
+        place = self.where(one.location)
+        return SuiteRow(label, method, params, variant.published, changed, variant.axis, variant.searched, place)
 
 
 def _restricted(layer: Layer, model: type[BaseModel]) -> Layer:

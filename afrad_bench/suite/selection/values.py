@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from afrad_bench.hashing import canonical
 from afrad_bench.suite.file import Search, Searched, Split
@@ -28,6 +28,8 @@ class SuiteRow:
     """The sweep axis that this row changes; empty for every other row."""
     searched: Searched | None = None
     """For a configuration that a search selected: its origin and number of trials."""
+    where: str = field(default="", compare=False)
+    """Where the suite declares its method, as `file:line`."""
 
     @property
     def title(self) -> str:
