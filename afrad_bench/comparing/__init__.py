@@ -1,14 +1,15 @@
 """Comparison of two sides: what changed from BASE to NEW, how certain each change is, and whether it matters.
 
-`place` finds a side: `side` reads it from a store, `baseline` from a file. `pairs` pairs equal rows and finds differing
-terms, `changes` estimates, `rules` and `gate` decide, and `show` formats the output."""
+`place` finds a side: `stored` reads it from a store, `baseline` from a file; `sessions` makes one of timed calls.
+`pairs` pairs equal rows and finds differing terms, `changes` estimates, `rules` and `gate` decide, and `show` formats
+the output."""
 
 from __future__ import annotations
 
 from afrad_bench.comparing.changes import Change, Comparison, compare
 from afrad_bench.comparing.gate import Check, Decision, decide
 from afrad_bench.comparing.place import locate
-from afrad_bench.comparing.rules import Rules, default_rules, read_rules
+from afrad_bench.comparing.rules import Rules, default_rules, latency_rules, read_rules
 from afrad_bench.comparing.side import Side
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "compare",
     "decide",
     "default_rules",
+    "latency_rules",
     "locate",
     "read_rules",
 ]

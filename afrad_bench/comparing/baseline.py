@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from afrad_bench import writing
 from afrad_bench.comparing.side import Images, Key, Row, Side, Timed
 from afrad_bench.errors import fail
 
@@ -18,10 +19,10 @@ FORMAT, VERSION, SUFFIX = "afrad-bench baseline", 1, ".json"
 
 
 def write(side: Side, path: Path) -> None:
-    """Write or replace the file; creates its folder if needed."""
+    """Write or replace the file; creates its folder if needed. Raises `DiskFull`; then the file is as it was."""
     lines = [json.dumps({"format": FORMAT, "version": VERSION}), *(_line(one) for one in _records(side))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    with writing.replacing(path, "free some space there, or write the baseline to another disk") as scratch:
+        scratch.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from afrad_bench.comparing.pairs import Pair, Paired, pair
-from afrad_bench.comparing.side import LATENCY, Key, Side, Timed, metrics
+from afrad_bench.comparing.side import LATENCY, Key, Row, Side, Timed, metrics
+from afrad_bench.errors import first_line
 from afrad_bench.statistics import Estimate, Student, holm, over_seeds, over_seeds_and_images
 from afrad_bench.types import MEAN
 
@@ -56,6 +57,12 @@ class Change:
     """There is no estimate because terms differ."""
     advisory: str = ""
     """Why the change is only advisory; empty if it may decide."""
+    unreliable: str = ""
+    """Why its values must not be trusted; a ratio within rounds may hold nevertheless."""
+    now: float | None = None
+    """The value of NEW over all its seeds or calls, whatever BASE has; for limits. None if any of them is undefined."""
+    added: bool = False
+    """Only NEW has it."""
 
     @property
     def relative(self) -> bool:
@@ -91,6 +98,8 @@ class Comparison:
     changed: tuple[str, ...]
     """Code, parameters and packages that differ."""
     notes: tuple[str, ...]
+    added: tuple[Change, ...] = ()
+    """Numbers that only NEW has: only `now` is set."""
 
 
 def compare(
@@ -107,6 +116,7 @@ def compare(
         tuple(dict.fromkeys(text for one in paired.pairs for text in one.allowed(allow))),
         tuple(dict.fromkeys(text for one in paired.pairs for text in one.changed)),
         (*(f"BASE, {note}" for note in base.notes), *(f"NEW, {note}" for note in new.notes), *_extra(paired)),
+        tuple(_added(paired, new)),
     )
 
 
@@ -122,7 +132,7 @@ def _missing(paired: Paired, allow: Collection[str]) -> Iterator[str]:
         yield f"{key}: NEW has no such row" + (f" of profile {key.profile}" if key.profile else "")
     for one in paired.pairs:
         for seed, measure, error in one.new.failed:
-            yield f"{one.base.key}, seed {seed}: {measure} failed in NEW ({error})"
+            yield f"{one.base.key}, seed {seed}: {measure} failed in NEW ({first_line(error)})"
         failed = {seed for seed, _, _ in one.new.failed}
         if (lacking := [seed for seed in one.lacking if seed not in failed]) and "seeds" not in allow:
             yield f"{one.base.key}: NEW lacks seeds {', '.join(map(str, lacking))}, or parts of their data"
@@ -133,7 +143,43 @@ def _extra(paired: Paired) -> Iterator[str]:
         yield f"only NEW has: {'; '.join(map(str, paired.extra))}"
     for one in paired.pairs:
         if one.base.failed:
-            yield f"{one.base.key}: {len(one.base.failed)} measures failed in BASE"
+            _, measure, error = one.base.failed[0]
+            yield f"{one.base.key}: {len(one.base.failed)} failed in BASE, the first is {measure} ({first_line(error)})"
+
+
+def _added(paired: Paired, new: Side) -> Iterator[Change]:
+    """The numbers of NEW that BASE lacks."""
+    partners = [(one.base, one.new) for one in paired.pairs] + [(None, new.rows[key]) for key in paired.extra]
+    for was, row in partners:
+        for metric, category in row.values:
+            if was is None or (metric, category) not in was.values:
+                now = _whole(row, metric, category)
+                yield Change(row.key, metric, category, unreliable=_doubts(metric, NEW=row), now=now, added=True)
+        for way in row.ways:
+            if was is None or way not in was.ways:
+                doubts, now = _doubts(LATENCY, NEW=row), median(row.calls(way))
+                yield Change(row.key, LATENCY, _way(*way), unreliable=doubts, now=now, added=True)
+
+
+def _whole(row: Row, metric: str, category: str | None) -> float | None:
+    """A number of a row over all its seeds, in the unit in which it is shown; None if it is undefined for any."""
+    values = list(row.values.get((metric, category), {}).values())
+    known = [value for value in values if value is not None]
+    scale = 100.0 if metrics()[metric].percent else 1.0
+    return scale * fmean(known) if known and len(known) == len(values) else None
+
+
+def _doubts(metric: str, **sides: Row) -> str:
+    """Why the values of a metric must not be trusted; empty if they may."""
+    found: dict[str, list[str]] = {}
+    for name, row in sides.items():
+        if metric in row.unreliable:
+            found.setdefault(row.unreliable[metric], []).append(name)
+    return "; ".join(f"unreliable in {' and '.join(names)}: {doubt}" for doubt, names in found.items())
+
+
+def _way(mode: str, batch: int) -> str:
+    return f"{mode}, batch {batch}"
 
 
 def _of_pair(one: Pair, allow: Collection[str], count: int) -> Iterator[Change]:
@@ -142,12 +188,13 @@ def _of_pair(one: Pair, allow: Collection[str], count: int) -> Iterator[Change]:
 
     images = ImageNoise(one, count)
     for metric, category in dict.fromkeys((*one.base.values, *one.new.values)):
-        bare = Change(key, metric, category)
+        doubts, now = _doubts(metric, BASE=one.base, NEW=one.new), _whole(one.new, metric, category)
+        bare = Change(key, metric, category, advisory=doubts, unreliable=doubts, now=now)
         if refused := one.refused(metric, allow):
             yield replace(bare, why=f"terms differ: {'; '.join(refused)}", refused=True)
         elif (metric, category) in one.base.values:
             yield _of_number(one, bare, images)
-    yield from _of_calls(one)
+    yield from _of_calls(one, allow)
 
 
 def _of_number(one: Pair, bare: Change, images: ImageNoise) -> Change:
@@ -185,15 +232,20 @@ def _of_number(one: Pair, bare: Change, images: ImageNoise) -> Change:
 # ------------------------------------------------------------------------------------------------------------- latency
 
 
-def _of_calls(one: Pair) -> Iterator[Change]:
+def _of_calls(one: Pair, allow: Collection[str]) -> Iterator[Change]:
     """For each mode and batch: the ratio over common rounds of common sessions, else over all calls (advisory)."""
-    ways = dict.fromkeys((calls.mode, calls.batch) for calls in one.base.timed)
-    for mode, batch in ways:
-        was, now = (
-            [each for each in row.timed if (each.mode, each.batch) == (mode, batch)] for row in (one.base, one.new)
-        )
-        bare = Change(one.base.key, LATENCY, f"{mode}, batch {batch}")
-        yield _of_way(bare, was, now) if now else replace(bare, why="NEW has no such calls")
+    refused, doubts = one.refused(LATENCY, allow), _doubts(LATENCY, BASE=one.base, NEW=one.new)
+    for way in one.base.ways:
+        was, now = ([each for each in row.timed if (each.mode, each.batch) == way] for row in (one.base, one.new))
+        bare = Change(one.base.key, LATENCY, _way(*way), unreliable=doubts)
+        if not now:
+            yield replace(bare, why="NEW has no such calls")
+            continue
+        bare = replace(bare, now=median(one.new.calls(way)))
+        if refused:
+            yield replace(bare, why=f"terms differ: {'; '.join(refused)}", refused=True)
+        else:
+            yield _of_way(bare, was, now)
 
 
 def _of_way(bare: Change, was: Sequence[Timed], now: Sequence[Timed]) -> Change:

@@ -8,22 +8,26 @@ Let `smallest` be the smallest change for the worse that matters. The interval o
   one-sided p is below 1 - confidence after Holm's correction. This bounds the false alarms of the whole gate.
 - It excludes neither: cannot tell. There are too few images, seeds or rounds.
 
-A gate passes only if every check passes, so passing needs no correction (an intersection-union test)."""
+A gate passes only if every check passes, so passing needs no correction (an intersection-union test).
+
+Limits of a rule, `max` and `min`, hold for the value of NEW alone: a breach is a regression whatever BASE has. A change
+that cannot be compared fairly (times of other devices or sessions, unreliable times) decides nothing: the check cannot
+tell or, if the rule is optional, is only advisory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from afrad_bench.comparing.changes import Change, Comparison
-from afrad_bench.comparing.rules import Rule, Rules
+from afrad_bench.comparing.rules import EXACT, Rule, Rules
 from afrad_bench.comparing.side import LATENCY
 from afrad_bench.statistics import holm
 
 Verdict = Literal["pass", "regression", "cannot tell", "advisory"]
-EXACT = 1e-9
-"""Relative difference up to which two exact numbers count as equal."""
+GRAVITY: tuple[Verdict, ...] = ("regression", "cannot tell", "advisory", "pass")
+"""The gravest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,49 +63,74 @@ class Decision:
         return "cannot tell" if "cannot tell" in found or self.unmeasured else "pass"
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A number and a rule, and what of the rule applies to it."""
+
+    change: Change
+    rule: Rule
+    compares: bool
+    limits: bool
+
+
 def decide(comparison: Comparison, rules: Rules) -> Decision:
-    """Check every change against the first rule that fits it. Changes that fit no rule are not checked."""
-    judged: list[tuple[Change, Rule]] = []
-    for change in comparison.changes:
-        fitting = (r for r in rules.rules if r.fits(change.key.label, change.metric, change.category))
-        if (rule := next(fitting, None)) is not None:
-            judged.append((change, rule))
-    used = {id(rule) for _, rule in judged}
-    unmeasured = [*comparison.missing]
-    unmeasured += [
-        f"no number in BASE fits the rule for {rule.metric} ({rule.category}, rows {rule.label})"
-        for rule in rules.rules
-        if id(rule) not in used and not rule.optional
-    ]
-    if not judged:
+    """Compare every change by the first rule that fits it and compares, and hold every number of NEW against the first
+    rule that fits it and has limits. What fits no rule is not checked."""
+    tasks = [task for change in (*comparison.changes, *comparison.added) for task in _tasks(change, rules.rules)]
+    unmeasured = [*comparison.missing, *_unused(tasks, rules.rules)]
+    if not tasks:
         unmeasured.append("no number fits any rule: nothing was checked")
-    adjusted = _adjusted(judged)
     checks = [
-        _check(change, rule, p, rule.confidence or rules.confidence)
-        for (change, rule), p in zip(judged, adjusted, strict=True)
+        _check(task, p, task.rule.confidence or rules.confidence)
+        for task, p in zip(tasks, _adjusted(tasks), strict=True)
     ]
     return Decision(comparison, tuple(checks), tuple(unmeasured), rules.confidence)
+
+
+def _tasks(change: Change, rules: Sequence[Rule]) -> Iterator[_Task]:
+    fitting = [rule for rule in rules if rule.fits(change.key.label, change.metric, change.category)]
+    comparing = None if change.added else next((rule for rule in fitting if rule.compares), None)
+    limiting = next((rule for rule in fitting if rule.limited), None)
+    if comparing is not None:
+        yield _Task(change, comparing, True, comparing is limiting)
+    if limiting is not None and limiting is not comparing:
+        yield _Task(change, limiting, False, True)
+
+
+def _unused(tasks: Sequence[_Task], rules: Sequence[Rule]) -> Iterator[str]:
+    """Rules that no number fits, unless they are optional."""
+    for rule in rules:
+        mine = [task for task in tasks if task.rule is rule]
+        where = f"fits the rule for {rule.metric} ({rule.category}, rows {rule.label})"
+        if rule.compares and not any(task.compares for task in mine) and not rule.optional:
+            yield f"no number in BASE {where}"
+        elif not mine and not rule.optional:
+            yield f"no number in NEW {where}"
 
 
 def _better(change: Change, rule: Rule) -> int:
     return change.better if rule.direction is None else 1 if rule.direction == "higher" else -1
 
 
-def _worse_p(change: Change, rule: Rule) -> float | None:
-    if change.estimate is None or rule.test == "exact" or _doubt(change, rule) or _is_advice(change, rule):
+def _worse_p(task: _Task) -> float | None:
+    change, rule = task.change, task.rule
+    if change.estimate is None or not task.compares or rule.test == "exact":
+        return None
+    if _doubt(change, rule) or _advice(change, rule):
         return None
     return change.estimate.p_below if _better(change, rule) > 0 else change.estimate.p_above
 
 
-def _adjusted(judged: Sequence[tuple[Change, Rule]]) -> list[float | None]:
+def _adjusted(tasks: Sequence[_Task]) -> list[float | None]:
     """One-sided p of every tested check after Holm's correction over them."""
-    raw = [_worse_p(change, rule) for change, rule in judged]
+    raw = [_worse_p(task) for task in tasks]
     tested = [i for i, p in enumerate(raw) if p is not None]
     corrected = dict(zip(tested, holm([p for p in raw if p is not None]), strict=True))
-    return [corrected.get(i) for i in range(len(judged))]
+    return [corrected.get(i) for i in range(len(tasks))]
 
 
-def _is_advice(change: Change, rule: Rule) -> str:
+def _advice(change: Change, rule: Rule) -> str:
+    """Why a comparison must not decide; empty if it may."""
     return "the rule is advisory" if rule.advisory else change.advisory
 
 
@@ -118,17 +147,45 @@ def _doubt(change: Change, rule: Rule) -> str:
     return ""
 
 
-def _check(change: Change, rule: Rule, p: float | None, confidence: float) -> Check:
+def _check(task: _Task, p: float | None, confidence: float) -> Check:
+    """What the comparison says, what the limits say or, if both apply, the graver of the two."""
+    rule, found = task.rule, []
+    if task.compares:
+        found.append(_compared(task.change, rule, p, confidence))
+    if task.limits:
+        found.append(_limited(task.change, rule))
+    found.sort(key=lambda check: GRAVITY.index(check.verdict))
+    verdict: Verdict = "advisory" if rule.advisory else found[0].verdict
+    first = next((check for check in found if check.smallest is not None), found[0])
+    return replace(first, verdict=verdict, why="; ".join(check.why for check in found))
+
+
+def _limited(change: Change, rule: Rule) -> Check:
+    """Whether NEW keeps the limits of the rule, whatever BASE has."""
+    now = change.now
+    if now is None:
+        return Check(change, rule, "cannot tell", "NEW has no value for the limit, or an undefined one")
+    change = replace(change, new=now) if change.new is None else change
+    breach = rule.breach(now)
+    why = f"{now:.6g} is {breach}" if breach else "within the limits"
+    doubt = f" ({change.unreliable})" if change.unreliable else ""
+    return Check(change, rule, "regression" if breach else "pass", why + doubt)
+
+
+def _compared(change: Change, rule: Rule, p: float | None, confidence: float) -> Check:
+    advice, doubt = _advice(change, rule), _doubt(change, rule)
     if rule.test == "exact":
         made = _exact(change, rule)
-    elif (advice := _is_advice(change, rule)) and change.estimate is not None:
-        made = _by_interval(change, rule, None, confidence)
-        made = replace(made, verdict="advisory", why=f"{advice}; {made.why}")
-    elif doubt := _doubt(change, rule):
+    elif doubt and (change.estimate is None or change.refused or not advice):
         made = Check(change, rule, "cannot tell", doubt)
     else:
-        made = _by_interval(change, rule, p, confidence)
-    return replace(made, verdict="advisory") if rule.advisory else made
+        made = _by_interval(change, rule, None if advice else p, confidence)
+    if not advice or made.smallest is None:
+        return made
+    if rule.optional or rule.advisory:
+        return replace(made, verdict="advisory", why=f"{advice}; {made.why}")
+    remedy = "gate --latency measures both sides in one session" if change.metric == LATENCY else "measure again"
+    return replace(made, verdict="cannot tell", why=f"{advice}: {remedy}; {made.why}")
 
 
 def _exact(change: Change, rule: Rule) -> Check:
@@ -167,4 +224,4 @@ def _by_interval(change: Change, rule: Rule, p: float | None, confidence: float)
 
 
 def _less(smallest: float, change: Change) -> str:
-    return f"{smallest:.0%}" if change.relative else f"{smallest:g}"
+    return f"{100 * smallest:.3g}%" if change.relative else f"{smallest:g}"

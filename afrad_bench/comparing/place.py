@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from afrad_bench.comparing import baseline
-from afrad_bench.comparing.side import Side, from_frames
+from afrad_bench.comparing.side import Side
+from afrad_bench.comparing.stored import from_frames
 from afrad_bench.errors import Problem, UserError, fail, unknown
 from afrad_bench.store import Store
 
@@ -19,10 +21,13 @@ def locate(text: str, store: Path) -> Side:
     Suite and revision are those of the run that measured the numbers. Raises `UserError` if nothing is found."""
     if text.endswith(baseline.SUFFIX):
         return baseline.read(Path(text))
+    if text.endswith(".safetensors"):
+        raise fail("a kept model holds no results", text, "`afrad-bench gate --latency` measures two models")
     folder, suite, revision = _parse(text, store)
     if not (folder / "cells").is_dir() and not (folder / "latency").is_dir():
         raise fail(f"there is no store of results in {folder}", text, HINT)
-    frames = Store(folder).read_all(TABLES)
+    opened = Store(folder)
+    frames = opened.read_all(TABLES)
     for column, kind, wanted in (("suite", "suite", suite), ("git_revision", "revision", revision)):
         if wanted is None:
             continue
@@ -43,8 +48,8 @@ def locate(text: str, store: Path) -> Side:
             frames["latency"] = frames["latency"].iloc[:0]
     side = from_frames(text, frames)
     if not side.rows:
-        raise fail("no results found", text, HINT)
-    return side
+        raise fail("no results found", text, "\n".join((*opened.faults, HINT)))
+    return replace(side, notes=(*side.notes, *opened.faults))
 
 
 def _parse(text: str, store: Path) -> tuple[Path, str | None, str | None]:

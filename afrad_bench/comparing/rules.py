@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
+import sys
 from fnmatch import fnmatchcase
+from math import isinf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from afrad_bench.comparing.side import LATENCY, metrics
-from afrad_bench.errors import Problem, UserError, nearest
+from afrad_bench.errors import Problem, UserError, fail, nearest
 from afrad_bench.suite import yaml as strict_yaml
 from afrad_bench.suite.checked import validated
 from afrad_bench.types import MEAN
+
+AMOUNT = r"(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*%?"
+"""A number that is not negative, with or without fraction, exponent and percent sign."""
+LARGEST = sys.float_info.max
+EXACT = 1e-9
+"""Relative difference up to which two exact numbers count as equal."""
 
 
 def _smallest(value: Any) -> Any:
@@ -23,11 +31,23 @@ def _smallest(value: Any) -> Any:
 
 
 def _is_amount(text: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?\s*%?", text):
+    if not re.fullmatch(AMOUNT, text, re.ASCII | re.IGNORECASE) or isinf(float(text.rstrip("% "))):
         raise ValueError(
             f"{text!r} is not an amount: give a number in the metric's unit (points, ms), or one like '5 %'"
         )
     return text
+
+
+def _is_limit(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise ValueError(
+            f"{value!r} is not a limit: give a number in the metric's unit (points, ms), without the unit or a percent "
+            "sign"
+        )
+    return value
+
+
+Limit = Annotated[float, BeforeValidator(_is_limit)]
 
 
 class Rule(BaseModel):
@@ -42,6 +62,10 @@ class Rule(BaseModel):
     test: Literal["interval", "exact"] = Field(
         "interval", description="interval: by the confidence interval; exact: for numbers without noise."
     )
+    max: Limit | None = Field(
+        None, description="Largest value that NEW may have, in points or the metric's unit, whatever BASE has."
+    )
+    min: Limit | None = Field(None, description="Smallest value that NEW may have, likewise.")
     direction: Literal["higher", "lower"] | None = Field(
         None, description="Which direction is better; default: the metric's own."
     )
@@ -52,8 +76,34 @@ class Rule(BaseModel):
     confidence: float | None = Field(None, gt=0.5, lt=1, description="Replaces the confidence of the file.")
     seeds: int = Field(2, ge=1, description="Minimum number of seeds; 1: the noise may be that of images alone.")
     rounds: int = Field(50, ge=20, description="Minimum number of interleaved rounds of a latency.")
-    optional: bool = Field(False, description="Whether BASE may lack such numbers.")
+    optional: bool = Field(
+        False, description="Whether such numbers may be missing, or be such that they cannot be compared fairly."
+    )
     advisory: bool = Field(False, description="Whether the result is shown, but never decides.")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Rule:
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError(f"no value is at least {self.min:g} and at most {self.max:g}: exchange min and max")
+        return self
+
+    @property
+    def limited(self) -> bool:
+        """Whether it limits the value of NEW."""
+        return self.max is not None or self.min is not None
+
+    @property
+    def compares(self) -> bool:
+        """Whether NEW is compared with BASE. A rule with limits compares only if it has `smallest` or `test`."""
+        return not self.limited or bool({"smallest", "test"} & self.model_fields_set)
+
+    def breach(self, value: float) -> str:
+        """Which limit a value breaks, in words; empty if it keeps both."""
+        if self.max is not None and value > self.max + EXACT * abs(self.max):
+            return f"above the limit, at most {self.max:g}"
+        if self.min is not None and value < self.min - EXACT * abs(self.min):
+            return f"below the limit, at least {self.min:g}"
+        return ""
 
     def fits(self, label: str, metric: str, category: str | None) -> bool:
         whole = category in (MEAN, None) or metric == LATENCY
@@ -89,6 +139,18 @@ def default_rules() -> Rules:
             Rule(metric=LATENCY, smallest="5 %", optional=True),
         )
     )
+
+
+def latency_rules(rules: Rules | None, where: str = "") -> Rules:
+    """The rules that a measurement of latency alone can check; by default, a worsening by 5 % matters.
+
+    Raises `UserError` if there is none among `rules`, which were read from `where`."""
+    if rules is None:
+        return Rules(rules=(Rule(metric=LATENCY, smallest="5 %"),))
+    found = tuple(rule for rule in rules.rules if fnmatchcase(LATENCY, rule.metric))
+    if not found:
+        raise fail(f"no rule is for {LATENCY}, the only metric that --latency measures", where)
+    return rules.model_copy(update={"rules": found})
 
 
 def read_rules(path: Path) -> Rules:

@@ -25,7 +25,7 @@ def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
     """One line for each headline number; with `everything` also for further metrics and single categories."""
     names = ["Row", "Metric", "BASE", "NEW", "Change", "95 % interval", "p"]
     names += ["images alone", "DeLong", "seeds alone", "n"]
-    text = ("Row", "Metric", "95 % interval", "images alone", "seeds alone", "n")
+    text = ("Row", "Metric", "n")
     lines = []
     for change in comparison.changes:
         if not everything and not change.headline:
@@ -41,10 +41,11 @@ def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
                 _range(change, change.by_images),
                 _p(change.delong),
                 _range(change, change.by_seeds),
-                " · ".join(filter(None, (_count(change), change.why, change.advisory))),
+                " · ".join(dict.fromkeys(filter(None, (_count(change), *_remarks(change))))),
             )
         )
-    return Table("Changes", tuple(Heading(name, numeric=name not in text) for name in names), tuple(lines))
+    headings = tuple(Heading(name, numeric=name not in text) for name in names)
+    return Table("Changes", headings, tuple(lines), keys=2)
 
 
 def gate_table(decision: Decision) -> Table:
@@ -55,13 +56,13 @@ def gate_table(decision: Decision) -> Table:
     for check in sorted(decision.checks, key=lambda each: order[each.verdict]):
         change = check.change
         ends = None if check.low is None or check.high is None else (check.low, check.high)
-        matters = "" if check.smallest is None else _amount(change, check.smallest)
+        matters = "" if check.smallest is None else _smallest(change, check.smallest)
         level: Level = "alarm" if check.verdict in ("regression", "cannot tell") else "plain"
-        rest = (_range(change, ends), matters, _count(change), check.why)
+        rest = (_range(change, ends), matters, _count(change), _why(check))
         line = _line(str(change.key), _named(change), *_values(change), *rest)
         lines.append(Line((Entry(SIGNS[check.verdict], level=level), *line.entries)))
-    numeric = ("BASE", "NEW", "Change", "matters from")
-    return Table("Checks", tuple(Heading(name, numeric=name in numeric) for name in names), tuple(lines))
+    numeric = ("BASE", "NEW", "Change", "interval", "matters from")
+    return Table("Checks", tuple(Heading(name, numeric=name in numeric) for name in names), tuple(lines), keys=3)
 
 
 def head(decision: Decision) -> str:
@@ -131,7 +132,7 @@ def change_data(change: Change) -> dict[str, Any]:
     """The change as plain data for JSON."""
     interval = change.estimate.interval(0.95) if change.estimate else None
     fields = ("metric", "category", "base", "new", "by_images", "by_seeds", "delong", "p", "p_holm", "seeds", "images")
-    more = ("rounds", "why", "refused", "advisory")
+    more = ("rounds", "why", "refused", "advisory", "unreliable", "now")
     return {
         **{name: getattr(change.key, name) for name in ("label", "dataset", "setting", "profile")},
         **{name: getattr(change, name) for name in (*fields, *more)},
@@ -192,12 +193,24 @@ def _amount(change: Change, value: float, sign: str = "") -> str:
     return f"{value:{sign}.{metrics()[change.metric].decimals + 1}f}"
 
 
+def _smallest(change: Change, value: float) -> str:
+    """The amount as in the rule: with more digits than a change if it would else be shown as another one."""
+    text, scale = _amount(change, value), 100 if change.relative else 1
+    shown = float(text.rstrip("%"))
+    exact = f"{scale * value:.6g}"
+    return text if abs(shown - scale * value) <= 1e-6 * abs(scale * value) else exact + "%" * change.relative
+
+
 def _range(change: Change, ends: tuple[float, float] | None) -> str:
     return "" if ends is None else f"[{_amount(change, ends[0], '+')}, {_amount(change, ends[1], '+')}]"
 
 
 def _p(value: float | None) -> str:
     return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _remarks(change: Change) -> tuple[str, ...]:
+    return change.why, change.advisory, change.unreliable
 
 
 def _count(change: Change) -> str:
@@ -208,7 +221,13 @@ def _count(change: Change) -> str:
 def _sentence(check: Check) -> str:
     change = check.change
     was, now, _ = _values(change)
-    return f"{change.key}: {_named(change)} was {was}, is {now} {_unit(change)}; {check.why}"
+    return f"{change.key}: {_named(change)} was {was}, is {now} {_unit(change)}; {_why(check)}"
+
+
+def _why(check: Check) -> str:
+    """The reason, and what makes the values unreliable if the reason does not say it."""
+    doubt = check.change.unreliable
+    return check.why if not doubt or doubt in check.why else f"{check.why} ({doubt})"
 
 
 def _escaped(text: str) -> str:

@@ -1,13 +1,18 @@
-"""From single times to percentiles, and reasons not to trust them."""
+"""From single times to percentiles, and reasons not to trust them.
+
+Scatter and drift show in the times themselves; a steady load of the machine does not, and is watched
+(`afrad_bench.machine.load`)."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+
+from afrad_bench.machine.load import LoadWatch
 
 FEWEST = 10
 """Fewest timed calls for which percentiles are meaningful."""
@@ -36,6 +41,8 @@ class Timing:
     times_ms: tuple[float, ...]
     warmup: int
     """Number of warm-up calls, which are not part of `times_ms`."""
+    load: tuple[str, ...] = ()
+    """What the load of the machine says against these times."""
 
     def percentile(self, percent: float) -> float:
         """Milliseconds, linearly interpolated between the order statistics."""
@@ -43,7 +50,7 @@ class Timing:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Reasons not to trust the percentiles; empty for a steady run."""
+        """Reasons not to trust the percentiles; empty for a steady run on a quiet machine."""
         found = []
         if len(self.times_ms) < FEWEST:
             found.append(f"only {len(self.times_ms)} timed calls")
@@ -52,12 +59,18 @@ class Timing:
             found.append(f"drifts, median of the first third {first:.3g} ms, of the last {last:.3g} ms")
         if (tail := self.percentile(95)) > 1.2 * (median := self.percentile(50)):
             found.append(f"scatters, p95 is {tail / median:.2f} times the median")
-        return tuple(found)
+        return (*found, *self.load)
 
 
 def _thirds(times: Sequence[float]) -> tuple[float, float]:
     third = max(1, len(times) // 3)
     return statistics.median(times[:third]), statistics.median(times[-third:])
+
+
+def watched(time: Callable[[], Timing]) -> Timing:
+    """The timing that `time` makes, with what the load of the machine says against it."""
+    machine = LoadWatch()
+    return replace(time(), load=machine.load().doubts)
 
 
 def warm_up(call: Callable[[], object], clock: Clock, limits: Limits) -> int:

@@ -12,17 +12,24 @@ from afrad_bench.latency.rounds import Length
 from afrad_bench.latency.samples import Session, find, rows, stored
 from afrad_bench.latency.session import measure
 from afrad_bench.latency.table import latency_report, records, to_csv
+from afrad_bench.latency.two_sides import BATCH, MODE, Conditions, SideRow, TwoSides, measure_sides
 
 __all__ = [
+    "BATCH",
+    "MODE",
+    "Conditions",
     "Entrant",
     "EntrantOptions",
     "Length",
     "Mode",
     "Session",
+    "SideRow",
+    "TwoSides",
     "entrants",
     "find",
     "latency_report",
     "measure",
+    "measure_sides",
     "parse_modes",
     "records",
     "rows",

@@ -158,7 +158,7 @@ def _fields(text: str, where: str) -> Params:
         if field in found:
             raise fail(f"{field} is given twice", where)
         found[field] = read_value(value, where)
-    return nested(found)
+    return nested(found, where)
 
 
 def _split(text: str) -> list[str]:

@@ -47,6 +47,11 @@ class Session:
     method here."""
     timed: tuple[Timed, ...]
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What the load of the machine says against all times of the session."""
+        return tuple(self.terms.get("doubts", ()))
+
 
 def rows(session: Session) -> list[dict[str, Any]]:
     """The session as rows of the store's table `latency`, one per timed call. A failed method has no calls; it is

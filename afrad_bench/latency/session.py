@@ -15,6 +15,7 @@ from afrad_bench.latency.modes import Mode
 from afrad_bench.latency.rounds import Length, Turns, take_turns
 from afrad_bench.latency.samples import Session, Timed
 from afrad_bench.machine.environment import Environment
+from afrad_bench.machine.load import LoadWatch
 from afrad_bench.running.build import build
 from afrad_bench.store import new_run_id
 from afrad_bench.types import Method
@@ -73,8 +74,10 @@ def measure(
             machine.read()
 
     tell(f"warm up, then {length.rounds} rounds of {len(ordered)} calls")
+    load = LoadWatch()
     with pinned_threads(environment.threads):
         turns: Turns[Key] = take_turns(ordered, clock, length, before)
+    doubts = load.load().doubts
     machine.read()
     errors = ready.errors | {key: _told(error) for key, error in turns.failed.items()}
     by_label = {one.label: one for one in entrants}
@@ -90,6 +93,7 @@ def measure(
             "clock": clock.name,
             "settings": settings(device),
             "readings": machine.summary(),
+            "doubts": list(doubts),
             "rounds": length.rounds,
             "code_version": environment.code_version,
             "git_revision": environment.git_revision,

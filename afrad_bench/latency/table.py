@@ -16,7 +16,7 @@ from afrad_bench.report.model import Caution, Entry, Heading, Line, Report, Sect
 PAPER = "table4"
 STEADY = (
     "Unreliable: fewer than ten rounds, the medians of the first and last third of the rounds differ by more than "
-    "10 %, or the 95th percentile exceeds 1.2 times the median."
+    "10 %, the 95th percentile exceeds 1.2 times the median, or other processes used the cores meanwhile."
 )
 MEANING = (
     "After a warm-up, every row was called once per round, in turn. Ratio: median over the rounds of the ratio to the "
@@ -57,7 +57,7 @@ def _lines(session: Session) -> Iterator[dict[str, Any]]:
         if one.error:
             yield {**known, "error": one.error, "facts": one.facts}
             continue
-        timing = Timing(one.times_ms, 0)
+        timing = Timing(one.times_ms, 0, session.doubts)
         median = timing.percentile(50)
         ratio = _ratio(one, session)
         yield {
@@ -125,6 +125,8 @@ def latency_report(sessions: Sequence[Session]) -> Report:
     ]
     lines += [_absent(row, known[0]) for row in dict.fromkeys(row for each in known for row in each["absent"])]
     quoted = any("published_ms" in line for session in known for line in session["lines"])
+    unlike = _unlike_paper(known[0]) if quoted else ""
+    refs = (_ref(notes, unlike),) if unlike else ()
     headings = [
         Heading("Method", numeric=False),
         Heading("Mode", hint="Changes to eager float32"),
@@ -136,12 +138,10 @@ def latency_report(sessions: Sequence[Session]) -> Report:
         Heading("95 %"),
         Heading("rounds"),
         Heading("off eager", unit="% of range", hint="Largest difference of the map from eager, relative to its range"),
-        *([Heading("paper", unit="ms"), Heading("paper, ratio")] if quoted else []),
+        *([Heading("paper", unit="ms", refs=refs), Heading("paper, ratio")] if quoted else []),
     ]
     cut = len(headings)
-    table = Table(
-        "Latency", tuple(headings), tuple(Line(each.entries[:cut]) for each in lines), tuple(dict.fromkeys(notes))
-    )
+    table = Table("Latency", tuple(headings), tuple(Line(each.entries[:cut]) for each in lines), tuple(notes), keys=3)
     details = Table(
         "What was timed",
         (
@@ -158,6 +158,7 @@ def latency_report(sessions: Sequence[Session]) -> Report:
             for line in session["lines"]
         ),
         folded=True,
+        keys=3,
     )
     intro = (MEANING, *([_about_paper()] if quoted else []))
     suites = dict.fromkeys(suite for each in known for suite in each["suites"])
@@ -175,19 +176,14 @@ def latency_report(sessions: Sequence[Session]) -> Report:
 
 
 def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
-    def ref(text: str) -> tuple[int, ...]:
-        if text not in notes:
-            notes.append(text)
-        return (notes.index(text) + 1,)
-
     label = f"{line['label']} ({session})" if session else line["label"]
     flag = "random weights" if line["facts"].get("random_weights") else ""
     entries = [Entry(label, flag=flag), Entry(line["mode"]), Entry(str(line["batch"]))]
     if "error" in line:
-        entries += [Entry("failed", "failed", refs=ref(line["error"])), *[Entry("–", "missing")] * 6]
+        entries += [Entry("failed", "failed", refs=(_ref(notes, line["error"]),)), *[Entry("–", "missing")] * 6]
     else:
         doubts = line["unreliable"]
-        refs = ref(f"unreliable: {', '.join(doubts)}") if doubts else ()
+        refs = (_ref(notes, f"unreliable: {', '.join(doubts)}"),) if doubts else ()
         off = line["facts"].get("map_difference_relative")
         entries += [
             Entry(_ms(line["median_ms"]), "value", refs=refs, flag="unreliable" if doubts else ""),
@@ -204,6 +200,13 @@ def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
         Entry(f"{line['published_ratio']:.2f}" if quoted else "–"),
     ]
     return Line(tuple(entries))
+
+
+def _ref(notes: list[str], text: str) -> int:
+    """Number of the footnote with this text, from 1; adds the footnote if it is new."""
+    if text not in notes:
+        notes.append(text)
+    return notes.index(text) + 1
 
 
 def _absent(row: str, session: dict[str, Any]) -> Line:
@@ -236,6 +239,14 @@ def _details(facts: dict[str, Any]) -> Iterator[str]:
         yield (
             f"largest difference from eager: map {facts['map_difference']:.3g}, score {facts['score_difference']:.3g}"
         )
+
+
+def _unlike_paper(session: dict[str, Any]) -> str:
+    """Why the paper's times are not comparable with those of a session; empty if they are."""
+    protocol, size, device = published.PROTOCOL, session["image_size"], session["device_name"]
+    differing = [] if size == protocol.image_size else [f"image size {size} px ≠ {protocol.image_size} px"]
+    differing += [] if protocol.device_name in device else [f"device {device} ≠ {protocol.device_name}"]
+    return f"not comparable: {'; '.join(differing)}" if differing else ""
 
 
 def _about_paper() -> str:

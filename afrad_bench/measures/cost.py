@@ -53,10 +53,12 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
     record = subject.record
     note = "; ".join(record.notes)
     resumed = f"resumed at epoch {record.resumed_at}: of the last run only" if record.resumed_at else ""
-    fit_note = "; ".join(filter(None, [resumed, _where(subject), _features(subject), note]))
+    doubts = f"unreliable: {', '.join(subject.fit_doubts)}" if subject.fit_doubts else ""
+    fit_note = "; ".join(filter(None, [doubts, resumed, _where(subject), _features(subject), note]))
     yield _row("fit_seconds", subject.fit_seconds, fit_note)
     if subject.feature_seconds or subject.features_found:
-        yield _row("fit_feature_seconds", subject.feature_seconds, _features(subject))
+        told = "; ".join(filter(None, [doubts, _features(subject)]))
+        yield _row("fit_feature_seconds", subject.feature_seconds, told)
     else:
         yield _row("fit_feature_seconds", None, "the fit read no features from the shared cache")
     yield _row("fit_images", float(record.images_seen), note)

@@ -60,14 +60,11 @@ class Config(BaseModel):
 def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
     """Time the method's network on the first test image, on the device; `predict` if it has no network."""
     wall, device, terms = _times(subject, config)
-    note = "; ".join([*_unreliable(wall), terms, _counts(wall, config)])
-    for metric, value in (
-        ("latency_median", wall.percentile(50)),
-        ("latency_p5", wall.percentile(5)),
-        ("latency_p95", wall.percentile(95)),
-        ("latency_iterations", float(len(wall.times_ms))),
-    ):
-        yield Measurement(metric, value, METRICS[metric].unit, note=note)
+    conditions = "; ".join([terms, _counts(wall, config)])
+    note = "; ".join([*_unreliable(wall), conditions])
+    for metric, percent in (("latency_median", 50), ("latency_p5", 5), ("latency_p95", 95)):
+        yield Measurement(metric, wall.percentile(percent), METRICS[metric].unit, note=note)
+    yield Measurement("latency_iterations", float(len(wall.times_ms)), "calls", note=conditions)
     if device is None:
         yield Measurement("latency_device", None, "ms/image", note=NO_EVENTS.format(device=subject.device))
     else:
@@ -79,7 +76,7 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
 def _times(subject: Subject, config: Config) -> tuple[Timing, tuple[Timing, str] | None, str]:
     """Times by the wall clock and by the device's own clock, each with its terms. Nothing else runs in between."""
     from afrad_bench.instruments.clock import clock_for, device_clock_for, pinned_threads
-    from afrad_bench.instruments.timing import Limits, Timing, timed
+    from afrad_bench.instruments.timing import Limits, Timing, timed, watched
     from afrad_bench.measures._subject.scoring import scoring
 
     clock, device_clock = clock_for(subject.device), device_clock_for(subject.device)
@@ -87,11 +84,12 @@ def _times(subject: Subject, config: Config) -> tuple[Timing, tuple[Timing, str]
     work = scoring(subject)
     subject.watch(0, 1, "latency")
     with pinned_threads(subject.threads):
-        wall = timed(work.call, clock, limits)
+        wall = watched(lambda: timed(work.call, clock, limits))
         by_device = None
         if device_clock is not None:
-            times = device_clock.times_ms(work.call, len(wall.times_ms))
-            by_device = Timing(tuple(times), wall.warmup + len(times)), _terms(subject, device_clock.name, work)
+            count = len(wall.times_ms)
+            events = watched(lambda: Timing(tuple(device_clock.times_ms(work.call, count)), wall.warmup + count))
+            by_device = events, _terms(subject, device_clock.name, work)
     subject.watch(1, 1, "latency")
     return wall, by_device, _terms(subject, clock.name, work)
 

@@ -155,13 +155,19 @@ def test_latency_of_common_rounds(factor: float, verdict: str) -> None:
 
 
 def test_latency_of_other_sessions_or_devices_is_advice() -> None:
-    rule = Rule(metric=LATENCY, smallest="5 %")
+    """It passes only where the rule says that such a number may be missing."""
+    rule, optional = Rule(metric=LATENCY, smallest="5 %"), Rule(metric=LATENCY, smallest="5 %", optional=True)
     base = timed([10.0] * 30)
     for other, why in ((timed([20.0] * 30, session="t"), "sessions"), (timed([20.0] * 30, device="gpu"), "devices")):
-        decision = judged(base, other, rule)
+        decision = judged(base, other, optional)
         assert decision.checks[0].verdict == "advisory"
         assert why in decision.checks[0].why
         assert decision.verdict == "pass"
+        strict = judged(base, other, rule)
+        assert strict.verdict == strict.checks[0].verdict == "cannot tell"
+        assert why in strict.checks[0].why
+        assert "gate --latency measures both sides in one session" in strict.checks[0].why
+        assert judged(base, other, rule.model_copy(update={"advisory": True})).verdict == "pass"
     assert judged(timed([10.0] * 8), timed([20.0] * 8), rule).verdict == "cannot tell"
 
 

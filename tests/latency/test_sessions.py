@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.backbone.weights import Weights
 from afrad_bench.errors import UserError
 from afrad_bench.instruments.clock import WallClock
@@ -22,11 +24,14 @@ from afrad_bench.latency.entrants import EntrantOptions, entrants
 from afrad_bench.latency.modes import Mode, parse_modes
 from afrad_bench.latency.rounds import Length, take_turns
 from afrad_bench.latency.samples import Session, Timed, find, rows, stored
+from afrad_bench.latency.session import measure
 from afrad_bench.latency.statistics import images_per_second, paired_ratio
 from afrad_bench.latency.table import latency_report, records, to_csv
+from afrad_bench.machine.environment import current
 from afrad_bench.report import to_markdown
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.store import Store
+from tests.busy import busy
 from tests.program import Place
 
 PIXELS = torch.linspace(0, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
@@ -284,6 +289,7 @@ def session(**changes) -> Session:
         Timed("PatchCore", "patchcore", "compile", 1, (), facts, "RuntimeError: no compiler"),
         Timed("drifting", "padim", "eager", 1, (*[10.0] * 15, *[15.0] * 15), facts),
     )
+    timed = tuple(replace(one, cell={"cell_id": "c0ffee"}) for one in timed)
     terms = {"clock": "CPU wall clock", "settings": {"torch": "2"}, "readings": {"CPU clock": "1 MHz"}, "rounds": 30}
     terms |= {
         "command": ["afrad-bench", "latency"],
@@ -317,6 +323,44 @@ def test_figures_doubts_and_failures_of_a_session():
     assert "drifts" in drifting["unreliable"][0]
     assert failed["error"] == "RuntimeError: no compiler"
     assert len(to_csv([session()]).splitlines()) == 5
+
+
+def test_a_load_during_a_session_is_in_doubt_of_every_row_but_of_no_ratio():
+    loaded = "other processes used 1.9 of 2 cores while this was timed"
+    quiet = session()
+    one = replace(quiet, terms={**quiet.terms, "doubts": [loaded]})
+    lines = [line for line in records([one])[0]["lines"] if "error" not in line]
+    assert [line["unreliable"][-1] for line in lines] == [loaded] * 3
+    of_quiet = [line for line in records([quiet])[0]["lines"] if "error" not in line]
+    assert [line["ratio"] for line in lines] == [line["ratio"] for line in of_quiet]
+    text = to_markdown(latency_report([one]))
+    assert f"unreliable: {loaded}" in text
+    assert "Unreliable, measure again on an idle machine: AFRAD eager batch 1, PatchCore eager batch 1" in text
+
+
+def test_a_session_notices_what_else_runs(cache_folder):
+    padim = alone("padim:channels=4", cache=cache_folder, backbone="resnet18", weights="random", train=2)
+    with busy():
+        made = measure(
+            padim,
+            parse_modes(["eager"], "cpu"),
+            [1],
+            current("cpu", 1),
+            FeatureCache(cache_folder),
+            Length(rounds=10, warmup=1, warmup_seconds=0.3),
+            {"suites": [], "profiles": [], "absent": [], "command": []},
+            lambda what: None,
+        )
+    (doubt,) = made.doubts
+    assert doubt.startswith("other processes used ")
+    assert doubt in records([made])[0]["lines"][0]["unreliable"]
+
+
+def test_the_papers_times_stand_beside_times_of_another_device_as_not_comparable():
+    text = to_markdown(latency_report([session()]))
+    assert "not comparable: image size 64 px ≠ 256 px; device Old CPU ≠ RTX 4090" in text
+    like = session(device="cuda:0", device_name="NVIDIA GeForce RTX 4090", image_size=256)
+    assert "not comparable:" not in to_markdown(latency_report([like]))
 
 
 def test_the_report_shows_published_figures_marks_and_what_failed():
@@ -434,7 +478,8 @@ def test_a_suite_takes_part_with_all_its_rows(place: Place) -> None:
         "profiles:\n  demo:\n    datasets: [folder]\n    image_size: 32\n"
     )
     place.call("latency", path, *QUICK, "--mode", "eager", "--data", f"folder={place.data}")
-    (made,) = json.loads((place.folder / "reports" / "pair" / "latency" / "report.json").read_text())
+    (path,) = (place.folder / "reports" / "pair").glob("latency*/report.json")
+    (made,) = json.loads(path.read_text())
     assert [line["label"] for line in made["lines"]] == ["plain", "squared"]
     assert made["lines"][0]["facts"]["fitted_on"] == "16 training images of folder:data"
     assert (made["suites"], made["profiles"]) == (["pair"], ["demo"])

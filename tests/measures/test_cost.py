@@ -14,6 +14,7 @@ from afrad_bench.running.workspace import Workspace
 from afrad_bench.store import Store
 from afrad_bench.suite.suite import load
 from afrad_bench.types import Cell, Dataset, Prediction, Subject, TrainingRecord
+from tests.busy import busy
 from tests.conftest import mvtec_folder
 
 SUITE = """\
@@ -95,6 +96,27 @@ def test_the_harness_tells_features_of_the_fit_apart(tmp_path):
     assert "the backbone ran during the fit" in found.loc[("first", "fit_seconds"), "note"]
     assert found.loc[("second", "fit_feature_seconds"), "value"] == 0
     assert "found in the cache" in found.loc[("second", "fit_seconds"), "note"]
+
+
+def test_times_of_a_fit_on_a_loaded_machine_are_marked():
+    load = "other processes used 1.4 of 2 cores while this was timed"
+    found = rows(TrainingRecord(resumed_at=7), peak=2**20, features_found=True, fit_doubts=(load,))
+    assert found["fit_seconds"].note.startswith(f"unreliable: {load}; resumed at epoch 7")
+    assert found["fit_feature_seconds"].note == f"unreliable: {load}; backbone features were found in the cache"
+    assert "unreliable" not in found["fit_peak_memory"].note + found["fit_images"].note
+
+
+def test_the_harness_notices_a_load_during_a_fit_of_an_instant(tmp_path):
+    mvtec_folder(tmp_path / "data", train=2, test=1)
+    (tmp_path / "suite.yaml").write_text(SUITE.replace("ROOT", str(tmp_path / "data")))
+    workspace = Workspace(tmp_path / "store", tmp_path / "cache", 2**30, "cpu", 1)
+    plan = make(load(tmp_path / "suite.yaml").select(), workspace, workspace.files())
+    with busy():
+        assert [done.error for done in run_suite(plan, plan.cells, workspace)] == ["", ""]
+    found = Store(tmp_path / "store").read("measurements").set_index(["label", "metric"])["note"]
+    for label in ("first", "second"):
+        assert found[label, "fit_seconds"].startswith("unreliable: other processes used ")
+        assert "cores while this was timed; cpu, 1 thread" in found[label, "fit_seconds"].replace("core ", "cores ")
 
 
 def test_an_unknown_peak_is_none_with_a_reason():

@@ -15,6 +15,7 @@ from torch import nn
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
 from afrad_bench.instruments import clock as _clock
+from afrad_bench.instruments import timing as _timing
 from afrad_bench.instruments.clock import (
     EventClock,
     WallClock,
@@ -23,10 +24,28 @@ from afrad_bench.instruments.clock import (
     pinned_threads,
 )
 from afrad_bench.instruments.timing import Limits, Timing, timed
+from afrad_bench.machine.load import Load, LoadWatch
 from afrad_bench.measures import latency
 from afrad_bench.types import Cell, Dataset, Prediction, Subject, TrainingRecord
+from tests.busy import busy
 
 TEST_PIXELS = np.linspace(0, 1, 2 * 3 * 8 * 8, dtype=np.float32).reshape(2, 3, 8, 8)
+
+
+class Machine:
+    """A load of this many other cores of two."""
+
+    def __init__(self, others):
+        self.others = others
+
+    def load(self):
+        return Load(1.0, own=1.0, busy=1.0 + self.others, average=None, cores=2)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """The times of these tests are scripted, whatever else runs on the machine."""
+    monkeypatch.setattr(_timing, "LoadWatch", lambda: Machine(0.0))
 
 
 class Tiny(nn.Module):
@@ -245,6 +264,29 @@ def test_an_unsteady_run_is_marked_on_every_row(monkeypatch):
     found = measured(monkeypatch, WithNetwork(), Scripted(1.0, *[1.0] * 5, *[5.0] * 5), config)
     for name in ("latency_median", "latency_p5", "latency_p95"):
         assert found[name].note.startswith("unreliable: drifts")
+
+
+LOADED = "other processes used 0.9 of 2 cores while this was timed"
+
+
+def test_a_steady_load_is_marked_on_every_row_and_a_quiet_machine_is_not(monkeypatch):
+    names = ("latency_median", "latency_p5", "latency_p95", "latency_device")
+    with_events = {"device_clock": ScriptedBlock(), "device": "cuda:0"}
+    found = measured(monkeypatch, Method(), Scripted(1.0), **with_events)
+    assert not [name for name in names if "unreliable" in found[name].note]
+    monkeypatch.setattr(_timing, "LoadWatch", lambda: Machine(0.9))
+    found = measured(monkeypatch, Method(), Scripted(1.0), **with_events)
+    assert all(found[name].note.startswith(f"unreliable: {LOADED}; scripted ") for name in names)
+    unsteady = measured(monkeypatch, WithNetwork(), Scripted(*[1.0] * 35, 5.0))
+    assert unsteady["latency_median"].note.startswith("unreliable: drifts, ")
+    assert f", {LOADED}; scripted clock" in unsteady["latency_median"].note
+
+
+def test_a_real_load_is_noticed(monkeypatch):
+    monkeypatch.setattr(_timing, "LoadWatch", LoadWatch)
+    with busy():
+        found = list(latency.measure(subject(WithNetwork()), latency.Config(warmup_seconds=0.5, repeats=10)))
+    assert re.search(r"^unreliable: .*other processes used \d+\.\d of \d+ cores? while this was timed; ", found[0].note)
 
 
 def test_the_network_scores_one_test_image_in_inference_mode_with_the_stated_threads(monkeypatch):
