@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE, BASELINES = ROOT / "afrad_bench", ROOT / "baselines"
 PAGE, PICTURE = ROOT / "docs" / "architecture.md", ROOT / "docs" / "architecture.svg"
 
-BASE = ("types", "registry", "errors", "hashing")
+BASE = ("types", "registry", "writing", "errors", "hashing")
 """Rooms that any other may use: the ground of the picture, without arrows."""
 
 BY_NAME = {"running": ("datasets", "measures", "methods", "baselines")}

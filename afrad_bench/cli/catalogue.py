@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from afrad_bench import registry
@@ -44,7 +44,11 @@ def _suites(folders: Sequence[Path]) -> Iterator[dict[str, str]]:
         if path.stem in seen:
             continue
         seen.add(path.stem)
-        data = strict_yaml.read(path).data
+        try:
+            data = strict_yaml.read(path).data
+        except UserError as error:
+            yield {"name": path.stem, "summary": str(error.problems[0]), "source": "cannot be read"}
+            continue
         head = data if isinstance(data, dict) else {}
         profiles = head.get("profiles")
         yield {
@@ -75,24 +79,36 @@ def method_sheet(name: str) -> dict[str, Any]:
         "version": module.VERSION,
         "source": entry.owner,
         "about": (module.__doc__ or "").strip(),
-        "fields": list(_fields(module.Config)),
+        "fields": list(_fields(module.Config, _default(module.Config, {}))),
     }
 
 
-def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[dict[str, Any]]:
+def _fields(model: type[BaseModel], made: BaseModel | None, prefix: str = "") -> Iterator[dict[str, Any]]:
+    """The fields of a model, and of the models in it, with their values in `made`, the default of the whole model."""
     for name, field in model.model_fields.items():
-        inner = field.annotation
+        row = {"name": f"{prefix}{name}", "type": "", "default": "", "description": field.description or ""}
+        default = PydanticUndefined if field.is_required() else None
+        if made is not None:
+            default = getattr(made, name)
+        elif not field.is_required() and not getattr(field, "default_factory_takes_validated_data", False):
+            default = field.get_default(call_default_factory=True)
+        required = default is PydanticUndefined
+        inner = type(default) if isinstance(default, BaseModel) else field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield {"name": f"{prefix}{name}", "type": "", "default": "", "description": field.description or ""}
-            yield from _fields(inner, f"{prefix}{name}.")
-            continue
-        default = field.get_default(call_default_factory=True)
-        yield {
-            "name": f"{prefix}{name}",
-            "type": _type_name(inner),
-            "default": "required" if default is PydanticUndefined else default,
-            "description": field.description or "",
-        }
+            yield {**row, "default": "required" if required else ""}
+            yield from _fields(inner, _default(inner, default), f"{row['name']}.")
+        else:
+            yield {**row, "type": _type_name(field.annotation), "default": "required" if required else default}
+
+
+def _default(model: type[BaseModel], value: Any) -> BaseModel | None:
+    """This default of a model as an instance of it; None if some of its fields are required."""
+    if isinstance(value, model):
+        return value
+    try:
+        return model.model_validate({} if value is PydanticUndefined else value)
+    except ValidationError:
+        return None
 
 
 def _type_name(annotation: Any) -> str:

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afrad_bench.errors import fail
+from afrad_bench.errors import Problem, UserError, fail
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from afrad_bench.running.workspace import Workspace
     from afrad_bench.suite.selection import Selection
     from afrad_bench.suite.suite import Suite
 
-STORE, REPORTS, LIMIT_GIB = Path("results"), Path("reports"), 20.0
+STORE, REPORTS, LIMIT_GIB, DEVICE = Path("results"), Path("reports"), 20.0, "auto"
+STORE_VARIABLE, CACHE_VARIABLE, LIMIT_VARIABLE = "AFRAD_BENCH_STORE", "AFRAD_BENCH_CACHE", "AFRAD_BENCH_CACHE_LIMIT"
 
 DataOption = Annotated[
     list[str] | None, typer.Option("--data", metavar="NAME=PATH", help="Folder of a data set; repeatable.")
 ]
-StoreOption = Annotated[Path, typer.Option("--store", envvar="AFRAD_BENCH_STORE", help="Folder of the Parquet store.")]
+StoreOption = Annotated[Path, typer.Option("--store", envvar=STORE_VARIABLE, help="Folder of the Parquet store.")]
 ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder in which reports are written.")]
 CacheOption = Annotated[
     Path | None,
-    typer.Option("--cache", envvar="AFRAD_BENCH_CACHE", help="Cache folder; default: the user's cache folder."),
+    typer.Option("--cache", envvar=CACHE_VARIABLE, help="Cache folder; default: the user's cache folder."),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads; default: the physical cores.")
+    int | None, typer.Option("--threads", min=1, max=4096, help="CPU threads; default: the physical cores.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -63,9 +67,31 @@ class SuiteChoice(ProfileChoice):
         """The checked suite file."""
         return load_suite(self.suite)
 
-    def selection(self) -> Selection:
-        """The chosen profile, resolved."""
-        return self.load().select(self.profile, self.override or ())
+    def selection(self, workspace: Workspace) -> Selection:
+        """The chosen profile, resolved; raises `UserError` if it does not use a folder of `--data`."""
+        return chosen(self.load(), self.profile, self.override or (), workspace)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredChoice(SuiteChoice):
+    """The choice of a command that measures nothing: by default, with the options of the newest run."""
+
+    as_declared: Annotated[
+        bool,
+        typer.Option("--as-declared", help="Leave out the options (--set, --data) of the newest run of this profile."),
+    ] = False
+
+    def measured(self, place: Place, out: Console) -> tuple[Selection, Workspace]:
+        """The chosen profile as the newest run in the store measured it: with the overrides and data folders of that
+        run, unless others are given; says which."""
+        from afrad_bench.cli.newest import as_measured
+
+        workspace, suite = place.workspace(), self.load()
+        selection = suite.select(self.profile, self.override or ())
+        if not self.as_declared:
+            selection, workspace = as_measured(suite, selection, workspace, out)
+        check_data([(suite, selection)], workspace)
+        return selection, workspace
 
 
 @dataclass(frozen=True)
@@ -75,7 +101,7 @@ class Place:
     data: DataOption = None
     store: StoreOption = STORE
     cache: CacheOption = None
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = DEVICE
     threads: ThreadsOption = None
 
     @property
@@ -105,7 +131,7 @@ class MeasuringPlace(Place):
     """The place of a command that computes features."""
 
     cache_limit: Annotated[
-        float, typer.Option("--cache-limit", envvar="AFRAD_BENCH_CACHE_LIMIT", min=0, help="GiB of cached features.")
+        float, typer.Option("--cache-limit", envvar=LIMIT_VARIABLE, min=0, help="GiB of cached features.")
     ] = LIMIT_GIB
 
     @property
@@ -128,6 +154,32 @@ class Sides:
     store: StoreOption = STORE
 
 
+def chosen(suite: Suite, profile: str | None, overrides: Sequence[str], workspace: Workspace) -> Selection:
+    """A profile of a suite, resolved; raises `UserError` if it does not use a folder of `--data`."""
+    selection = suite.select(profile, overrides)
+    check_data([(suite, selection)], workspace)
+    return selection
+
+
+def check_data(selections: Sequence[tuple[Suite, Selection]], workspace: Workspace) -> None:
+    """Raise `UserError` for every folder of `--data` that none of the selections uses."""
+    used = {one.name for _, selection in selections for one in selection.datasets}
+    problems = []
+    for name in sorted(set(workspace.roots) - used):
+        profiles = ", ".join(f"{selection.profile} of {suite.name}" for suite, selection in selections)
+        what = f"it would not be used: the data of the profile {profiles}: {', '.join(sorted(used))}"
+        others = [
+            f"--profile {profile} of {suite.name} uses it"
+            for suite, _ in selections
+            for profile, one in suite.file.profiles.items()
+            if name in {each.name for each in one.datasets}
+        ]
+        hint = "\n".join(others) if others else f"no profile uses it; --set 'datasets=[{name}]' would"
+        problems.append(Problem(what, f"--data {name}={workspace.roots[name]}", hint))
+    if problems:
+        raise UserError(*problems)
+
+
 def load_suite(name: str) -> Suite:
     """The checked suite file of that path, or of that name in `suite_folders`."""
     from afrad_bench.suite.suite import find, load
@@ -142,7 +194,12 @@ def cache_folder(cache: Path | None) -> Path:
     """The given cache folder, or the user's default one."""
     from platformdirs import user_cache_path
 
-    folder = cache or user_cache_path("afrad-bench")
+    try:
+        folder = cache or user_cache_path("afrad-bench")
+    except RuntimeError as error:  # a user without a home
+        raise fail(
+            f"there is no default cache folder: {error}", hint=f"--cache FOLDER, or set {CACHE_VARIABLE}"
+        ) from error
     if folder.exists() and not folder.is_dir():
         raise fail(f"{folder} is not a folder", "--cache", "name a folder; it is created if needed")
     return folder

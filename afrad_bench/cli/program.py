@@ -5,16 +5,19 @@ bug in this program, 130 interrupted."""
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 
-from afrad_bench import __version__
+from afrad_bench import __version__, writing
 from afrad_bench.cli import exits
 from afrad_bench.cli.bundles import bundled
 from afrad_bench.cli.commands import catalogue, comparing, latency, models, paper, searching, stored, suites
+from afrad_bench.cli.screen import streams
 from afrad_bench.errors import UserError, fail
 
 app = typer.Typer(
@@ -49,13 +52,29 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
     "store": ("Maintain the store of results.", {"compact": stored.store_compact}),
 }
 
+
+def _own_exit_code(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, whose defects are never taken for a regression: Typer ends with 1 on these two kinds of errors."""
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        try:
+            command(**given)
+        except (EOFError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EPIPE:
+                raise
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+    return called
+
+
 for _name, _command in COMMANDS.items():
-    app.command(_name)(bundled(_command))
+    app.command(_name)(_own_exit_code(bundled(_command)))
 for _name, (_help, _commands) in GROUPS.items():
     _group = typer.Typer(help=_help, no_args_is_help=True)
     app.add_typer(_group, name=_name)
     for _inner, _command in _commands.items():
-        _group.command(_inner)(bundled(_command))
+        _group.command(_inner)(_own_exit_code(bundled(_command)))
 
 
 def _version(wanted: bool) -> None:
@@ -76,6 +95,7 @@ def global_options(
 def main() -> None:
     """Entry point. Errors that the user can fix are printed as text with exit code 2. All other errors keep their
     traceback and exit with 70, because 1, Python's own code of a crash, means a regression here."""
+    streams.prepare()
     try:
         _main()
     except Exception:  # noqa: BLE001 - shown unchanged; only the exit code differs
@@ -87,15 +107,25 @@ def main() -> None:
 
 def _main() -> None:
     try:
-        app()
-    except (UserError, OSError) as error:
-        if isinstance(error, OSError):
-            if error.filename is None:
-                raise
-            shown = fail(error.strerror or str(error), str(error.filename))
-        else:
-            shown = error
+        try:
+            app()
+        finally:
+            streams.finish()
+    except Exception as error:
+        if (shown := _fixable(error)) is None:
+            raise
         from afrad_bench.cli.screen.console import show_error
 
         show_error(shown)
         sys.exit(exits.USER)
+
+
+def _fixable(error: Exception) -> UserError | None:
+    """An error as one that the user can fix; None for a defect."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        return fail(error.strerror or str(error), str(error.filename))
+    if writing.is_full(error):
+        return fail(f"a disk is full: {error}", hint="free some space where this command writes, or in TMPDIR")
+    return None

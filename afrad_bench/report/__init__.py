@@ -7,7 +7,7 @@ from __future__ import annotations
 from afrad_bench.report.build import build
 from afrad_bench.report.failures import Failure, failure_report
 from afrad_bench.report.formats.csv import to_csv, to_wide_csv
-from afrad_bench.report.formats.files import write
+from afrad_bench.report.formats.files import lost, write
 from afrad_bench.report.formats.html import to_html
 from afrad_bench.report.formats.markdown import to_markdown
 from afrad_bench.report.formats.terminal import to_terminal
@@ -24,6 +24,7 @@ __all__ = [
     "RowSpec",
     "build",
     "failure_report",
+    "lost",
     "ranking_report",
     "to_csv",
     "to_html",

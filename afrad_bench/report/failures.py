@@ -193,7 +193,7 @@ def _table(caption: str, found: Sequence[Failure]) -> Table:
     lines = [Line(tuple(map(Entry, _texts(one)))) for one in found]
     nothing = () if lines else ("none: at this threshold every image is on its right side",)
     headings = (*(Heading(text, numeric=False) for text in texts), *(Heading(text) for text in numbers))
-    return Table(caption, headings, tuple(lines), nothing)
+    return Table(caption, headings, tuple(lines), nothing, keys=3)
 
 
 def _texts(one: Failure) -> tuple[str, ...]:

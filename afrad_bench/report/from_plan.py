@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from typing import TYPE_CHECKING, Literal
 
 from afrad_bench import registry, report
@@ -14,27 +13,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def report_of(plan: Plan, store: Store, suite: str) -> report.Report:
-    """The report of all results in the store that belong to this plan. `suite`: as the user wrote it."""
-    return report.build(input_of(plan, suite), **frames_of(plan, store))
+def report_of(plan: Plan, store: Store, command: str) -> report.Report:
+    """The report of all results in the store that belong to this plan. `command`: what measures them again."""
+    return report.build(input_of(plan, command), **frames_of(plan, store))
 
 
 def failures_of(
-    plan: Plan, store: Store, suite: str, top: int, fpr: float | None, *, pictures: bool
+    plan: Plan, store: Store, command: str, top: int, fpr: float | None, *, pictures: bool
 ) -> tuple[report.Report, tuple[report.Failure, ...]]:
     """The failures of this plan's methods (see `report.failure_report`), with or without pictures."""
     frames = frames_of(plan, store)
     shown = frames["examples"] if pictures else None
     tables = (frames["cells"], frames["measurements"], frames["scores"], shown)
-    return report.failure_report(input_of(plan, suite), *tables, top, fpr)
+    return report.failure_report(input_of(plan, command), *tables, top, fpr)
 
 
 def ranking_of(
-    plan: Plan, store: Store, suite: str, metric: str, test: Literal["nemenyi", "wilcoxon"], alpha: float
+    plan: Plan, store: Store, command: str, metric: str, test: Literal["nemenyi", "wilcoxon"], alpha: float
 ) -> tuple[report.Report, report.Ranking]:
     """Rank the rows of this plan over categories (see `report.ranking_report`)."""
     frames = frames_of(plan, store)
-    return report.ranking_report(input_of(plan, suite), frames["cells"], frames["measurements"], metric, test, alpha)
+    return report.ranking_report(input_of(plan, command), frames["cells"], frames["measurements"], metric, test, alpha)
 
 
 def frames_of(plan: Plan, store: Store) -> dict[str, pd.DataFrame]:
@@ -43,7 +42,7 @@ def frames_of(plan: Plan, store: Store) -> dict[str, pd.DataFrame]:
     return store.read_all(OF_RUNS, ids)
 
 
-def input_of(plan: Plan, suite: str) -> report.ReportInput:
+def input_of(plan: Plan, command: str) -> report.ReportInput:
     """Convert a plan to the input of its report."""
     selection = plan.selection
     rows = tuple(
@@ -69,20 +68,18 @@ def input_of(plan: Plan, suite: str) -> report.ReportInput:
         for one in plan.cells
         if any(state.state == "stale" for state in one.states.values())
     }
-    command = ["afrad-bench", "run", suite, "--profile", selection.profile]
-    for override in selection.overrides:
-        command += ["--set", override]
     return report.ReportInput(
         suite=selection.suite,
         title=selection.title,
         profile=selection.profile,
         rows=rows,
         measures=measures,
-        command=shlex.join(command),
+        command=command,
         reproduces=selection.reproduces,
         stale=stale,
         compare_to=next((row.title for row in selection.rows if row.label == selection.compare_to), None),
         absent=selection.absent,
+        overrides=selection.overrides,
     )
 
 

@@ -73,6 +73,8 @@ class ReportInput:
     """Label of the reference row: differences of all other rows are relative to it."""
     absent: tuple[str, ...] = ()
     """Keys of the paper's rows without cells because the method is not installed."""
+    overrides: tuple[str, ...] | None = None
+    """The overrides (`field=value`) with which the rows were chosen; None: those that each run recorded."""
 
 
 # -------------------------------------------------------------------------------------------------------------- content
@@ -112,6 +114,12 @@ class Quote:
     """Measured minus published, for a comparable pair."""
     refs: tuple[int, ...] = ()
     """Numbers of footnotes of its table, from 1."""
+
+    @property
+    def shown(self) -> Verdict:
+        """The verdict as a reader needs it. The figure of a row that was not measured stands beside other rows: it is
+        shown as not comparable if they are measured on other terms (`why`)."""
+        return "not comparable" if self.verdict == "not measured" and self.why else self.verdict
 
     @property
     def label(self) -> str:
@@ -193,6 +201,8 @@ class Table:
     """Details that a page may collapse."""
     compact: bool = False
     """For many columns: verdicts are shown as signs, and the footnotes explain them in words."""
+    keys: int = 1
+    """Columns at the left that name a line; a narrow terminal repeats them where it splits the table."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from afrad_bench import writing
 from afrad_bench.cli import exits
-from afrad_bench.cli.options import REPORTS, JsonOption, Place, ReportsOption, Sides, SuiteChoice
-from afrad_bench.cli.planning import plan_of, publish, report_folder
+from afrad_bench.cli.again import run_command
+from afrad_bench.cli.commands.latency import Fitted
+from afrad_bench.cli.commands.timed_gate import OneSession, timed_sides
+from afrad_bench.cli.folders import destination
+from afrad_bench.cli.options import REPORTS, JsonOption, Place, ReportsOption, Sides, StoredChoice
+from afrad_bench.cli.planning import plan_of, publish
 from afrad_bench.errors import fail
 
 if TYPE_CHECKING:
@@ -46,6 +52,8 @@ def compare(
 
 def gate(
     sides: Sides,
+    timed: OneSession,
+    fitted: Fitted,
     rules: Annotated[Path | None, typer.Option("--rules", help="YAML file; default: those in docs/ci.md.")] = None,
     update_baseline: Annotated[
         Path | None, typer.Option("--update-baseline", help="Write NEW to this file and accept it. BASE may be absent.")
@@ -59,28 +67,42 @@ def gate(
 ) -> None:
     """Fail if NEW is worse than BASE: exit 0 passed, 1 regression, 3 could not measure or cannot tell."""
     from afrad_bench.cli.screen import comparison, console
-    from afrad_bench.comparing import baseline, decide, default_rules, read_rules
+    from afrad_bench.comparing import baseline, decide, default_rules, latency_rules, read_rules
     from afrad_bench.comparing import compare as compared
     from afrad_bench.comparing.place import both, locate
     from afrad_bench.comparing.show import decision_data, to_github
 
     chosen = default_rules() if rules is None else read_rules(rules)
     out = console.make(stderr=as_json)
+    if timed.latency and update_baseline is not None:
+        raise fail("--latency measures times, of which no baseline is written", "--update-baseline")
+    if not timed.latency:
+        timed.refuse(fitted)
     if update_baseline is not None and update_baseline.suffix != baseline.SUFFIX:
         raise fail(f"the name of a baseline file must end in {baseline.SUFFIX}", str(update_baseline))
     if update_baseline is not None and sides.base == str(update_baseline) and not update_baseline.exists():
         baseline.write(locate(sides.new, sides.store), update_baseline)
         out.print(f"baseline: {update_baseline}", soft_wrap=True)
         return
-    before, after = both(sides.base, sides.new, sides.store)
-    decision = decide(compared(before, after, sides.allow or ()), chosen)
-    _write_pages(decision, markdown, junit)
-    console.show_json(decision_data(decision)) if as_json else comparison.show_decision(out, decision)
-    if github:
-        for line in to_github(decision):
+    notes: tuple[str, ...] = ()
+    if timed.latency:
+        every, chosen = chosen, latency_rules(None if rules is None else chosen, str(rules))
+        before, after, notes = timed_sides(sides, timed, fitted, out)
+        if rules is not None and (others := [rule.metric for rule in every.rules if rule not in chosen.rules]):
+            notes += (f"--latency measures times only; not checked: {', '.join(others)}",)
+    else:
+        before, after = both(sides.base, sides.new, sides.store)
+    comparing = compared(before, after, sides.allow or ())
+    decision = decide(replace(comparing, notes=(*comparing.notes, *notes)), chosen)
+    try:
+        _write_pages(decision, markdown, junit)
+        if update_baseline is not None:
+            baseline.write(after, update_baseline)
+    finally:  # the decision is shown even if a file cannot be written
+        console.show_json(decision_data(decision)) if as_json else comparison.show_decision(out, decision)
+        for line in to_github(decision) if github else ():
             typer.echo(line, err=as_json)
     if update_baseline is not None:
-        baseline.write(after, update_baseline)
         out.print(f"baseline: {update_baseline}; review its diff before you commit it", soft_wrap=True)
     elif decision.verdict != "pass":
         raise typer.Exit(exits.REGRESSION if decision.verdict == "regression" else exits.CANNOT_TELL)
@@ -91,12 +113,12 @@ def _write_pages(decision: Decision, markdown: Path | None, junit: Path | None) 
 
     for path, text in ((markdown, to_markdown), (junit, to_junit)):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text(decision), encoding="utf-8")
+            with writing.replacing(path, "free some space there, or write the file to another disk") as scratch:
+                scratch.write_text(text(decision), encoding="utf-8")
 
 
 def rank(
-    choice: SuiteChoice,
+    choice: StoredChoice,
     place: Place,
     reports: ReportsOption = REPORTS,
     metric: Annotated[str, typer.Option("--metric", help="Metric of accuracy.")] = "image_auroc",
@@ -104,14 +126,18 @@ def rank(
     alpha: Annotated[float, typer.Option("--alpha", min=1e-6, max=0.5, help="Significance level.")] = 0.05,
     as_json: JsonOption = False,
 ) -> None:
-    """Rank the methods of a suite over its categories, and show which do not differ significantly. Measures nothing."""
+    """Rank the methods of a suite over its categories, and show which do not differ significantly. Measures nothing.
+
+    Without --set and --data, with those of the newest run."""
     from afrad_bench.cli.screen import console
     from afrad_bench.report.from_plan import ranking_of
     from afrad_bench.store import Store
 
-    workspace, selection, out = place.workspace(), choice.selection(), console.make(stderr=as_json)
+    out = console.make(stderr=as_json)
+    selection, workspace = choice.measured(place, out)
     found = plan_of(selection, workspace, out)
-    made, ranking = ranking_of(found, Store(place.store), choice.suite, metric, test, alpha)
-    publish(made, report_folder(reports, selection), out)
+    again = run_command(choice.suite, selection, workspace, place, reports)
+    made, ranking = ranking_of(found, Store(place.store), again, metric, test, alpha)
+    publish(made, destination(reports, found), out)
     if as_json:
         console.show_json(ranking)

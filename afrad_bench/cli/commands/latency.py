@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afrad_bench.cli import exits
+from afrad_bench.cli.folders import Destination, named
 from afrad_bench.cli.options import (
     REPORTS,
     JsonOption,
     MeasuringPlace,
     ProfileChoice,
     ReportsOption,
+    check_data,
     load_suite,
     suite_folders,
 )
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from afrad_bench.latency import Session
     from afrad_bench.running.plan import Plan
     from afrad_bench.running.workspace import Workspace
+    from afrad_bench.suite.selection import Selection
+    from afrad_bench.suite.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,9 @@ def latency(
     workspace, store = place.workspace(), Store(place.store)
     screen = console.make(stderr=as_json)
     if show:
-        sessions = timing.find(list(timing.stored(store.read("latency"))), show, str(place.store))
+        frame = store.read("latency")
+        console.show_cautions(screen, store.faults)
+        sessions = timing.find(list(timing.stored(frame)), show, str(place.store))
     else:
         sessions = (_measured(method or [], choice, fitted, schedule, workspace, screen),)
         if rows := timing.rows(sessions[0]):
@@ -122,16 +128,22 @@ def _measured(
     from afrad_bench.backbone.features import FeatureCache
     from afrad_bench.machine.environment import current
 
+    _check_given(methods, choice, workspace)
     plans: dict[str, Plan] = {}
+    loaded: list[tuple[Suite, Selection]] = []
+    overrides = [*(choice.override or ()), *fitted.overrides()]
 
     def planned(suite: str) -> Plan:
-        selection = load_suite(suite).select(choice.profile, [*(choice.override or ()), *fitted.overrides()])
-        plans[suite] = plan_of(selection, workspace, screen)
+        read = load_suite(suite)
+        loaded.append((read, read.select(choice.profile, overrides)))
+        plans[suite] = plan_of(loaded[-1][1], workspace, screen)
         return plans[suite]
 
     suites = sorted({path.stem for folder in suite_folders() for path in folder.glob("*.yaml")})
     options = timing.EntrantOptions(fitted.image_size or 256, fitted.train, fitted.backbone, fitted.weights)
     entrants, absent = timing.entrants(methods, planned, suites, options, workspace)
+    if loaded:
+        check_data(loaded, workspace)
     threads = workspace.threads or next((plan.environment.threads for plan in plans.values()), None)
     environment = current(workspace.device, threads)
     return timing.measure(
@@ -146,9 +158,22 @@ def _measured(
             "suites": [plan.selection.suite for plan in plans.values()],
             "profiles": list(dict.fromkeys(one.cell.profile for one in entrants)),
             "absent": list(absent),
+            "overrides": overrides if plans else [],
         },
         lambda what: screen.print(what, style="dim", markup=False),
     )
+
+
+def _check_given(methods: list[str], choice: ProfileChoice, workspace: Workspace) -> None:
+    """Raise `UserError` for options that only suites use if there is none among the methods."""
+    from afrad_bench import registry
+
+    known = registry.entries("method")
+    given = {"--set": choice.override, "--profile": choice.profile, "--data": workspace.roots}
+    unused = [option for option, value in given.items() if value]
+    if unused and all(text.partition(":")[0] in known for text in methods):
+        hint = "write NAME:FIELD=VALUE for a method; methods by name are fitted on noise"
+        raise fail("used by suites only, and no suite is named", ", ".join(unused), hint)
 
 
 def _show(sessions: tuple[Session, ...], out: Path | None, reports: Path, screen: Console, as_json: bool) -> None:
@@ -156,13 +181,15 @@ def _show(sessions: tuple[Session, ...], out: Path | None, reports: Path, screen
     from afrad_bench import latency as timing
     from afrad_bench.cli.screen import console
     from afrad_bench.report import to_terminal
+    from afrad_bench.suite.file import LATENCY
 
     made, records = timing.latency_report(sessions), timing.records(sessions)
     suites = {suite for one in sessions for suite in one.terms["suites"]}
-    folder = out or (reports / made.suite / "latency" if len(suites) == 1 else None)
+    overrides = [text for one in sessions for text in one.terms.get("overrides", ())]
+    folder = out or (reports / made.suite / named(LATENCY, overrides) if len(suites) == 1 else None)
     if folder:
         files = {"report.csv": timing.to_csv(sessions), "report.json": console.to_json(records)}
-        publish(made, folder, screen, more=files)
+        publish(made, Destination(folder), screen, more=files)
     elif not as_json:
         to_terminal(made, screen)
     if as_json:

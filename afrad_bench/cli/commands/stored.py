@@ -21,7 +21,11 @@ def why(
     from afrad_bench.cli.screen import console, listings
     from afrad_bench.running.explain import explain
 
-    explained = explain(cell, place.workspace())
+    workspace = place.workspace()
+    explained = explain(cell, workspace)
+    own = explained["dataset"].partition(":")[0]
+    if unused := sorted(set(workspace.roots) - {own}):
+        raise fail(f"the cell {explained['cell']} is of {own}", ", ".join(f"--data {name}" for name in unused))
     console.show_json(explained) if as_json else listings.show_why(console.make(), explained)
 
 
@@ -35,8 +39,8 @@ def metrics_recompute(
     from afrad_bench.running.recompute import recompute
     from afrad_bench.store import Store
 
-    workspace, selection, out = place.workspace(), choice.selection(), console.make()
-    planned = plan_of(selection, workspace, out)
+    workspace, out = place.workspace(), console.make()
+    planned = plan_of(choice.selection(workspace), workspace, out)
     found = list(recompute(planned, Store(place.store), force))
     for one in found:
         cell = one.planned
@@ -53,8 +57,10 @@ def store_compact(store: StoreOption = STORE) -> None:
 
     if not (store / "cells").is_dir():
         raise fail("no store in this folder", str(store), "`afrad-bench run SUITE` creates one")
-    before, after = Store(store).compact()
-    console.make().print(f"merged {before} files into {after}")
+    opened, out = Store(store), console.make()
+    before, after = opened.compact()
+    console.show_cautions(out, opened.faults)
+    out.print(f"merged {before} files into {after}")
 
 
 def cache_list(cache: CacheOption = None, as_json: JsonOption = False) -> None:

@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afrad_bench.cli import exits
-from afrad_bench.cli.options import REPORTS, JsonOption, MeasuringPlace, Place, ReportsOption, SuiteChoice
-from afrad_bench.cli.planning import plan_of, publish, report_folder, timed_plan_of
+from afrad_bench.cli.again import run_command
+from afrad_bench.cli.folders import Destination, destination
+from afrad_bench.cli.options import (
+    REPORTS,
+    JsonOption,
+    MeasuringPlace,
+    Place,
+    ReportsOption,
+    StoredChoice,
+    SuiteChoice,
+    chosen,
+)
+from afrad_bench.cli.planning import plan_of, publish, timed_plan_of
 from afrad_bench.errors import fail
 
 if TYPE_CHECKING:
@@ -24,6 +35,8 @@ if TYPE_CHECKING:
 
 STARTED = time.perf_counter()
 """When the program started, to measure the time before the first cell."""
+DONE = frozenset({"ok", "done"})
+"""Ways in which a cell ends well."""
 
 
 def run(
@@ -42,92 +55,113 @@ def run(
     from afrad_bench.cli.screen import console, models, planned
     from afrad_bench.report.from_plan import report_of
     from afrad_bench.running.cell_run import RunOptions
+    from afrad_bench.running.foreseen import must_build
     from afrad_bench.store import Store
 
-    workspace, selection, out = place.workspace(), choice.selection(), console.make()
-    plan, seconds = timed_plan_of(selection, workspace, out)
+    workspace, out = place.workspace(), console.make()
+    selection = choice.selection(workspace)
+    plan, seconds = timed_plan_of(selection, workspace, out, fresh=force)
+    todo = plan.cells if force else plan.open
+    must_build(plan, todo)
     planned.show_head(out, plan, force)
     startup = {"startup": time.perf_counter() - STARTED - seconds, "data": seconds}
     options = RunOptions(force=force, keep_models=keep_models, keep_maps=keep_maps, startup=startup)
-    interrupted, failed = False, False
-    if todo := plan.cells if force else plan.open:
+    interrupted, ended = False, frozenset[str]()
+    if todo:
         try:
-            failed = run_shown(plan, todo, workspace, options, out)
+            ended = run_shown(plan, todo, workspace, options, out)
         except KeyboardInterrupt:
             interrupted = True
-        plan = plan_of(selection, workspace, out)
-    publish(report_of(plan, Store(place.store), choice.suite), report_folder(reports, selection), out)
+        plan = plan_of(selection, workspace, out, told=plan.cautions)
+    again = run_command(choice.suite, selection, workspace, place, reports)
+    publish(report_of(plan, Store(place.store), again), destination(reports, plan), out)
     if keep_models:
         models.show_models(out, plan, place.store)
+    if keep_maps:
+        models.show_maps(out, plan, place.store)
     if interrupted:
         out.print("[yellow]interrupted; finished results are kept; run the same command again to continue[/]")
         raise typer.Exit(exits.INTERRUPTED)
-    if failed:
+    if "busy" in ended:
+        out.print("[yellow]other processes measure some cells[/]; run the same command again when they have ended")
+    if "failed" in ended:
         out.print("[red]some cells failed[/]; the report lists them, `afrad-bench why CELL` shows details")
+    if ended - DONE:
         raise typer.Exit(exits.FAILED_CELLS)
 
 
 def run_shown(
     plan: Plan, cells: Sequence[PlannedCell], workspace: Workspace, options: RunOptions, out: Console
-) -> bool:
-    """Run these cells with their progress on the screen; returns whether any of them failed."""
+) -> frozenset[str]:
+    """Run these cells with their progress on the screen; returns in which ways they ended (`Done.status`)."""
     from dataclasses import replace
 
     from afrad_bench.cli.screen.progress import RunProgress
     from afrad_bench.running.run import run_suite
 
-    failed = False
+    ended = set()
     with RunProgress(out, cells) as shown:
         for done in run_suite(plan, cells, workspace, replace(options, watch=shown.watch)):
             shown.finished(done)
-            failed = failed or done.status != "ok"
-    return failed
+            ended.add(done.status)
+    return frozenset(ended)
 
 
 def plan(choice: SuiteChoice, place: Place, as_json: JsonOption = False) -> None:
     """Print the cells of a suite, which are done, and what the rest would cost. Trains and measures nothing."""
     from afrad_bench.cli.screen import console, planned
+    from afrad_bench.running.foreseen import must_build
 
-    workspace, selection = place.workspace(), choice.selection()
-    found = plan_of(selection, workspace, console.make(stderr=as_json))
+    workspace = place.workspace()
+    found = plan_of(choice.selection(workspace), workspace, console.make(stderr=as_json))
+    must_build(found, found.open)
     console.show_json(planned.plan_rows(found)) if as_json else planned.show_plan(console.make(), found)
 
 
 def check(choice: SuiteChoice, place: Place) -> None:
     """Read a suite, check all its names and values, and verify the data and weights of one profile. Runs nothing."""
+    from rich.text import Text
+
     from afrad_bench.cli.screen import console
+    from afrad_bench.running.foreseen import must_build_all
 
     workspace, loaded, out = place.workspace(), choice.load(), console.make()
-    selection = loaded.select(choice.profile, choice.override or ())
+    selection = chosen(loaded, choice.profile, choice.override or (), workspace)
     if selection.search is not None:
         from afrad_bench.search import declared
 
         plan_of(declared(loaded, selection).selection, workspace, out)
     found = plan_of(selection, workspace, out)
-    out.print(
-        f"[green]ok[/] {choice.suite}: every profile is valid; {selection.profile} has {len(found.cells)} cells "
+    must_build_all(loaded, selection)
+    text = (
+        f" {choice.suite}: every profile is valid; {selection.profile} has {len(found.cells)} cells "
         f"({len(selection.rows)} rows, {len(selection.seeds)} seeds), its data and weights are available"
     )
+    out.print(Text("ok", style="green").append(text, style="default"))
 
 
 def report(
-    choice: SuiteChoice,
+    choice: StoredChoice,
     place: Place,
     reports: ReportsOption = REPORTS,
     timing: Annotated[bool, typer.Option("--timing", help="Show the time of each cell by phase.")] = False,
 ) -> None:
-    """Render the results of a suite again: terminal, Markdown, CSV and HTML. Measures nothing."""
+    """Render the results of a suite again: terminal, Markdown, CSV and HTML. Measures nothing.
+
+    Without --set and --data, with those of the newest run."""
     from afrad_bench.cli.screen import console
     from afrad_bench.report.from_plan import report_of
     from afrad_bench.store import Store
 
-    workspace, selection, out = place.workspace(), choice.selection(), console.make()
+    out = console.make()
+    selection, workspace = choice.measured(place, out)
     found = plan_of(selection, workspace, out)
-    publish(report_of(found, Store(place.store), choice.suite), report_folder(reports, selection), out, timing)
+    again = run_command(choice.suite, selection, workspace, place, reports)
+    publish(report_of(found, Store(place.store), again), destination(reports, found), out, timing)
 
 
 def failures(
-    choice: SuiteChoice,
+    choice: StoredChoice,
     place: Place,
     top: Annotated[int, typer.Option("--top", min=1, help="Images of each kind of error and category.")] = 3,
     fpr: Annotated[
@@ -137,20 +171,24 @@ def failures(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for a report with the stored pictures.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the worst errors of each method: missed defects and false alarms. Measures nothing."""
+    """List the worst errors of each method: missed defects and false alarms. Measures nothing.
+
+    Without --set and --data, with those of the newest run."""
     from afrad_bench.cli.screen import console
     from afrad_bench.report import to_terminal
     from afrad_bench.report.from_plan import failures_of
     from afrad_bench.store import Store
 
-    workspace, selection, screen = place.workspace(), choice.selection(), console.make(stderr=as_json)
+    screen = console.make(stderr=as_json)
+    selection, workspace = choice.measured(place, screen)
     found = plan_of(selection, workspace, screen)
-    made, wrong = failures_of(found, Store(place.store), choice.suite, top, fpr, pictures=out is not None)
+    again = run_command(choice.suite, selection, workspace, place)
+    made, wrong = failures_of(found, Store(place.store), again, top, fpr, pictures=out is not None)
     if not made.sections:
         hint = f"`afrad-bench run {choice.suite}` measures them"
         raise fail("the store has no image scores of this suite", str(place.store), hint)
     if out is not None:
-        publish(made, out, screen)
+        publish(made, Destination(out), screen)
     elif not as_json:
         to_terminal(made, screen)
     if as_json:

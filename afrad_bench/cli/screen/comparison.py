@@ -17,7 +17,7 @@ def show_comparison(out: Console, comparison: Comparison, everything: bool) -> N
     from afrad_bench.report.formats.terminal import table_parts
 
     out.print(Text(f"{comparison.new} against {comparison.base}", style="bold"))
-    for part in table_parts(compare_table(comparison, everything=everything), out.width):
+    for part in table_parts(compare_table(comparison, everything=everything), out.width, out.encoding):
         out.print(part)
     for text in comparison.missing:
         out.print(Text(f"✗ {text}", style="red"))
@@ -31,7 +31,7 @@ def show_decision(out: Console, decision: Decision) -> None:
     from afrad_bench.comparing.show import gate_table, head, remarks
     from afrad_bench.report.formats.terminal import table_parts
 
-    for part in table_parts(gate_table(decision), out.width):
+    for part in table_parts(gate_table(decision), out.width, out.encoding):
         out.print(part)
     for text in decision.unmeasured:
         out.print(Text(f"? {text}", style="red"))

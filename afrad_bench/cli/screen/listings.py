@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from afrad_bench.cli.screen.console import STATE_STYLE, plain
+from afrad_bench.cli.screen.tables import show_table
 
 if TYPE_CHECKING:
-    from afrad_bench.backbone.features import CacheEntry
+    from afrad_bench.backbone.entries import CacheEntry
 
 
 def show_listing(out: Console, what: str, rows: Sequence[Mapping[str, str]]) -> None:
@@ -39,15 +40,12 @@ def show_method(out: Console, sheet: Mapping[str, Any]) -> None:
     out.print()
     out.print(escape(sheet["about"]))
     out.print()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("field", "default", "values", "meaning"):
-        table.add_column(name, overflow="fold", ratio=3 if name == "meaning" else None)
+    rows = []
     for field in sheet["fields"]:
         group = not field["type"]
         default = "" if group else json.dumps(plain(field["default"]))
-        title = Text(field["name"], style="bold" if group else "")
-        table.add_row(title, escape(default), escape(field["type"]), escape(field["description"]))
-    out.print(table)
+        rows.append((Text(field["name"], "bold" if group else ""), default, field["type"], field["description"]))
+    show_table(out, ("field", "default", "values", "meaning"), rows)
 
 
 def show_findings(out: Console, findings: Sequence[Mapping[str, str]]) -> None:
@@ -65,13 +63,14 @@ def show_findings(out: Console, findings: Sequence[Mapping[str, str]]) -> None:
 
 def show_cache(out: Console, folder: Path, entries: Sequence[CacheEntry]) -> None:
     """Print the cached features: key, size, number of images, last use, description."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("key", "MiB", "images", "last used", "features"):
-        table.add_column(name, justify="right" if name in ("MiB", "images") else "left")
+    rows = []
     for one in entries:
         used = datetime.fromtimestamp(one.last_used).isoformat(sep=" ", timespec="minutes")
-        table.add_row(one.key, f"{one.bytes / 2**20:.1f}", str(one.images), used, escape(one.what))
-    out.print(table if entries else "nothing is cached")
+        rows.append((one.key, f"{one.bytes / 2**20:.1f}", str(one.images), used, one.what))
+    if rows:
+        show_table(out, ("key", "MiB", "images", "last used", "features"), rows, numeric=("MiB", "images"))
+    else:
+        out.print("nothing is cached")
     out.print(f"{sum(one.bytes for one in entries) / 2**20:.1f} MiB in {folder}", soft_wrap=True)
 
 
@@ -88,7 +87,7 @@ def show_why(out: Console, explained: Mapping[str, Any]) -> None:
         line = Text(f"  run of {run['started_at'][:19]}Z: ")
         line.append(run["status"], style=STATE_STYLE[run["status"]])
         if run["error"]:
-            line.append(f", {run['error']}")
+            line.append(f", {run['error']}".replace("\n", "\n  "))
         out.print(line)
         if run["traceback"]:
             out.print(Text(run["traceback"].rstrip(), style="dim"))

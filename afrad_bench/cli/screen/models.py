@@ -33,12 +33,31 @@ def show_models(out: Console, plan: Plan, store: Path) -> None:
         )
 
 
+def show_maps(out: Console, plan: Plan, store: Path) -> None:
+    """Print how many cells have their anomaly maps in a file, and why the others have none."""
+    from afrad_bench.running.kept_maps import is_current, place_of
+
+    measured = [one for one in plan.cells if "accuracy" in one.states and one.states["accuracy"].state == "done"]
+    missing = [one for one in measured if not is_current(place_of(store, one.cell), one.terms)]
+    if count := len(measured) - len(missing):
+        out.print(Text(f"maps of {count} cells in {store / 'maps'}, for `metrics recompute`"), soft_wrap=True)
+    if not any(measure.name == "accuracy" for measure in plan.selection.measures):
+        out.print(Text("no maps are kept: the suite does not measure accuracy", "yellow"), soft_wrap=True)
+    if missing:
+        labels = ", ".join(dict.fromkeys(one.row.label for one in missing))
+        text = f"{len(missing)} measured cells have no maps in a file: {labels}"
+        out.print(Text(text, "yellow"), soft_wrap=True)
+        why = "they were measured without --keep-maps (--force fits and measures again), or the file is damaged"
+        out.print(f"  {why}", soft_wrap=True)
+
+
 def show_export(out: Console, done: Exported) -> None:
     """Print the written file, its interface, and its largest difference from the original model."""
     out.print(f"[green]ok[/] {escape(str(done.path))}  {done.format}, {done.bytes / 2**20:.1f} MiB", soft_wrap=True)
     side = done.image_size
     out.print(f"  images       (B, 3, {side}, {side}) float32, RGB in [0, 1]")
     out.print(f"  anomaly_map  (B, {side}, {side}) float32\n  pred_score   (B,) float32, higher is more anomalous")
+    out.print(Text(f"  {done.input.name} reads images as its input; it needs numpy and Pillow"), soft_wrap=True)
     for check in done.checks:
         out.print(
             f"  batch of {check.batch} in {done.runtime}: largest difference {check.map_difference:.1e} of the map, "

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from afrad_bench import published
 from afrad_bench.cli.screen.console import STATE_STYLE
+from afrad_bench.cli.screen.steps import span
+from afrad_bench.cli.screen.tables import show_table
+from afrad_bench.running.estimate import image_passes
 
 if TYPE_CHECKING:
-    from afrad_bench.running.plan import Plan, PlannedCell
+    from afrad_bench.running.plan import Plan
+
+UNKNOWN = "?"
 
 
 def show_head(out: Console, plan: Plan, force: bool) -> None:
-    """Print suite, profile, and how many cells are done and to run."""
+    """Print suite, profile, how many cells are done and to run, and what methods warn of."""
+    from afrad_bench.running.expense import warnings
+
     selection = plan.selection
     out.print(f"[bold]{escape(selection.title)}[/]")
     out.print(f"profile [bold]{selection.profile}[/]: {escape(selection.description)}".rstrip(": "))
@@ -27,6 +32,8 @@ def show_head(out: Console, plan: Plan, force: bool) -> None:
     if selection.absent:
         names = ", ".join(map(published.printed, selection.absent))
         out.print(f"no adapter yet, shown with published figures only: {names}")
+    for text in warnings(plan, everything=force):
+        out.print(Text(f"caution: {text}", "yellow"), soft_wrap=True)
 
 
 def _cost(plan: Plan, force: bool = False) -> str:
@@ -36,7 +43,7 @@ def _cost(plan: Plan, force: bool = False) -> str:
     known = [cell.seconds for cell in cells if cell.seconds is not None]
     if not known:
         return "; no earlier run to estimate the time from"
-    text = f"about {_duration(sum(known) / len(known) * len(cells))}, estimated from earlier runs"
+    text = f"about {span(sum(known) / len(known) * len(cells))}, estimated from earlier runs"
     return f"; {text}" + ("" if len(known) == len(cells) else f" (known for {len(known)} of them)")
 
 
@@ -56,7 +63,7 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
             "measures": {name: {"state": state.state, "why": state.why} for name, state in one.states.items()},
             "train_images": len(one.dataset.train),
             "test_images": len(one.dataset.test),
-            "image_passes": passes(one),
+            "image_passes": image_passes(one.cell.config, one.dataset),
             "seconds": one.seconds,
             "params": one.cell.config,
         }
@@ -64,47 +71,31 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def passes(planned: PlannedCell) -> int:
-    """Images that go through the method: training images times epochs (once without epochs), and the test images."""
-    training = planned.cell.config.get("training")
-    epochs = training.get("epochs", 1) if isinstance(training, dict) else 1
-    return len(planned.dataset.train) * max(1, int(epochs)) + len(planned.dataset.test)
-
-
 def show_plan(out: Console, plan: Plan) -> None:
     """Print the totals and data sets, then one line per cell."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("cell", "row", "data", "setting", "seed", "state"):
-        table.add_column(name)
-    for name in ("image passes", "seconds"):
-        table.add_column(name, justify="right")
+    rows = []
     for one in plan.cells:
         undone = [f"{name}: {state.why}" for name, state in one.states.items() if state.state in ("stale", "failed")]
         state = Text(one.state, style=STATE_STYLE[one.state])
         if undone:
             state.append(f" ({'; '.join(undone)})", style="dim")
         where = f"{one.cell.dataset}/{one.cell.category}" if one.cell.category else one.cell.dataset
-        seconds = f"{one.seconds:.0f}" if one.seconds is not None else "?"
-        table.add_row(
-            one.cell.id,
-            escape(one.row.label),
-            where,
-            one.cell.setting,
-            str(one.cell.seed),
-            state,
-            f"{passes(one):,}",
-            seconds,
-        )
+        seconds = f"{one.seconds:.0f}" if one.seconds is not None else UNKNOWN
+        about = (one.cell.id, one.row.label, where, one.cell.setting, str(one.cell.seed))
+        rows.append((*about, state, f"{image_passes(one.cell.config, one.dataset):,}", seconds))
     show_head(out, plan, force=False)
     for dataset in plan.datasets:
         out.print(
             f"{dataset.name}: {len(dataset.categories)} categories, {len(dataset.train)} training and "
-            f"{len(dataset.test)} test images, fingerprint {dataset.fingerprint[:12]}"
+            f"{len(dataset.test)} test images, fingerprint {dataset.fingerprint[:12]}",
+            markup=False,
         )
         for note in dataset.notes:
             out.print(Text(f"  {note}", style="yellow"))
-    out.print(table)
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+    names = ("cell", "row", "data", "setting", "seed", "state", "image passes", "seconds")
+    show_table(out, names, rows, numeric=("image passes", "seconds"), keys=2)
+    if unknown := list(dict.fromkeys(one.cell.method for one in plan.cells if one.seconds is None)):
+        text = (
+            f"{UNKNOWN}: {', '.join(unknown)} had no complete run on these images at this size, on this kind of device"
+        )
+        out.print(Text(f"{text} ({plan.environment.device_name}), from which the time could be estimated", "dim"))

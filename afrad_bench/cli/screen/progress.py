@@ -1,17 +1,17 @@
-"""Progress of runs and searches: a bar on a terminal, a line for each finished cell or trial."""
+"""Progress of runs and searches: a bar on a terminal, lines elsewhere, a line for each finished cell or trial."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from afrad_bench.cli.screen.console import STATE_STYLE
+from afrad_bench.cli.screen.steps import Step, StepLines, span
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -20,11 +20,19 @@ if TYPE_CHECKING:
     from afrad_bench.running.plan import PlannedCell
     from afrad_bench.running.run import Done
     from afrad_bench.search import Declared
-    from afrad_bench.suite.selection import Selection
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left at the pace of the step; rich's own column forgets steps that take more than half a minute."""
+
+    def render(self, task: Task) -> Text:
+        step: Step | None = task.fields["step"]
+        left = step.left(int(task.total or 0)) if step is not None else None
+        return Text("-:--:--" if left is None else span(left), style="progress.remaining")
 
 
 class RunProgress:
-    """Progress of a run: a bar on a terminal, a line per finished cell everywhere."""
+    """Progress of a run: a bar on a terminal, or else a line per step and tenth of it; a line per finished cell."""
 
     def __init__(self, out: Console, cells: Sequence[PlannedCell]) -> None:
         self._begin(out, len(cells), [f"{one.row.label}, seed {one.cell.seed}" for one in cells])
@@ -40,13 +48,14 @@ class RunProgress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[loss]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _TimeLeft(),
             console=out,
             transient=True,
             disable=not out.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=None, loss="")
-        self._what = ""
+        self._task = self._bar.add_task("starting", total=None, loss="", step=None)
+        self._step: Step | None = None
+        self._lines = None if out.is_terminal else StepLines(out)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -56,19 +65,30 @@ class RunProgress:
         self._bar.stop()
 
     def watch(self, done: int, total: int, what: str, loss: float | None = None) -> None:
-        """A `Watch`: one bar for the current step."""
-        if what != self._what:
-            self._what = what
-            self._bar.reset(self._task, total=total)
+        """A `Watch`: one bar for the current step. A `total` of 0 is unknown."""
+        number = f"[{self._finished + 1}/{self._total}]"
         name = self._names[min(self._finished, len(self._names) - 1)]
-        description = f"[{self._finished + 1}/{self._total}] {escape(name)}: {what}"
+        if self._lines is not None:
+            self._lines.watch(done, total, what, loss, f"{number} {name}")
+            return
+        if self._step is None or what != self._step.what:
+            self._step = Step(what, done)
+            self._bar.reset(self._task, total=total or None)
+        self._step.at(done)
         shown = "" if loss is None else f"loss {loss:.4g}"
-        self._bar.update(self._task, completed=done, total=total, description=description, loss=shown)
+        self._bar.update(
+            self._task,
+            completed=done,
+            total=total or None,
+            description=f"{escape(number)} {escape(name)}: {what}",
+            loss=shown,
+            step=self._step,
+        )
 
     def finished(self, done: Done) -> None:
         """Print a permanent line for a finished cell."""
         self._finished += 1
-        self._what = ""
+        self._step = None
         planned = done.planned
         part = f" {planned.cell.category}" if planned.cell.category else ""
         text = Text(f"[{self._finished}/{self._total}] ")
@@ -76,7 +96,8 @@ class RunProgress:
         text.append(f"  {planned.row.label}, {planned.cell.dataset}{part}, seed {planned.cell.seed}")
         text.append(f"  {done.seconds:.1f} s  {planned.cell.id}", style="dim")
         if done.error:
-            text.append(f"\n    {done.error}", style="red")
+            style = "dim" if done.status == "done" else STATE_STYLE[done.status]
+            text.append("".join(f"\n    {line}" for line in done.error.splitlines()), style=style)
         self._out.print(text, soft_wrap=True)
 
 
@@ -95,7 +116,7 @@ class SearchProgress(RunProgress):
     def trial_finished(self, trial: FrozenTrial) -> None:
         """Print a permanent line for a finished trial."""
         self._finished += 1
-        self._what = ""
+        self._step = None
         state = trial.state.name.lower()
         styles = {"complete": "green", "pruned": "yellow"}
         text = Text(f"trial {trial.number}  ").append(state, style=styles.get(state, "red"))
@@ -105,17 +126,9 @@ class SearchProgress(RunProgress):
         params = ", ".join(f"{name}={_number(value)}" for name, value in trial.params.items())
         text.append(f"  {seconds:.1f} s  {params}", style="dim")
         if error := trial.user_attrs.get("error"):
-            text.append(f"\n    {error}", style="red")
+            text.append("".join(f"\n    {line}" for line in error.splitlines()), style="red")
         self._out.print(text, soft_wrap=True)
 
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def search_command(suite: str, selection: Selection) -> str:
-    """The command line that continues a search."""
-    words = ["afrad-bench", "search", suite, "--profile", selection.profile]
-    for override in selection.overrides:
-        words += ["--set", override]
-    return shlex.join(words)

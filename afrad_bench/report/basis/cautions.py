@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from afrad_bench import published
-from afrad_bench.report.basis.grid import Counted, Grid, first_line
+from afrad_bench.errors import first_line
+from afrad_bench.report.basis.deviations import deviations
+from afrad_bench.report.basis.grid import Counted, Grid
+from afrad_bench.report.basis.results import doubts
 from afrad_bench.report.basis.terms import (
     MUST_AGREE,
     by_term,
@@ -24,7 +27,7 @@ from afrad_bench.report.model import Caution
 def cautions(grid: Grid) -> tuple[Caution, ...]:
     """Alarms first (random weights, differing terms, overrides, failures), then notes of data sets and methods."""
     uses = grid.counted
-    alarms = [*_random(uses), *mixed(grid), *_overrides(uses), *_newer_failures(uses), *_gaps(grid)]
+    alarms = [*_random(uses), *mixed(grid), *_overrides(grid), *_newer_failures(uses), *_gaps(grid)]
     return (*(Caution(text, "alarm") for text in alarms), *(Caution(text) for text in _notes(grid, uses)))
 
 
@@ -58,16 +61,12 @@ def _random(uses: Iterable[Counted]) -> Iterable[str]:
         yield f"Random weights: {', '.join(labels)}. Accuracy without pretrained weights says nothing about a method."
 
 
-def _overrides(uses: Sequence[Counted]) -> Iterable[str]:
-    values: dict[str, dict[str, None]] = {}
-    for use in uses:
-        for text in _texts(use.run.row["overrides"]):
-            values.setdefault(text, {})[use.row.label] = None
-    if values:
-        everywhere = {use.row.label for use in uses}
-        settings = [
-            text + ("" if set(labels) == everywhere else f" ({some(list(labels))})") for text, labels in values.items()
-        ]
+def _overrides(grid: Grid) -> Iterable[str]:
+    everywhere = {use.row.label for use in grid.counted}
+    settings = [
+        text + ("" if set(labels) == everywhere else f" ({some(labels)})") for text, labels in deviations(grid).items()
+    ]
+    if settings:
         yield f"Not the suite's own settings: {'; '.join(settings)}."
 
 
@@ -106,12 +105,26 @@ def _notes(grid: Grid, uses: Sequence[Counted]) -> Iterable[str]:
     everywhere = {use.row.label for use in uses}
     for text, labels in said.items():
         yield text if set(labels) == everywhere else f"{text} ({some(list(labels))})"
+    yield from _unreliable(grid)
     if len({cell.seed for row in grid.spec.rows for cell in row.cells}) == 1:
         yield "1 seed: a difference between two rows may be noise, and no spread can be given."
     if any(use.run.term("git_dirty") for use in uses):
         yield "The code had uncommitted changes: its revision does not tell exactly what was measured."
     if grid.spec.reproduces is not None:
         yield f"Figures marked as the paper's are those it prints ({published.CAPTIONS[grid.spec.reproduces]})."
+
+
+def _unreliable(grid: Grid) -> Iterable[str]:
+    """The times of the main tables that must not be trusted."""
+    found: dict[str, dict[str, None]] = {}
+    for use in grid.uses:
+        for name, metric in grid.spec.measures[use.measure].metrics.items():
+            values = use.taken.values.get(name, {}) if metric.headline else {}
+            if any(doubts(value.note) for value in values.values()):
+                found.setdefault(metric.title, {})[use.row.label] = None
+    if found:
+        times = "; ".join(f"{title} ({some(list(labels))})" for title, labels in found.items())
+        yield f"Unreliable, measure again on an idle machine: {times}. These are not ranked."
 
 
 def _texts(value: Any) -> list[str]:

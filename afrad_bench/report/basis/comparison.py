@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from afrad_bench.published import Figure
 from afrad_bench.report.basis.grid import Grid, Measured, is_noise, ranks
+from afrad_bench.report.basis.results import doubts
 from afrad_bench.report.basis.terms import short
-from afrad_bench.report.basis.verdict import judge, published_for
-from afrad_bench.report.model import Entry, Fact, MeasureSpec, RowSpec
+from afrad_bench.report.basis.verdict import Beside, judge, published_for
+from afrad_bench.report.model import Entry, Fact, MeasureSpec, RowSpec, Summary
 from afrad_bench.types import MEAN, Metric
 
 NOISE = "the lead is inside the noise: the intervals mean ± std of the best and the second best overlap"
@@ -54,7 +55,8 @@ def fact(grid: Grid, row: RowSpec, item: Item) -> tuple[Fact, Measured]:
     measured = grid.at(row, item.dataset, item.measure, item.name, item.category)
     figures = item.published(grid, row)
     covered = grid.categories(item.dataset, item.measure, item.name) if item.category == MEAN else ()
-    quotes = judge(figures, row, measured.summary, measured.runs, covered)
+    others = grid.runs_beside(row, item.dataset, item.measure)
+    quotes = judge(figures, row, Beside(measured.summary, measured.runs, others, covered)) if figures else ()
     found = Fact(row.label, item.dataset, item.category or "", item.name, item.unit, measured.summary, quotes)
     return found, measured
 
@@ -69,7 +71,8 @@ class Comparison:
 
 
 def compare(grid: Grid, rows: Sequence[RowSpec], item: Item, notes: Footnotes, *, ranked: bool = True) -> Comparison:
-    """The entry of each row, with best and second best marked if the rows can be ranked.
+    """The entry of each row, with best and second best marked if the rows can be ranked. Unreliable values are flagged,
+    and have no rank.
 
     Notes are split at semicolons; a part that the notes of all values share becomes one footnote of the column."""
     known = [fact(grid, row, item) for row in rows]
@@ -77,7 +80,7 @@ def compare(grid: Grid, rows: Sequence[RowSpec], item: Item, notes: Footnotes, *
     shared = _shared(facts)
     refs = (notes.refer("; ".join(shared)),) if shared else ()
     entries = tuple(_entry(each, item.metric.decimals, shared, notes) for each in facts)
-    summaries = [each.summary for each in facts]
+    summaries = [replace(each.summary, mean=None) if _doubted(each.summary) else each.summary for each in facts]
     marks = ranks(summaries, item.metric.decimals, higher_is_better=item.metric.higher_is_better)
     if not marks or not ranked:
         return Comparison(facts, entries, refs)
@@ -111,6 +114,11 @@ def incomparable(known: Sequence[tuple[Fact, Measured]], item: Item) -> tuple[st
     return tuple(differing)
 
 
+def _doubted(summary: Summary) -> bool:
+    """Whether a note says that the value must not be trusted."""
+    return any(doubts(note) for note in summary.notes)
+
+
 def _clauses(of: Fact) -> list[str]:
     return list(dict.fromkeys(clause for note in of.summary.notes for clause in note.strip().split("; ")))
 
@@ -128,4 +136,5 @@ def _entry(of: Fact, decimals: int, shared: Sequence[str], notes: Footnotes) -> 
     if summary.mean is None:
         return Entry(EMPTY[summary.state], summary.state, quotes=quotes, refs=refs)
     spread = "" if not summary.std else f"{summary.std:.{decimals}f}"
-    return Entry(f"{summary.mean:.{decimals}f}", "value", spread, quotes=quotes, refs=refs)
+    flag = "unreliable" if _doubted(summary) else ""
+    return Entry(f"{summary.mean:.{decimals}f}", "value", spread, quotes=quotes, refs=refs, flag=flag)

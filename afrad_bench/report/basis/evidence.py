@@ -93,12 +93,10 @@ def _seen(grid: Grid, frame: pd.DataFrame | None, kind: type[T]) -> Iterator[Row
 
 def _newest(grid: Grid, cell: PlannedCell, tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame | None:
     """The rows of a cell's newest run that counts for some measure and has such rows; None if there is no such run."""
-    runs = {use.run.run_id: use.run for use in grid.counted if use.cell.id == cell.id}
-    with_rows = [run for run in runs.values() if (cell.id, run.run_id) in tables]
-    if not with_rows:
-        return None
-    newest = max(with_rows, key=lambda run: (run.row["started_at"], run.run_id))
-    return tables[cell.id, newest.run_id]
+    counted = {use.run.run_id for use in grid.counted if use.cell.id == cell.id}
+    with_rows = [run.run_id for run in grid.results.runs.get(cell.id, ()) if (cell.id, run.run_id) in tables]
+    newest = next((run for run in reversed(with_rows) if run in counted), None)
+    return None if newest is None else tables[cell.id, newest]
 
 
 def _place(cell: PlannedCell, category: str) -> str:

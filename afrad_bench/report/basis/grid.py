@@ -11,6 +11,7 @@ from functools import cached_property
 from statistics import fmean, stdev
 from typing import Literal
 
+from afrad_bench.errors import first_line, shortened
 from afrad_bench.report.basis.results import Results, Run, Taken, Value
 from afrad_bench.report.model import MeasureSpec, PlannedCell, ReportInput, RowSpec, State, Summary
 from afrad_bench.types import MEAN, Metric
@@ -116,6 +117,14 @@ class Grid:
                 here = use.taken.values.get(metric, {}) if use.cell.part is None else [use.cell.part]
                 found |= {category: None for category in here if category is not None and category != MEAN}
         return tuple(found)
+
+    def runs_beside(self, row: RowSpec, dataset: str, measure: str) -> tuple[Run, ...]:
+        """The runs that count for a measure in the other rows."""
+        return tuple(
+            use.run
+            for use in self.counted
+            if use.row is not row and (use.cell.dataset, use.measure) == (dataset, measure)
+        )
 
     def stale(self, cell: PlannedCell, measure: str) -> str:
         """Why the numbers of a measure no longer match the suite; empty if they do."""
@@ -226,10 +235,9 @@ def _over_seeds(seeds: Mapping[int, _OfSeed], scale: float) -> Summary:
     return Summary("value", fmean(values), spread, len(values), len(seeds), notes)
 
 
-def first_line(text: str) -> str:
-    """The first line of a text, cut to 200 characters for a footnote."""
-    line = text.strip().partition("\n")[0]
-    return line if len(line) <= 200 else line[:199] + "…"
+def one_line(text: str) -> str:
+    """All lines of an error, which may end in what to do, as one line for a table."""
+    return shortened("; ".join(line.strip() for line in text.strip().splitlines()), 400)
 
 
 def _of_parts(cells: Sequence[PlannedCell], some: Sequence[PlannedCell]) -> str:

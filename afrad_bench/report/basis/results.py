@@ -13,8 +13,22 @@ from afrad_bench.store import COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-JSON_COLUMNS = ("params", "dataset_params", "measures", "terms", "overrides", "notes", "packages", "timings")
+JSON_COLUMNS = ("params", "dataset_params", "measures", "terms", "overrides", "notes", "packages", "timings", "stored")
 """Columns of the `cells` table that hold JSON."""
+
+
+UNRELIABLE = "unreliable: "
+"""Begins the part of a note that says why a time must not be trusted."""
+
+
+def doubts(note: str) -> tuple[str, ...]:
+    """The parts of a note that say why its number must not be trusted.
+
+    >>> doubts("unreliable: drifts, scatters; CPU wall clock")
+    ('drifts, scatters',)
+    """
+    parts = (part.strip() for part in note.split("; "))
+    return tuple(part.removeprefix(UNRELIABLE) for part in parts if part.startswith(UNRELIABLE))
 
 
 class Value(NamedTuple):
@@ -92,7 +106,7 @@ class Results:
 
 
 def read(cells: pd.DataFrame, measurements: pd.DataFrame) -> Results:
-    """Results from frames of the store (`Store.read`), which are in order of time."""
+    """Results from frames of the store (`Store.read`), which are in order from old to new."""
     runs: dict[str, tuple[Run, ...]] = {}
     for raw in _records(cells, "cells"):
         row = {name: _decoded(value) if name in JSON_COLUMNS else value for name, value in raw.items()}

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from afrad_bench import published
 from afrad_bench.report.basis.comparison import Footnotes, Item, compare, fact
-from afrad_bench.report.basis.grid import Grid, Use, first_line
+from afrad_bench.report.basis.grid import Grid, Use, one_line
 from afrad_bench.report.model import Entry, Fact, Heading, Level, Line, RowSpec, Table
 from afrad_bench.types import MEAN
 
@@ -87,7 +87,7 @@ def missing_table(grid: Grid) -> Table | None:
     for use in grid.uses:
         place = (use.row.label, use.cell.dataset)
         if use.taken.state == "failed":
-            found.setdefault((*place, use.measure, "✗ failed", first_line(use.taken.error)), []).append(use)
+            found.setdefault((*place, use.measure, "✗ failed", one_line(use.taken.error)), []).append(use)
         elif use.taken.state == "missing":
             found.setdefault((*place, use.measure, "– not run", ""), []).append(use)
         elif why := grid.stale(use.cell, use.measure):

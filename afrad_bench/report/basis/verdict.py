@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from afrad_bench import published
 from afrad_bench.published import PROTOCOL, Figure
-from afrad_bench.report.basis.results import Run
+from afrad_bench.report.basis.results import Run, doubts
 from afrad_bench.report.model import Quote, RowSpec, Summary, Verdict
 from afrad_bench.types import MEAN
 
@@ -47,23 +48,40 @@ def published_for(
     return same or found
 
 
-def judge(
-    figures: Sequence[Figure], row: RowSpec, summary: Summary, runs: Sequence[Run], categories: Sequence[str]
-) -> tuple[Quote, ...]:
-    """A quote with its verdict for each published value. `categories`: the categories in the measured mean."""
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What was measured in the place of a published value, and beside it."""
+
+    summary: Summary
+    """Of the row itself."""
+    runs: Sequence[Run]
+    """The runs of this summary."""
+    others: Sequence[Run]
+    """Runs of the other rows in the same column."""
+    categories: Sequence[str]
+    """Categories in the measured mean."""
+
+
+def judge(figures: Sequence[Figure], row: RowSpec, beside: Beside) -> tuple[Quote, ...]:
+    """A quote with its verdict for each published value. A value of a row that was not measured is held against the
+    other rows of its column, beside which it stands."""
     several = len({figure.dataset for figure in figures}) > 1
-    return tuple(_judge(figure, row, summary, runs, categories, several) for figure in figures)
+    return tuple(_judge(figure, row, beside, several) for figure in figures)
 
 
-def _judge(
-    figure: Figure, row: RowSpec, summary: Summary, runs: Sequence[Run], categories: Sequence[str], named: bool
-) -> Quote:
+def _judge(figure: Figure, row: RowSpec, beside: Beside, named: bool) -> Quote:
+    summary, others = beside.summary, beside.others
     text, dataset = f"{figure.value:.1f}", (figure.dataset or "") if named else ""
+    if summary.mean is not None:
+        why = differences(figure, row, beside.runs, beside.categories)
+        why += tuple(f"unreliable ({doubt})" for note in summary.notes for doubt in doubts(note))
+    else:
+        why = differences(figure, row, others, beside.categories, own=False) if others else ()
+    told = "not comparable: " + "; ".join(why) if why else ""
     if summary.mean is None:
-        return Quote(text, figure.value, "not measured", dataset=dataset)
-    why = differences(figure, row, runs, categories)
+        return Quote(text, figure.value, "not measured", told, dataset)
     if why:
-        return Quote(text, figure.value, "not comparable", "not comparable: " + "; ".join(why), dataset)
+        return Quote(text, figure.value, "not comparable", told, dataset)
     percent = figure.unit == "%"
     tolerance = TOLERANCE_POINTS if percent else TOLERANCE_RELATIVE * figure.value
     gap = summary.mean - figure.value
@@ -72,10 +90,13 @@ def _judge(
     return Quote(text, figure.value, verdict, dataset=dataset, gap=f"{gap:+.1f}".replace("-", "−"))
 
 
-def differences(figure: Figure, row: RowSpec, runs: Iterable[Run], categories: Sequence[str]) -> tuple[str, ...]:
-    """Every term in which the runs differ from the paper; empty if they are comparable."""
+def differences(
+    figure: Figure, row: RowSpec, runs: Iterable[Run], categories: Sequence[str], *, own: bool = True
+) -> tuple[str, ...]:
+    """Every term in which the runs differ from the paper; empty if they are comparable. Without `own`, only the terms
+    that a whole column shares: not backbone, epochs and weights of a row."""
     runs = tuple(runs)
-    afrad = row.method == "afrad"
+    afrad = own and row.method == "afrad"
     if figure.dataset is None:
         return (
             *_differ(runs, "image size", "image_size", PROTOCOL.image_size, " px"),
@@ -92,7 +113,7 @@ def differences(figure: Figure, row: RowSpec, runs: Iterable[Run], categories: S
         *_differ(runs, "setting", "setting", PROTOCOL.setting),
         *(_differ(runs, "backbone", "backbone", PROTOCOL.backbone) if afrad else ()),
         *(_differ(runs, "epochs", "epochs", PROTOCOL.epochs[figure.dataset]) if afrad else ()),
-        *(("random weights ≠ pretrained",) if any(run.is_random for run in runs) else ()),
+        *(("random weights ≠ pretrained",) if own and any(run.is_random for run in runs) else ()),
         *_other_definition(runs, figure.metric),
     )
 

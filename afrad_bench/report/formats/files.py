@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import uuid
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from afrad_bench import writing
 from afrad_bench.report.drawing.pictures import drawn, is_ours
 from afrad_bench.report.formats.csv import to_csv, to_wide_csv
 from afrad_bench.report.formats.html import to_html
 from afrad_bench.report.formats.markdown import to_markdown
 from afrad_bench.report.model import Report
+from afrad_bench.types import MEAN
 
 
 def write(report: Report, folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> tuple[Path, ...]:
@@ -30,7 +31,7 @@ def write(report: Report, folder: Path, more: Mapping[str, str] = MappingProxyTy
     texts |= {f"{report.name}.html": to_html(report, pictures), **more}
     contents = {f"{report.folder}/{key}.svg": picture.svg.encode() for key, picture in pictures.items()}
     contents |= {f"{report.folder}/{key}.png": picture.png for key, picture in pictures.items()}
-    contents |= {name: text.encode() for name, text in texts.items()}
+    contents |= {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
     folder.mkdir(parents=True, exist_ok=True)
     if pictures:
         (folder / report.folder).mkdir(exist_ok=True)
@@ -41,15 +42,35 @@ def write(report: Report, folder: Path, more: Mapping[str, str] = MappingProxyTy
     return tuple(sorted(written, key=lambda path: path.parent != folder))  # pages first, then pictures
 
 
+def lost(report: Report, folder: Path) -> int:
+    """How many numbers of the report in this folder the new report would show as failed or not run, or from fewer seeds
+    than it plans. Numbers of rows and metrics that the new report does not have are not counted: the suite changed."""
+    now = {(fact.row, fact.dataset, fact.category, fact.metric): fact.summary for fact in report.facts}
+    gone = 0
+    for (row, dataset, category, metric), seeds in _numbers(folder / f"{report.name}.csv").items():
+        of_mean = now.get((row, dataset, MEAN, metric))  # nothing is known of categories before they are measured
+        if summary := now.get((row, dataset, category, metric), of_mean):
+            fewer = summary.seeds < min(seeds, summary.planned)
+            gone += summary.state in ("missing", "failed") or fewer
+    return gone
+
+
+def _numbers(path: Path) -> dict[tuple[str, str, str, str], int]:
+    """Row, data set, category and metric of each number in a tidy CSV file, and its seeds; none if there is no file."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        lines = [{name: value or "" for name, value in line.items() if name} for line in csv.DictReader(file)]
+    return {
+        (line.get("row", ""), line.get("dataset", ""), line.get("category", ""), line.get("metric", "")): int(seeds)
+        for line in lines
+        if line.get("mean") and (seeds := line.get("n_seeds", "")).isdecimal()
+    }
+
+
 def _replace(path: Path, content: bytes) -> Path:
     if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
         return path
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with scratch.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        return scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with writing.replacing(path, writing.REPORTS) as scratch:
+        scratch.write_bytes(content)
+    return path

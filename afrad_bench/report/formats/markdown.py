@@ -120,7 +120,7 @@ def _quote(quote: Quote, compact: bool) -> str:
         "not reproduced": f", **not reproduced**: {quote.gap}",
         "not comparable": ", not comparable",
     }
-    verdict = (signs if compact else words).get(quote.verdict, "")
+    verdict = (signs if compact else words).get(quote.shown, "")
     return f"({escape(quote.label)}{verdict}{_refs(quote.refs)})"
 
 

@@ -1,10 +1,14 @@
-"""Print a report on the terminal with rich. Wide tables are split into blocks; numbers are never cut off."""
+"""Print a report on the terminal with rich. Wide tables are split into blocks (`columns`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
+from afrad_bench.report.formats.columns import Column, laid_out
+from afrad_bench.report.formats.signs import shown
 from afrad_bench.report.model import Entry, Heading, Quote, Report, Section, Table
 
 if TYPE_CHECKING:
@@ -35,10 +39,10 @@ def to_terminal(report: Report, console: Console, *, categories: bool = False, t
     hidden = {"categories": categories, "timing": timing}
     for section in report.sections:
         if hidden.get(section.key, True):
-            for part in _section(section, report.folder, console.width, folded=section.key in hidden):
+            for part in _section(section, report.folder, console, folded=section.key in hidden):
                 console.print(part)
     console.print()
-    console.print(Text.assemble(("measure it again: ", FAINT), report.command))
+    console.print(Text.assemble(("measure it again: ", FAINT), report.command), soft_wrap=True)
 
 
 def _terms(report: Report) -> rich.table.Table:
@@ -54,7 +58,7 @@ def _terms(report: Report) -> rich.table.Table:
     return grid
 
 
-def _section(section: Section, folder: str, width: int, *, folded: bool) -> Iterable[RenderableType]:
+def _section(section: Section, folder: str, console: Console, *, folded: bool) -> Iterable[RenderableType]:
     from rich.text import Text
 
     yield Text()
@@ -64,12 +68,12 @@ def _section(section: Section, folder: str, width: int, *, folded: bool) -> Iter
             continue
         if len(section.tables) > 1 and table.caption != section.title:
             yield Text(table.caption, "italic")
-        yield from table_parts(table, width)
+        yield from table_parts(table, console.width, console.encoding)
     if section.figures:
         yield Text(f"pictures: {', '.join(f'{folder}/{figure.key}.svg' for figure in section.figures)} (and .png)")
     for line in section.intro:
         yield Text(line, FAINT)
-    if any(quote.verdict != "not measured" for quote in _quotes(section)):
+    if any(quote.shown != "not measured" for quote in _quotes(section)):
         yield Text("In brackets: the paper's figures; ✓ reproduced, ✗ not reproduced, ≠ not comparable.", FAINT)
 
 
@@ -77,87 +81,52 @@ def _quotes(section: Section) -> Iterable[Quote]:
     return (quote for t in section.tables for line in t.lines for entry in line.entries for quote in entry.quotes)
 
 
-def table_parts(table: Table, width: int) -> Iterable[RenderableType]:
-    """A table in blocks that fit, and its footnotes."""
-    from rich import box
-    from rich.table import Table as Grid
-
-    columns = [_column(heading, [line.entries[i] for line in table.lines]) for i, heading in enumerate(table.headings)]
-    heads, cells = [column[0] for column in columns], list(zip(*(column[1:] for column in columns), strict=True))
-    for block in _blocks(table.headings, heads, cells, width):
-        grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-        for i in block:
-            numeric = table.headings[i].numeric
-            grid.add_column(heads[i], no_wrap=numeric, overflow="fold", vertical="top")
-        for line, texts in zip(table.lines, cells, strict=True):
-            grid.add_row(*(texts[i] for i in block), style="italic" if line.strong else "")
-        yield grid
+def table_parts(table: Table, width: int, encoding: str = "utf-8") -> Iterable[RenderableType]:
+    """A table in blocks that fit, and its footnotes, in the signs that the encoding has."""
+    columns = [
+        _column(heading, [line.entries[i] for line in table.lines], encoding, key=i < table.keys)
+        for i, heading in enumerate(table.headings)
+    ]
+    yield from laid_out(columns, width, ["italic" if line.strong else "" for line in table.lines])
     for number, text in enumerate(table.footnotes, 1):
         yield _hanging(f"{_superscript([number])} ", text, FAINT)
 
 
-def _blocks(
-    headings: Sequence[Heading], heads: Sequence[Text], cells: Sequence[Sequence[Text]], width: int
-) -> list[list[int]]:
-    """The columns of each block. Every block starts with the first column; no number is wrapped or cut."""
-    from rich.cells import cell_len
-
-    def needed(i: int, between: str = "\n") -> int:
-        texts = [heads[i], *(line[i] for line in cells)]
-        return 3 + max(cell_len(part) for text in texts for part in text.plain.split(between))
-
-    if not all(heading.numeric for heading in headings[1:]):
-        return [list(range(len(headings)))]
-    first = 2 + min(needed(0), max(needed(0, " "), width // 3))
-    blocks: list[list[int]] = []
-    room = 0
-    for i in range(1, len(headings)):
-        if not blocks or needed(i) > room:
-            blocks.append([0])
-            room = width - first
-        blocks[-1].append(i)
-        room -= needed(i)
-    return blocks
-
-
-def _column(heading: Heading, entries: Sequence[Entry]) -> list[Text]:
-    """Heading and entries of a column. Numbers are aligned: standard deviations and footnotes have equal widths."""
-    from rich.text import Text
-
+def _column(heading: Heading, entries: Sequence[Entry], encoding: str, *, key: bool) -> Column:
+    """Heading and entries of a column. Standard deviations and footnotes of numbers have equal widths, so that the
+    numbers are aligned."""
     spread = max((len(entry.spread) for entry in entries), default=0)
-    refs = max((len(_superscript(entry.refs)) for entry in entries), default=0)
-    texts = [_head(heading), *(_entry(entry, spread, refs) for entry in entries)]
-    if not heading.numeric:
-        return texts
-    lines = [text.split("\n", allow_blank=True) for text in texts]
-    width = max(line.cell_len for part in lines for line in part)
-    for part in lines:
-        for line in part:
-            line.pad_left(width - line.cell_len)
-    return [Text("\n").join(part) for part in lines]
+    refs = max((cell_len(_noted(entry.refs, encoding)) for entry in entries), default=0)
+    texts = [_entry(entry, spread, refs, encoding) for entry in entries]
+    return Column(_head(heading, encoding), texts, heading.numeric, key)
 
 
-def _head(heading: Heading) -> Text:
+def _head(heading: Heading, encoding: str) -> Text:
     from rich.text import Text
 
-    text = Text("\n".join(each for each in (heading.group, heading.label + _superscript(heading.refs)) if each))
-    return text.append(f"\n⚠ {heading.flag}", ALARM) if heading.flag else text
+    lines = (heading.group, heading.label + _superscript(heading.refs))
+    text = Text(shown("\n".join(each for each in lines if each), encoding))
+    return text.append(shown(f"\n⚠ {heading.flag}", encoding), ALARM) if heading.flag else text
 
 
-def _entry(entry: Entry, spread: int, refs: int) -> Text:
+def _entry(entry: Entry, spread: int, refs: int, encoding: str) -> Text:
     from rich.text import Text
 
     style = ALARM if entry.level == "alarm" or entry.state == "failed" else _STYLES[entry.rank]
-    noted = _superscript(entry.refs)
-    value = f"{entry.text} ± {entry.spread:>{spread}}" if entry.spread else entry.text
-    room = spread + 3 if spread and entry.state == "value" and not entry.spread else 0
-    text = Text.assemble((value, style), noted, " " * (room + refs - len(noted)))
+    noted = _noted(entry.refs, encoding)
+    value = shown(f"{entry.text} ± {entry.spread:>{spread}}" if entry.spread else entry.text, encoding)
+    room = spread + len(shown(" ± ", encoding)) if spread and entry.state == "value" and not entry.spread else 0
+    text = Text.assemble((value, style), noted, " " * (room + refs - cell_len(noted)))
     if entry.flag:
-        text.append(f" ⚠ {entry.flag}", ALARM)
+        text.append(shown(f" ⚠ {entry.flag}", encoding), ALARM)
     for quote in entry.quotes:
-        mark = {"reproduced": " ✓", "not reproduced": f" ✗ {quote.gap}", "not comparable": " ≠"}.get(quote.verdict, "")
-        text.append(f"\n({quote.label}{mark}{_superscript(quote.refs)})", QUOTE)
+        mark = {"reproduced": " ✓", "not reproduced": f" ✗ {quote.gap}", "not comparable": " ≠"}.get(quote.shown, "")
+        text.append(shown(f"\n({quote.label}{mark}{_superscript(quote.refs)})", encoding), QUOTE)
     return text
+
+
+def _noted(refs: Iterable[int], encoding: str) -> str:
+    return shown(_superscript(refs), encoding)
 
 
 def _superscript(refs: Iterable[int]) -> str:

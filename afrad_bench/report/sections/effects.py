@@ -133,7 +133,7 @@ def _table(
         else:
             effect = [*(Entry("–") for _ in columns), Entry("all are compared to it")]
         lines.append(Line((*names, *effect, *(_cost(grid, row, item) for item in costs))))
-    return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts))
+    return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts), keys=2 if by_axis else 1)
 
 
 def _heading(item: Item) -> Heading:

@@ -1,0 +1,112 @@
+"""Progress: the time that is left of slow steps, and lines where there is no terminal."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from afrad_bench.cli.screen.steps import Step, StepLines
+from tests.program import SUITE, Place
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines(clock: Clock, quiet: float = 0.0) -> tuple[StepLines, io.StringIO]:
+    text = io.StringIO()
+    return StepLines(Console(file=text, width=160), quiet, clock), text
+
+
+def test_time_left_is_known_after_one_slow_part() -> None:
+    clock = Clock()
+    step = Step("training", 0, clock)
+    assert step.left(10) is None
+    clock.now = 400.0  # far beyond the half minute that rich remembers
+    step.at(1)
+    assert step.left(10) == 3600.0
+    clock.now = 500.0
+    assert step.left(10) == 3500.0  # it goes on counting within a part
+    step.at(10)
+    assert step.left(10) == 0.0
+
+
+def test_a_resumed_step_is_as_fast_as_what_was_done_now() -> None:
+    clock = Clock()
+    step = Step("training", 6, clock)
+    clock.now = 10.0
+    step.at(8)
+    assert step.left(10) == 10.0
+
+
+def test_a_line_for_each_step_and_tenth() -> None:
+    clock = Clock()
+    made, text = lines(clock)
+    made.watch(0, 0, "build", name="[1/2] AFRAD, seed 0")
+    clock.now = 2.0
+    made.watch(0, 100, "training", name="[1/2] AFRAD, seed 0")
+    for epoch in range(1, 101):
+        clock.now = 2.0 + 9 * epoch
+        made.watch(epoch, 100, "training", 1 / epoch, "[1/2] AFRAD, seed 0")
+    told = text.getvalue().splitlines()
+    assert told[0] == "0:00:00  [1/2] AFRAD, seed 0: build"
+    assert told[1] == "0:00:02  [1/2] AFRAD, seed 0: training 0/100"
+    assert told[2] == "0:01:32  [1/2] AFRAD, seed 0: training 10/100, loss 0.1, about 0:13:30 left"
+    assert told[-1] == "0:15:02  [1/2] AFRAD, seed 0: training 100/100, loss 0.01"
+    assert len(told) == 2 + 10
+
+
+def test_few_slow_parts_have_a_line_each_and_fast_ones_do_not() -> None:
+    clock = Clock()
+    made, text = lines(clock)
+    made.watch(0, 3, "training")
+    for epoch in (1, 2, 3):
+        clock.now += 600.0
+        made.watch(epoch, 3, "training")
+    assert len(text.getvalue().splitlines()) == 4
+    made, text = lines(clock)
+    for done in range(1, 1001):
+        clock.now += 0.001
+        made.watch(done, 1000, "scoring test images")
+    assert len(text.getvalue().splitlines()) == 1
+
+
+def test_the_same_step_of_the_next_cell_is_another_step() -> None:
+    clock = Clock()
+    made, text = lines(clock)
+    made.watch(0, 5, "training", name="one")
+    made.watch(0, 5, "training", name="two")
+    assert len(text.getvalue().splitlines()) == 2
+
+
+def test_short_work_stays_quiet() -> None:
+    clock = Clock()
+    made, text = lines(clock, quiet=5.0)
+    for done in range(100):
+        clock.now = 0.1 * done
+        made.watch(done, 100, "reading images")
+    told = text.getvalue().splitlines()
+    assert told
+    assert all(line.startswith("0:00:0") and line >= "0:00:05" for line in told)
+
+
+def test_a_run_without_a_terminal_tells_where_it_is(tmp_path: Path, cache_folder: Path) -> None:
+    place = Place(tmp_path, cache_folder)
+    out = place.run(place.write(SUITE.replace("seeds: [0, 1]", "seeds: [7]")))
+    told = out.splitlines()
+    places = [
+        next(i for i, line in enumerate(told) if text in line)
+        for text in (
+            "[1/2] plain, seed 7: build",
+            "seed 7: fit",
+            "seed 7: accuracy",
+            "[1/2] ok  plain",
+            "[2/2] squared",
+        )
+    ]
+    assert places == sorted(places)
