@@ -151,6 +151,8 @@ class FileIndex:
         self._location = location
         self._watch = watch
         self._fresh = fresh
+        self.notes: list[str] = []
+        """Notes for the user: that the index was damaged."""
 
     def facts(
         self, paths: Sequence[Path], masks: Collection[Path] = (), max_pixels: int | None = None
@@ -183,7 +185,11 @@ class FileIndex:
             return {}
         wanted = {str(path.absolute()): path for path in paths}
         rows = self._run(f"SELECT * FROM {TABLE}")
-        return {wanted[name]: _known(wanted[name], *values) for name, *values in rows if name in wanted}
+        try:
+            return {wanted[name]: _known(wanted[name], *values) for name, *values in rows if name in wanted}
+        except (TypeError, ValueError):  # other columns or values
+            self._remove(self._location)
+            return {}
 
     def _save(self, known: Iterable[_Known]) -> None:
         """Store the facts of files that decode. Broken files are read again each time: the user will replace them."""
@@ -200,12 +206,16 @@ class FileIndex:
         try:
             with space(self._location.parent, CACHE):
                 return _executed(self._location, statement, rows)
-        except sqlite3.OperationalError as error:  # locked, read-only: a new index would not help
-            where, hint = printable(self._location), "name another folder by --cache"
-            raise fail(f"the index of image files cannot be used: {error}", where, hint) from error
-        except sqlite3.DatabaseError:
-            self._location.unlink(missing_ok=True)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "column" not in str(error):
+                where, hint = printable(self._location), "name another folder by --cache"  # locked, read-only
+                raise fail(f"the index of image files cannot be used: {error}", where, hint) from error
+            self._remove(self._location)
             return _executed(self._location, statement, rows)
+
+    def _remove(self, location: Path) -> None:
+        location.unlink(missing_ok=True)
+        self.notes.append(f"{printable(location)} was damaged and has been made again")
 
 
 def _executed(location: Path, statement: str, rows: Sequence[Sequence[object]] | None) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ _ORDER = "what was stored later counts as newer, whatever the clocks say"
 
 
 def of_store(faults: Sequence[str], history: pd.DataFrame, now: datetime) -> tuple[str, ...]:
-    """Lines on the files and runs that a store left out (`Store.faults`), and on the clocks of all runs in `history`
+    """Lines on the files and runs that a store left out (`Store.faults`), and on the clocks of the runs in `history`
     (rows of `cells`, oldest first)."""
     more = len(faults) - MOST
     rest = [f"{more} more files of the store cannot be used"] if more > 0 else []
@@ -24,7 +24,8 @@ def of_store(faults: Sequence[str], history: pd.DataFrame, now: datetime) -> tup
 
 
 def clocks(history: pd.DataFrame, now: datetime) -> tuple[str, ...]:
-    """Lines on runs that end in the future, or were stored after runs with later times."""
+    """Lines on runs that end in the future, or were stored after runs with later times. When runs of earlier versions
+    of the program were stored is not known."""
     import pandas as pd
 
     times = pd.to_datetime(history["ended_at"].fillna(history["started_at"]), utc=True)
@@ -33,7 +34,7 @@ def clocks(history: pd.DataFrame, now: datetime) -> tuple[str, ...]:
     if len(ahead):
         most = _span(ahead.max() - now)
         found.append(f"a clock was wrong: {_runs(len(ahead))} stored with times up to {most} in the future; {_ORDER}")
-    late = times.cummax() - times
+    late = (times.cummax() - times)[history["sequence"].notna()]
     late = late[late > TOLERANCE]
     if len(late):
         most = _span(late.max())

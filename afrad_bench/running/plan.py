@@ -113,7 +113,7 @@ def make(selection: Selection, workspace: Workspace, files: FileIndex) -> Plan:
     weights = _weights(selection.rows, workspace, problems, notes)
     if problems:
         raise UserError(*dict.fromkeys(problems))
-    bare = Plan(replace(selection, datasets=tuple(located)), environment, tuple(datasets), (), tuple(notes))
+    bare = Plan(replace(selection, datasets=tuple(located)), environment, tuple(datasets), (), (*notes, *files.notes))
     return _expanded(bare, weights, workspace, everything=True)
 
 
@@ -161,7 +161,8 @@ def _expanded(plan: Plan, weights: Mapping[str, Weights | None], workspace: Work
         terms = base_terms(cell, dataset, weights[row.params])
         bare = PlannedCell(cell, row, chosen, dataset, selection.measures, weights[row.params], terms, {}, None)
         planned.append(with_states(bare, plan.environment, history, lacking))
-    told = cautions.of_store(store.faults, history, datetime.now(timezone.utc))
+    mine = history[history["cell_id"].isin(ids)]
+    told = cautions.of_store(store.faults, mine, datetime.now(timezone.utc))
     return replace(plan, cells=tuple(planned), cautions=(*plan.cautions, *told), runs=frozenset(history["run_id"]))
 
 

@@ -108,9 +108,10 @@ def _find(folder: Path, table: str, cells: Collection[str] | None, runs: Collect
 
 
 def _wanted(folder: Path, cells: Collection[str] | None, runs: Collection[str] | None) -> Iterator[Path]:
-    """The parts that may hold such rows: compacted ones, the newest first, then those of one run, then others."""
+    """The parts that may hold such rows: compacted ones, the newest first, then those of one run, then others, which
+    are looked at in any case."""
     names = sorted(path.name for path in folder.glob(f"*{SUFFIX}"))
-    compact = [name for name in names if name.startswith(COMPACT)]
+    compact = [name for name in names if name.startswith(COMPACT) and (runs is None or runs)]
     others: list[str] = []
     single: list[str] = []
     for name in names:

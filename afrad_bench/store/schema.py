@@ -140,6 +140,9 @@ In `latency`, rows of one `session` and equal `round` (from 0) were measured in 
 in every `mode` ("eager", "amp+compile") and `batch` once, `ms` for the whole batch. `terms` describes the session,
 `facts` the method in its mode and batch."""
 
+JSON = ("params", "dataset_params", "measures", "terms", "overrides", "notes", "packages", "timings", "stored")
+"""Columns of `cells` that hold JSON."""
+
 ESSENTIAL = {
     "cells": ("method", "status", "measures"),
     "measurements": ("measure", "metric", "value"),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _LOCK = ".compacting"
+NUMBERS = "measurements"
 
 Row = Mapping[str, Any]
 
@@ -98,15 +99,20 @@ class Store:
     def read_all(self, tables: Iterable[str], cell_ids: Iterable[str] | None = None) -> dict[str, pd.DataFrame]:
         """`read` for several tables at once.
 
-        Files that cannot be used are left out, and so are, from all tables, the runs whose rows in one of these tables
-        are not all there; `faults` names them."""
+        Files that cannot be used are left out. A run whose measurements are not all there is left out of all tables;
+        one that lacks rows of another table (scores, curves, examples) is left out of that one. `faults` names them."""
         names, wanted = list(tables), None if cell_ids is None else set(cell_ids)
         found = self._committed(names, wanted)
-        wrong = completeness.lacking(found["cells"].rows, {name: found[name] for name in found if name in OF_RUNS[1:]})
         self._tell(found.values())
-        of = dict(zip(*(found["cells"].rows[name].to_pylist() for name in ("run_id", "cell_id")), strict=True))
-        self._told |= {f"a run of cell {of[run]} does not count: {why}": None for run, why in wrong.items()}
-        return {table: _without(found[table].rows, wrong).to_pandas() for table in names}
+        cells = found["cells"].rows
+        of = dict(zip(*(cells[name].to_pylist() for name in ("run_id", "cell_id")), strict=True))
+        wrong: dict[str, dict[str, str]] = {}
+        for table in (name for name in found if name in OF_RUNS[1:]):
+            wrong[table] = completeness.lacking(cells, {table: found[table]})
+            effect = "does not count" if table == NUMBERS else f"is shown without its {table}"
+            self._told |= {f"a run of cell {of[run]} {effect}: {why}": None for run, why in wrong[table].items()}
+        uncounted = wrong.get(NUMBERS, {})
+        return {table: _without(found[table].rows, {*uncounted, *wrong.get(table, ())}).to_pandas() for table in names}
 
     def lacking(self, cells: pd.DataFrame) -> dict[str, str]:
         """Run -> which of its rows are missing or damaged, and in which file, for the runs of these rows of `cells`."""

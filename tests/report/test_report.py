@@ -321,7 +321,7 @@ def test_a_failed_cell_shows_its_error_and_no_number(book: Bookkeeper) -> None:
     missing = report.section("missing")
     assert missing is not None
     texts = [[entry.text for entry in line.entries] for line in missing.tables[0].lines]
-    assert ["b", "demo", "", "0", "all", "✗ failed", "OutOfMemoryError: 12 GiB"] in texts
+    assert ["b", "demo", "", "0", "all", "✗ failed", "OutOfMemoryError: 12 GiB; at fit"] in texts
     assert ["a", "demo", "", "0", "latency", "– not run", ""] in texts
     for text in everywhere(report):
         assert "✗ failed" in text

@@ -62,6 +62,9 @@ def test_a_cell_that_lacks_rows_is_measured_again(place: Place, how: str) -> Non
     assert name in line
     if how == "deleted":
         assert "caution" not in planned
+        shown = call(place, "report")
+        assert "– missing" in shown
+        assert f"rows of measurements are missing: {name} does not exist" in shown
     else:
         assert any(line.startswith(f"caution: {name}: ") for line in planned.splitlines())
     again = call(place, "run")
@@ -86,7 +89,7 @@ def test_what_needs_no_plan_names_them_too(place: Place) -> None:
     (bad, *_) = parts(place, "scores")
     bad.write_bytes(b"no Parquet")
     cell = bad.name.partition("-")[0]
-    told = f"a run of cell {cell} does not count: rows of scores are missing: "
+    told = f"a run of cell {cell} is shown without its scores: rows of scores are missing: "
     assert told in place.call("compare", "results", "results", expect=0)
     explained = place.call("why", cell, "--data", f"folder={place.data}")
     assert "stale, rows of scores are missing: " in " ".join(explained.split())

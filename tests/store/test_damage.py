@@ -123,7 +123,7 @@ DAMAGE: dict[Callable[[Path], None], str] = {
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("damage", DAMAGE, ids=[each.__name__ for each in DAMAGE])
-def test_a_run_that_lacks_rows_does_not_count(tmp_path: Path, damage: Callable[[Path], None], table: str) -> None:
+def test_what_a_run_lacks_is_noticed(tmp_path: Path, damage: Callable[[Path], None], table: str) -> None:
     sound, hurt = fill(tmp_path, "aaaa", 1.0), fill(tmp_path, "bbbb", 2.0)
     part = part_of(tmp_path, table, hurt)
     damage(part)
@@ -133,9 +133,11 @@ def test_a_run_that_lacks_rows_does_not_count(tmp_path: Path, damage: Callable[[
     assert DAMAGE[damage] in why[hurt]
     assert str(part) in why[hurt]
     store = Store(tmp_path)
-    for frame in store.read_all(OF_RUNS).values():
-        assert set(frame["run_id"]) == {sound}
-    assert any(f"a run of cell bbbb does not count: rows of {table}" in fault for fault in store.faults)
+    for name, frame in store.read_all(OF_RUNS).items():
+        gone = table in ("measurements", name)  # without its numbers it does not count at all
+        assert set(frame["run_id"]) == ({sound} if gone else {sound, hurt})
+    effect = "does not count" if table == "measurements" else f"is shown without its {table}"
+    assert any(fault.startswith(f"a run of cell bbbb {effect}: rows of {table} ") for fault in store.faults)
     assert set(Store(tmp_path).read("cells")["run_id"]) == {sound, hurt}  # what it says of itself can still be read
     fill(tmp_path, "bbbb", 3.0)  # measured again
     assert Store(tmp_path).read_all(OF_RUNS)["measurements"]["value"].min() == 1.0
@@ -171,7 +173,7 @@ def test_a_damaged_compacted_file_takes_only_its_own_table(tmp_path: Path) -> No
     why = lacking(tmp_path)
     assert set(why) == set(runs)
     assert all(text.startswith(f"rows of scores are missing: {part}: cannot be read") for text in why.values())
-    assert set(Store(tmp_path).read_all(["cells", "scores"])["cells"]["run_id"]) == {later}
+    assert set(Store(tmp_path).read_all(["cells", "scores"])["scores"]["run_id"]) == {later}
     part.unlink()
     assert all("rows of scores are missing: " in text for text in lacking(tmp_path).values())
 
@@ -261,14 +263,25 @@ def test_any_damage_is_noticed_or_harmless(tmp_path: Path) -> None:
         part.write_bytes(raw)
         store = Store(tmp_path)
         after = store.read_all(OF_RUNS)
-        if store.faults or len(after["cells"]) == 0:
-            noticed += 1
-            assert len(after["cells"]) == 0
-        else:
-            for table, frame in after.items():
+        noticed += bool(store.faults)
+        for table, frame in after.items():
+            if len(frame):
                 pd.testing.assert_frame_equal(frame, before[table])
+            else:
+                assert store.faults
         part.write_bytes(whole)
     assert noticed > 100
+
+
+def test_damage_of_an_earlier_version_without_checksums_shows_in_its_texts(tmp_path: Path) -> None:
+    run_id = fill(tmp_path)
+    part = part_of(tmp_path, "cells", run_id)
+    rows = pq.read_table(part, partitioning=None)
+    at = rows.column_names.index("measures")
+    pq.write_table(rows.set_column(at, rows.schema.field(at), pa.array(['{"accuracy": {"stat\x15s"'])), part)
+    store = Store(tmp_path)
+    assert store.read("cells").empty
+    assert store.faults == (f"{part}: damaged: the column measures holds no JSON",)
 
 
 def test_an_error_in_the_middle_of_appending_leaves_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from afrad_bench.running.cautions import clocks
 from afrad_bench.store import COLUMNS, Store, new_run_id
-from tests.store.test_store import append
+from tests.store.test_store import EPOCH, append
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 DAY, HOUR = 24 * 60, 60  # minutes
@@ -149,6 +149,18 @@ def test_a_long_run_beside_a_short_one_is_in_order(tmp_path: Path) -> None:
         times = {"started_at": NOW + timedelta(minutes=began), "ended_at": NOW + timedelta(minutes=ended)}
         Store(tmp_path).append({"run_id": new_run_id(), "cell_id": cell, **times}, [], [])
     assert cautions(tmp_path, NOW + timedelta(days=1)) == []
+
+
+def test_of_runs_without_a_number_nobody_knows_when_they_were_stored(tmp_path: Path) -> None:
+    for cell, began, ended in (("long", 0, 120), ("short", 60, 65)):
+        times = {"started_at": EPOCH + timedelta(minutes=began), "ended_at": EPOCH + timedelta(minutes=ended)}
+        Store(tmp_path).append({"run_id": new_run_id(), "cell_id": cell, **times}, [], [])
+    assert len(cautions(tmp_path)) == 1
+    forget_numbers(tmp_path)
+    assert cautions(tmp_path) == []
+    append(tmp_path, "aaaa", minutes=30)  # after them, by a clock that is behind
+    (told,) = cautions(tmp_path)
+    assert told.startswith("clocks disagree: 1 run was stored after runs that ended up to 1:30:00 later")
 
 
 def test_the_columns_only_grow() -> None:

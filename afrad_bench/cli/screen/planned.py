@@ -75,10 +75,14 @@ def show_plan(out: Console, plan: Plan) -> None:
     """Print the totals and data sets, then one line per cell."""
     rows = []
     for one in plan.cells:
-        undone = [f"{name}: {state.why}" for name, state in one.states.items() if state.state in ("stale", "failed")]
+        reasons: dict[str, list[str]] = {}
+        for name, each in one.states.items():
+            if each.state in ("stale", "failed"):
+                reasons.setdefault(each.why, []).append(name)
         state = Text(one.state, style=STATE_STYLE[one.state])
-        if undone:
-            state.append(f" ({'; '.join(undone)})", style="dim")
+        if reasons:
+            undone = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+            state.append(f" ({undone})", style="dim")
         where = f"{one.cell.dataset}/{one.cell.category}" if one.cell.category else one.cell.dataset
         seconds = f"{one.seconds:.0f}" if one.seconds is not None else UNKNOWN
         about = (one.cell.id, one.row.label, where, one.cell.setting, str(one.cell.seed))

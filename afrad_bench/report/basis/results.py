@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from afrad_bench.store import COLUMNS
+from afrad_bench.store import COLUMNS, JSON
 
 if TYPE_CHECKING:
     import pandas as pd
-
-JSON_COLUMNS = ("params", "dataset_params", "measures", "terms", "overrides", "notes", "packages", "timings", "stored")
-"""Columns of the `cells` table that hold JSON."""
 
 
 UNRELIABLE = "unreliable: "
@@ -59,7 +56,7 @@ class Run:
 
     def term(self, name: str) -> Any:
         """A condition of the run: a column of its row, or else a key of its `terms`."""
-        if name in self.row and name not in JSON_COLUMNS:
+        if name in self.row and name not in JSON:
             return self.row[name]
         return (self.row["terms"] or {}).get(name)
 
@@ -109,7 +106,7 @@ def read(cells: pd.DataFrame, measurements: pd.DataFrame) -> Results:
     """Results from frames of the store (`Store.read`), which are in order from old to new."""
     runs: dict[str, tuple[Run, ...]] = {}
     for raw in _records(cells, "cells"):
-        row = {name: _decoded(value) if name in JSON_COLUMNS else value for name, value in raw.items()}
+        row = {name: _decoded(value) if name in JSON else value for name, value in raw.items()}
         run = Run(row["cell_id"], row["run_id"], row)
         runs[run.cell_id] = (*runs.get(run.cell_id, ()), run)
     return Results(runs, _values(measurements))

@@ -89,7 +89,8 @@ def missing_table(grid: Grid) -> Table | None:
         if use.taken.state == "failed":
             found.setdefault((*place, use.measure, "✗ failed", one_line(use.taken.error)), []).append(use)
         elif use.taken.state == "missing":
-            found.setdefault((*place, use.measure, "– not run", ""), []).append(use)
+            why = grid.stale(use.cell, use.measure)  # it was run, but its rows are not all in the store
+            found.setdefault((*place, use.measure, "– missing" if why else "– not run", why), []).append(use)
         elif why := grid.stale(use.cell, use.measure):
             found.setdefault((*place, use.measure, "stale", why), []).append(use)
     for why, absent in (("no adapter yet", True), ("the suite has no cells for it", False)):
