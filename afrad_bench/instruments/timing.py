@@ -70,7 +70,7 @@ def _thirds(times: Sequence[float]) -> tuple[float, float]:
 def watched(time: Callable[[], Timing]) -> Timing:
     """The timing that `time` makes, with what the load of the machine says against it."""
     machine = LoadWatch()
-    return replace(time(), load=machine.load().doubts)
+    return replace(time(), load=machine.load(wait=True).doubts)
 
 
 def warm_up(call: Callable[[], object], clock: Clock, limits: Limits) -> int:

@@ -77,7 +77,7 @@ def measure(
     load = LoadWatch()
     with pinned_threads(environment.threads):
         turns: Turns[Key] = take_turns(ordered, clock, length, before)
-    doubts = load.load().doubts
+    doubts = load.load(wait=True).doubts
     machine.read()
     errors = ready.errors | {key: _told(error) for key, error in turns.failed.items()}
     by_label = {one.label: one for one in entrants}

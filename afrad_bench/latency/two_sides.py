@@ -88,7 +88,7 @@ def measure_sides(
         machine, load = Readings(gauges_for("cpu")), LoadWatch([worker.pid for worker in workers])
         machine.read()
         turns = take_turns(calls, _Told(), length)
-        doubts = load.load().doubts
+        doubts = load.load(wait=True).doubts
         machine.read()
     rows = [
         [_row(side, i, label, replies[side], turns) for i, label in enumerate(_labels(wanted, replies))]

@@ -187,7 +187,7 @@ def test_no_worker_is_left_behind(fake: Path) -> None:
 
 def test_a_load_during_the_session_is_told(fake: Path) -> None:
     with busy():
-        found = measured(fake, "quick.safetensors", "slow.safetensors", length=Length(60, 300, 0.3, 100))
+        found = measured(fake, "quick.safetensors", "slow.safetensors")
     assert [doubt.startswith("other processes used ") for doubt in found.session.doubts] == [True]
 
 
@@ -344,4 +344,6 @@ def test_two_commits_are_told_apart_by_their_latency(place: Place, monkeypatch: 
     found = decision(place.call("gate", base, new, *options, expect=1))
     (check,) = found["checks"]
     assert (check["verdict"], check["label"]) == ("regression", "nearest_colour")
-    assert (check["base"], check["new"]) == (pytest.approx(9, abs=3), pytest.approx(20, abs=4))
+    assert check["base"] > 7.1
+    assert check["new"] > 18.2
+    assert check["change"] > 0.2

@@ -38,7 +38,7 @@ class Machine:
     def __init__(self, others):
         self.others = others
 
-    def load(self):
+    def load(self, wait=False):
         return Load(1.0, own=1.0, busy=1.0 + self.others, average=None, cores=2)
 
 
