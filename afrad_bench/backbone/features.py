@@ -149,13 +149,14 @@ class FeatureCache:
         began = time.perf_counter()
         device = extractor.mean.device
         batches = list(images.batches(BATCH))
-        with ThreadPoolExecutor(1) as pool, torch.inference_mode():
+        with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(batches[0].array)
             for i in range(len(batches)):
                 pixels = torch.from_numpy(ahead.result())
                 if i + 1 < len(batches):
                     ahead = pool.submit(batches[i + 1].array)
-                maps = extractor(pixels.to(device))
+                with torch.inference_mode():  # closed before `yield`: what fails there must not leave it on
+                    maps = extractor(pixels.to(device))
                 yield tuple(m.float().cpu().contiguous().numpy() for m in maps)
                 if images.fingerprint is not None:
                     self._watch(min((i + 1) * BATCH, len(images)), len(images), "backbone features")

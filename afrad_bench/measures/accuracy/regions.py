@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -50,8 +51,9 @@ def vanished(mask: BoolArray, resized: BoolArray, connectivity: int) -> int:
         return 0
     here = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     regions, count = ndimage.label(mask[here], np.ones((3, 3)) if connectivity == 8 else None)
-    # The pixel of the resized mask in which the centre of each pixel of the mask lies.
+    # The resized pixel in which the centre of each pixel of the mask lies; on a border, those on both sides.
     sizes = zip(mask.shape, resized.shape, here, strict=True)
-    across = [(2 * np.arange(was)[part] + 1) * now // (2 * was) for was, now, part in sizes]
-    left = np.unique(regions[resized[np.ix_(*across)]])
-    return int(count - np.count_nonzero(left))
+    twice = [((2 * np.arange(was)[part] + 1) * now, 2 * was) for was, now, part in sizes]
+    sides = [{tuple(at // by), tuple((at - 1) // by)} for at, by in twice]
+    left = [np.unique(regions[resized[np.ix_(*across)]]) for across in itertools.product(*sides)]
+    return int(count - np.count_nonzero(np.unique(np.concatenate(left))))
