@@ -93,9 +93,9 @@ def decode(raw: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     try:
         first = _loaded(raw, max_pixels)
         made = decoded(first.image, first.several, first.turned)
-        if not first.deep_colour:
-            return made
-        return _with_low_bytes(made, _loaded(raw, max_pixels, other_bytes=True).image)
+        if first.deep == "colour":
+            return _with_low_bytes(made, _loaded(raw, max_pixels, other_bytes=True).image)
+        return _of_both_bytes(made) if first.deep == "grey and alpha" else made
     except Undecodable:
         raise
     except UnidentifiedImageError as error:
@@ -166,7 +166,8 @@ class _Loaded:
     image: Image
     turned: bool
     several: bool
-    deep_colour: bool
+    deep: Literal["", "colour", "grey and alpha"]
+    """What has 16 bits per channel in an image whose mode holds 8."""
 
 
 def _loaded(raw: bytes, max_pixels: int, other_bytes: bool = False) -> _Loaded:
@@ -175,10 +176,18 @@ def _loaded(raw: bytes, max_pixels: int, other_bytes: bool = False) -> _Loaded:
     from PIL import Image
 
     def load(image: Any) -> _Loaded:
+        image.tile = [_both_bytes(tile) for tile in image.tile]
         layouts = {_raw_mode(tile) for tile in image.tile}
-        deep = any(one.startswith(("RGB;16", "RGBA;16", "RGBX;16")) for one in layouts)
-        if _bits(image) > 8 and layouts & {"R", "G", "B"}:
+        deep: Literal["", "colour", "grey and alpha"] = ""
+        if layouts == {"LA;16B"}:
+            deep, image._mode = "grey and alpha", "RGBA"
+            image.tile = [_with(tile, layout="RGBA") for tile in image.tile]
+        elif any(one.startswith(("RGB;16", "RGBA;16", "RGBX;16")) for one in layouts):
+            deep = "colour"
+        elif _bits(image) > 8 and layouts & {"R", "G", "B"}:
             raise Undecodable("more than 8 bits per channel, in separate planes")
+        elif image.mode not in GREY_MODES and any(";16" in one for one in layouts):
+            raise Undecodable(f"16 bits per channel in the layout {', '.join(layouts)}")
         if other_bytes:
             image.tile = [_swapped(tile) for tile in image.tile]
         several, turned = bool(getattr(image, "is_animated", False)), _orientation(image) != 1
@@ -235,11 +244,31 @@ def _swapped(tile: Any) -> Any:
     native = "L" if sys.byteorder == "little" else "B"
     mode = _raw_mode(tile)
     order = native if mode[-1] == "N" else mode[-1]
-    other = mode[:-1] + ("B" if order == "L" else "L")
+    return _with(tile, mode[:-1] + ("B" if order == "L" else "L"))
+
+
+def _both_bytes(tile: Any) -> Any:
+    """A tile of a colour PPM file whose white is 65535 as two bytes per channel; Pillow would round them to 8 bits."""
     codec, extents, offset, arguments = tile
-    made = (other, *arguments[1:]) if isinstance(arguments, tuple) else other
+    return ("raw", extents, offset, ("RGB;16B", 0, 1)) if (codec, arguments) == ("ppm", ("RGB", 65535)) else tile
+
+
+def _with(tile: Any, layout: str) -> Any:
+    """The same tile in another layout."""
+    codec, extents, offset, arguments = tile
+    made = (layout, *arguments[1:]) if isinstance(arguments, tuple) else layout
     kind: Callable[..., Any] = getattr(type(tile), "_make", tuple)
     return kind((codec, extents, offset, made))
+
+
+def _of_both_bytes(made: Decoded) -> Decoded:
+    """Grey and alpha, each decoded as high byte and low byte."""
+    import numpy as np
+    from PIL import Image
+
+    high, low, alpha, _ = made.image.split()
+    values = np.asarray(high).astype(np.uint16) * 256 + np.asarray(low)
+    return replace(made, image=Image.merge("LA", (high, alpha)), values=values)
 
 
 def _with_low_bytes(high: Decoded, low: Image) -> Decoded:

@@ -56,7 +56,7 @@ def above_zero(mask: Decoded) -> BoolArray:
     image = mask.image
     if image.mode in ("LA", "RGBA", "PA"):
         image = image.convert(image.mode[:-1].replace("P", "RGB"))
-    marked: BoolArray = np.asarray(image) > 0
+    marked: BoolArray = np.asarray(image if mask.values is None else mask.values) > 0
     return marked if marked.ndim == 2 else np.asarray(marked.any(axis=2))
 
 
@@ -98,7 +98,9 @@ def _decided(mask: Decoded) -> tuple[BoolArray, list[str]]:
     if not black:
         how = [*how, "ground"]
         _must_prevail(distance < distance.max() / 2)
-    if len(levels) == 2 or (black and _are_classes(levels, mask.lossy)):
+    if black:
+        _must_be_clear(distance, mask.lossy)
+    if len(levels) == 2 or (black and _are_classes(levels)):
         return distance > 0, how
     return _halved(distance, mask.lossy), [*how, "soft"]
 
@@ -111,7 +113,7 @@ def _seen(mask: Decoded) -> tuple[FloatArray, list[str]]:
     has_alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     if mask.values is not None:
         colours = np.asarray(mask.values, dtype=np.float32)
-        has_alpha = image.mode == "RGBA"
+        has_alpha = image.mode in ("LA", "RGBA")
     elif image.mode in ("1", "L") and not has_alpha:
         colours = np.asarray(image, dtype=np.float32)
     else:
@@ -120,8 +122,7 @@ def _seen(mask: Decoded) -> tuple[FloatArray, list[str]]:
     colours = colours[:, :, None] if colours.ndim == 2 else colours
     if colours.shape[2] == 3 and (colours == colours[:, :, :1]).all():
         colours = colours[:, :, :1]
-    deep = mask.values is not None and mask.values.ndim == 3
-    how = ["colours"] if deep or mask.image.mode in ("P", "PA", "CMYK", "YCbCr", "HSV") else []
+    how = ["colours"] if mask.image.mode in ("P", "PA", "CMYK", "YCbCr", "HSV") else []
     alpha = np.asarray(image.getchannel("A"), dtype=np.float32)[:, :, None] if has_alpha else None
     if alpha is None or alpha.min() == alpha.max():
         return colours, how
@@ -162,16 +163,32 @@ def _frame(marked: BoolArray) -> BoolArray:
     return np.concatenate([marked[0], marked[-1], marked[:, 0], marked[:, -1]])
 
 
-def _are_classes(levels: FloatArray, lossy: bool) -> bool:
-    """Whether the levels on a black ground are class ids: small numbers, or colours of several hues."""
+def _must_be_clear(distance: FloatArray, lossy: bool) -> None:
+    """Raise `_Undecided` for small class ids on black that lossy compression has changed, or that are beside one much
+    larger level, which may be a class or its opposite ("ignore")."""
+    import numpy as np
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    large, top = np.unique(distance[distance > CLASS_IDS]), distance.max()
+    if lossy and not len(large):
+        raise _Undecided(f"has levels up to {top:g} of 255 after lossy compression")
+    if lossy or len(large) != 1:
+        return
+    ids = (distance > 0) & (distance <= CLASS_IDS) & (maximum_filter(distance, 3) == minimum_filter(distance, 3))
+    if ids.sum() > 3:
+        raise _Undecided(
+            f"has regions of levels up to {distance[ids].max():g}, like class ids, beside the level {top:g}"
+        )
+
+
+def _are_classes(levels: FloatArray) -> bool:
+    """Whether the levels on a black ground are class ids: small integers, or colours of several hues."""
     import numpy as np
 
     if len(levels) > CLASS_IDS + 1:
         return False
     if levels.shape[1] == 1:
-        if lossy and levels.max() <= CLASS_IDS:
-            raise _Undecided(f"has levels up to {levels.max():g} of 255 after lossy compression")
-        return bool(levels.max() <= CLASS_IDS)
+        return bool(levels.max() <= CLASS_IDS and (levels == np.rint(levels)).all())
     main = np.linalg.svd(levels, full_matrices=False)[2][0]
     return bool(np.abs(levels - np.outer(levels @ main, main)).max() > levels.max() / 16)
 

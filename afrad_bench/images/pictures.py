@@ -29,7 +29,7 @@ from afrad_bench.writing import CACHE, space
 if TYPE_CHECKING:
     from afrad_bench.types import BoolArray, ByteArray
 
-TABLE = "files_2"
+TABLE = "files_3"
 """The number is that of the index's layout and of the rules by which masks are decided."""
 COLUMNS = (
     "stamp TEXT, settled INTEGER, sha256 TEXT, width INTEGER, height INTEGER, mode TEXT, turned INTEGER, "
@@ -220,7 +220,8 @@ class FileIndex:
 
 def _executed(location: Path, statement: str, rows: Sequence[Sequence[object]] | None) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(location, timeout=60)) as connection, connection:
-        connection.execute("DROP TABLE IF EXISTS facts")  # of an earlier layout
+        for earlier in ("facts", "files_2"):
+            connection.execute(f"DROP TABLE IF EXISTS {earlier}")
         connection.execute(f"CREATE TABLE IF NOT EXISTS {TABLE} (path TEXT PRIMARY KEY, {COLUMNS})")
         return (connection.execute(statement) if rows is None else connection.executemany(statement, rows)).fetchall()
 

@@ -34,14 +34,14 @@ def encoded(pixels: np.ndarray | Image.Image, form: str = "PNG", **how: Any) -> 
 
 
 def deep_png(values: np.ndarray) -> bytes:
-    """A PNG with 16 bits per channel of (H, W, 3) or (H, W, 4), which Pillow cannot write."""
+    """A PNG with 16 bits per channel of (H, W, 2), (H, W, 3) or (H, W, 4), which Pillow cannot write."""
     height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -156,6 +156,26 @@ def test_colours_in_16_bits_keep_their_low_byte(alpha: bool) -> None:
     made = decode(deep_png(values))
     assert (made.deep, made.peak) == ("integer", values[:, :, :3].max())
     assert np.array_equal(rgb(made, 4095.0), np.rint(values[:, :, :3] / (4095 / 255)))
+
+
+def test_grey_with_alpha_and_ppm_in_16_bits_keep_their_low_byte_too() -> None:
+    made = decode(deep_png(np.stack([TWELVE, np.full_like(TWELVE, 65535)], axis=2)))
+    assert made.values is not None
+    assert np.array_equal(made.values, TWELVE)
+    values = RNG.integers(0, 4096, (6, 10, 3), dtype=np.uint16)
+    made = decode(b"P6 10 6 65535\n" + values.astype(">u2").tobytes())
+    assert made.values is not None
+    assert np.array_equal(made.values, values)
+
+
+def test_layouts_whose_low_bytes_cannot_be_read_are_refused() -> None:
+    raw = encoded(Image.new("CMYK", (20, 6)), "TIFF")  # made to a picture of half the width and twice the bits
+    for was, now in (((256, 4, 1, 20), (256, 4, 1, 10)), ((8, 8, 8, 8), (16, 16, 16, 16))):
+        code = "<HHII" if was[0] == 256 else "<4H"
+        assert raw.count(struct.pack(code, *was)) == 1
+        raw = raw.replace(struct.pack(code, *was), struct.pack(code, *now))
+    with pytest.raises(Undecodable, match="16 bits per channel in the layout CMYK;16"):
+        decode(raw)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

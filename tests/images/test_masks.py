@@ -133,14 +133,23 @@ def test_soft_edges_are_cut_halfway() -> None:
     marking = read(small)
     assert (marking.how, marking.refusal) == ("soft", "")
     assert np.array_equal(marking.marked, np.asarray(small) > 127)
-    deep = read(Image.fromarray(np.asarray(small).astype(np.uint16) * 257))
-    assert np.array_equal(deep.marked, marking.marked)
+    for deep in (np.asarray(small).astype(np.uint16) * 257, np.rint(np.asarray(small) / 17).astype(np.float32) / 15):
+        marking = read(Image.fromarray(deep), "TIFF")
+        assert (marking.how, marking.refusal) == ("soft", "")
+        assert np.array_equal(marking.marked, np.asarray(small) > 127)
 
 
 def spot(level: int, side: int) -> Image.Image:
     """The shape, and elsewhere a square of another level."""
     pixels = np.asarray(L).copy()
     pixels[40 : 40 + side, 8 : 8 + side] = level
+    return Image.fromarray(pixels)
+
+
+def ignored() -> Image.Image:
+    """The shape as class 1, and a margin of 255, which stands for "ignore"."""
+    pixels = np.full((SIDE, SIDE), 255, dtype=np.uint8)
+    pixels[4:-4, 4:-4] = SHAPE[4:-4, 4:-4]
     return Image.fromarray(pixels)
 
 
@@ -155,6 +164,12 @@ REFUSED: dict[str, tuple[Callable[[], Marking], str]] = {
     "three levels, the third dark": (lambda: read(spot(40, 20)), "more than two levels"),
     "three levels, the third small": (lambda: read(spot(100, 2)), "more than two levels"),
     "three levels in jpeg": (lambda: read(spot(128, 20), "JPEG"), "more than two levels"),
+    "one class id in jpeg": (lambda: read(Image.fromarray(SHAPE.astype(np.uint8)), "JPEG"), "lossy"),
+    "class ids beside white": (
+        lambda: read(Image.fromarray(np.where(CLASSES == 2, 255, CLASSES).astype(np.uint8))),
+        "like class ids",
+    ),
+    "a class and a margin to ignore": (lambda: read(ignored()), "like class ids"),
     "class ids in jpeg": (lambda: read(Image.fromarray(CLASSES.astype(np.uint8) * 8), "JPEG"), "lossy"),
     "a heat map": (lambda: read(L.filter(ImageFilter.GaussianBlur(9))), "more than two levels"),
     "noise": (
