@@ -82,6 +82,8 @@ class FileFacts:
     """Kind of values of a file with more than 8 bits per channel; empty for 8 bits."""
     peak: float = 0.0
     """The largest value of all channels except alpha."""
+    transparent: bool = False
+    """True if not all of it is opaque."""
     mask: MaskFacts | None = None
     """Only for files that were asked about as masks."""
 

@@ -85,6 +85,13 @@ class Decoded:
         """The largest value of all channels except alpha."""
         return float((_eight_bits(self.image) if self.values is None else self.values).max())
 
+    @property
+    def transparent(self) -> bool:
+        """True if not all of it is opaque."""
+        import numpy as np
+
+        return has_alpha(self.image) and bool(np.asarray(self.image.convert("RGBA").getchannel("A")).min() < 255)
+
 
 def decode(raw: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """The first picture of an image file. Raises `Undecodable`."""
@@ -121,6 +128,11 @@ def decoded(image: Image, several: bool = False, turned: bool = False) -> Decode
     if values is not None and not (np.isfinite(values).all() and values.min() >= 0):
         raise Undecodable("pixels below 0 or not finite: their range is not known")
     return Decoded(image, turned, several, lossy, values)
+
+
+def has_alpha(image: Image) -> bool:
+    """Whether an image has an alpha channel, or colours that are declared transparent."""
+    return image.mode in ("LA", "PA", "RGBA") or ("transparency" in image.info and image.mode not in GREY_MODES)
 
 
 def rgb(made: Decoded, white: float | None = None) -> npt.NDArray[np.uint8]:

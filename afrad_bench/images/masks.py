@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from afrad_bench.images.decoding import Decoded
+from afrad_bench.images.decoding import Decoded, has_alpha
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,20 +110,19 @@ def _seen(mask: Decoded) -> tuple[FloatArray, list[str]]:
     import numpy as np
 
     image = mask.image
-    has_alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+    layered = has_alpha(image)
     if mask.values is not None:
         colours = np.asarray(mask.values, dtype=np.float32)
-        has_alpha = image.mode in ("LA", "RGBA")
-    elif image.mode in ("1", "L") and not has_alpha:
+    elif image.mode in ("1", "L") and not layered:
         colours = np.asarray(image, dtype=np.float32)
     else:
-        image = image.convert("RGBA" if has_alpha else "RGB")
+        image = image.convert("RGBA" if layered else "RGB")
         colours = np.asarray(image, dtype=np.float32)[:, :, :3]
     colours = colours[:, :, None] if colours.ndim == 2 else colours
     if colours.shape[2] == 3 and (colours == colours[:, :, :1]).all():
         colours = colours[:, :, :1]
     how = ["colours"] if mask.image.mode in ("P", "PA", "CMYK", "YCbCr", "HSV") else []
-    alpha = np.asarray(image.getchannel("A"), dtype=np.float32)[:, :, None] if has_alpha else None
+    alpha = np.asarray(image.getchannel("A"), dtype=np.float32)[:, :, None] if layered else None
     if alpha is None or alpha.min() == alpha.max():
         return colours, how
     visible = colours[alpha[:, :, 0] > alpha.max() / 2]

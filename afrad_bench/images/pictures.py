@@ -8,18 +8,19 @@ that had just changed when it was read; other systems than POSIX), the file's di
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afrad_bench.errors import fail
-from afrad_bench.hashing import digest
+from afrad_bench.hashing import canonical, digest
 from afrad_bench.images import decoding
 from afrad_bench.images.decoding import MAX_PIXELS, WHITE, Decoded, NoWhite, TooLarge, Undecodable
 from afrad_bench.images.folders import content, is_text, printable
@@ -31,11 +32,8 @@ if TYPE_CHECKING:
 
 TABLE = "files_3"
 """The number is that of the index's layout and of the rules by which masks are decided."""
-COLUMNS = (
-    "stamp TEXT, settled INTEGER, sha256 TEXT, width INTEGER, height INTEGER, mode TEXT, turned INTEGER, "
-    "several INTEGER, deep TEXT, peak REAL, how TEXT, blank INTEGER, zero INTEGER, refusal TEXT"
-)
-"""The facts; the last four are null for a file that was not asked about as a mask."""
+COLUMNS = "path TEXT PRIMARY KEY, stamp TEXT, settled INTEGER, facts TEXT, digest TEXT"
+"""`facts` is JSON; `digest` is that of `facts`, since SQLite does not notice damaged values."""
 TOO_LARGE = "too large: "
 """How `FileFacts.error` begins for an image with too many pixels."""
 SETTLED = 2_000_000_000
@@ -187,7 +185,7 @@ class FileIndex:
         rows = self._run(f"SELECT * FROM {TABLE}")
         try:
             return {wanted[name]: _known(wanted[name], *values) for name, *values in rows if name in wanted}
-        except (TypeError, ValueError):  # other columns or values
+        except (TypeError, ValueError):  # other columns, or damaged
             self._remove(self._location)
             return {}
 
@@ -222,24 +220,23 @@ def _executed(location: Path, statement: str, rows: Sequence[Sequence[object]] |
     with closing(sqlite3.connect(location, timeout=60)) as connection, connection:
         for earlier in ("facts", "files_2"):
             connection.execute(f"DROP TABLE IF EXISTS {earlier}")
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {TABLE} (path TEXT PRIMARY KEY, {COLUMNS})")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {TABLE} ({COLUMNS})")
         return (connection.execute(statement) if rows is None else connection.executemany(statement, rows)).fetchall()
 
 
 def _row(known: _Known) -> tuple[object, ...]:
-    facts, stamp = known.facts, known.stamp
-    mask = (None,) * 4 if facts.mask is None else astuple(facts.mask)
-    return (
-        str(facts.path.absolute()), stamp.text, stamp.settled, facts.sha256, facts.width, facts.height, facts.mode,
-        facts.turned, facts.several, facts.deep, facts.peak, *mask,
-    )  # fmt: skip
+    name = str(known.facts.path.absolute())
+    text = canonical({**asdict(known.facts), "path": name})
+    return name, known.stamp.text, known.stamp.settled, text, digest(text)
 
 
-def _known(path: Path, *row: Any) -> _Known:
-    text, settled, sha256, width, height, mode, turned, several, deep, peak, how, blank, zero, refusal = row
-    mask = None if how is None else MaskFacts(how, bool(blank), bool(zero), refusal)
-    facts = FileFacts(path, sha256, width, height, mode, None, bool(turned), bool(several), deep, peak, mask)
-    return _Known(_Stamp(text, bool(settled)), facts)
+def _known(path: Path, stamp: str, settled: int, text: str, seal: str) -> _Known:
+    """The content of a row. Raises `ValueError` or `TypeError` if it is damaged."""
+    if digest(text) != seal:
+        raise ValueError("damaged")
+    read = json.loads(text)
+    mask = None if read["mask"] is None else MaskFacts(**read["mask"])
+    return _Known(_Stamp(stamp, bool(settled)), FileFacts(**{**read, "path": path, "mask": mask}))
 
 
 def _stamp(path: Path) -> _Stamp:
@@ -275,7 +272,7 @@ def _facts_of(path: Path, raw: bytes, sha256: str, as_mask: bool, max_pixels: in
         return FileFacts(path, sha256, 0, 0, "", f"cannot be read as an image: {error}")
     return FileFacts(
         path, sha256, *made.image.size, made.image.mode, None, made.turned, made.several, made.deep, made.peak,
-        _mask_facts(made) if as_mask else None,
+        made.transparent, _mask_facts(made) if as_mask else None,
     )  # fmt: skip
 
 

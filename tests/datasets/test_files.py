@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -177,12 +179,38 @@ def test_the_range_is_that_of_the_whole_data_set(part: Path) -> None:
     data = load(part)
     assert data.test[2].image.read().max() == round(3000 * 255 / 4095)
     assert data.train[0].image.read().max() < 20
-    assert "half of them have no value above" in data.notes[0]
+    assert "half of them have no value above: part " in data.notes[0]
     forced = load(part, bits=8)
     assert forced.train[0].image.read().max() > 200
     (note,) = forced.notes
-    assert note.endswith("of which the option `bits` uses 8; 1 have larger values, which are cut")
+    assert note.endswith("(up to 3000), of which the option `bits` uses 8; 1 have larger values, which are cut")
     assert forced.fingerprint != data.fingerprint
+
+
+def test_a_category_in_the_dark_of_another_is_named(part: Path, tmp_path: Path) -> None:
+    for name, factor in (("a", 200), ("b", 10), ("c", 200)):
+        shutil.copytree(part, tmp_path / "several" / name)
+        deepen(tmp_path / "several" / name, factor)
+    (note,) = folder.load(folder.Config(), tmp_path / "several", FileIndex()).notes
+    assert re.search(r"half of them have no value above: b 1\d\d\d; `bits`", note), note
+
+
+def test_bits_of_8_bit_images_change_nothing(part: Path) -> None:
+    assert load(part, bits=12).notes == ("the option `bits` changes nothing: no image has more than 8 bits per pixel",)
+    assert load(part, bits=12).fingerprint == load(part).fingerprint
+
+
+def test_transparency_is_dropped_with_a_note(part: Path) -> None:
+    for alpha, notes in (
+        (255, ()),
+        (0, ("1 images are not opaque everywhere; their colours are read as if they were",)),
+    ):
+        image = Image.fromarray(surface(0)).convert("RGBA")
+        image.putpixel((0, 0), (*image.getpixel((0, 0))[:3], alpha))  # type: ignore[index, misc]
+        save(part / "train" / "good" / "9.png", image)
+        data = load(part)
+        assert data.notes == notes
+        assert np.array_equal(data.train[-1].image.read(), surface(0))
 
 
 def test_floating_point_images_are_not_black(part: Path) -> None:

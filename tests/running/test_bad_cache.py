@@ -52,6 +52,8 @@ INDEX: dict[str, Callable[[Path], object]] = {
     "text": lambda path: path.write_text("no database"),
     "torn": lambda path: path.write_bytes(path.read_bytes()[:3000]),
     "zeros": lambda path: path.write_bytes(path.read_bytes()[:100] + bytes(4000)),
+    "other facts": lambda path: executed(path, f"UPDATE {TABLE} SET facts = replace(facts, 'peak', 'peek')"),
+    "words for numbers": lambda path: executed(path, f"UPDATE {TABLE} SET facts = NULL, digest = 7"),
     "few columns": lambda path: executed(path, f"DROP TABLE {TABLE}", f"CREATE TABLE {TABLE} (path TEXT, x TEXT)"),
     "other rows": lambda path: executed(
         path,

@@ -65,12 +65,16 @@ def notes_on(pairs: Sequence[Pair], reading: Reading) -> Iterator[str]:
     masks = [pair.mask for pair in pairs if pair.mask is not None and pair.found.gt_label]
     white = _white(pairs, reading)
     if white is not None:
-        yield _on_depth([one for one in images if one.deep], white, reading)
+        yield _on_depth([pair for pair in pairs if pair.image.deep], white, reading)
+    elif reading.bits is not None:
+        yield "the option `bits` changes nothing: no image has more than 8 bits per pixel"
     elif max((one.peak for one in images), default=255) <= DARK:
         peak = max(one.peak for one in images)
         yield f"dark: no image has a value above {peak:g} of 255; of files with more than 8 bits the lower may be lost"
     if turned := sum(one.turned for one in images):
         yield f"{turned} images are turned as their EXIF orientation says"
+    if transparent := sum(one.transparent for one in images):
+        yield f"{transparent} images are not opaque everywhere; their colours are read as if they were"
     if several := sum(one.several for one in (*images, *masks)):
         yield f"{several} files hold several pictures (frames, pages); only the first of each is read"
     if turned := sum(one.turned for one in masks):
@@ -114,16 +118,21 @@ def _white(pairs: Sequence[Pair], reading: Reading) -> float | None:
     return found if found is None or reading.bits is None else float(2**reading.bits - 1)
 
 
-def _on_depth(deep: Sequence[FileFacts], white: float, reading: Reading) -> str:
-    peaks = [one.peak for one in deep]
-    of, peak, half = f"{len(deep)} images have", max(peaks), median(peaks)
+def _on_depth(deep: Sequence[Pair], white: float, reading: Reading) -> str:
+    peaks: dict[str, list[float]] = {}
+    for pair in deep:
+        peaks.setdefault(pair.found.category, []).append(pair.image.peak)
+    every = [one for values in peaks.values() for one in values]
+    of, peak = f"{len(deep)} images have", max(every)
     if reading.bits is not None:
-        above = sum(value > white for value in peaks)
+        above = sum(value > white for value in every)
         more = f"; {above} have larger values, which are cut" if above else ""
-        return f"{of} more than 8 bits per pixel, of which the option `bits` uses {reading.bits}{more}"
-    if deep[0].deep == "float":
-        return f"{of} floating-point pixels, up to {peak:g}, and are scaled to 8 bits; {white:g} is white"
-    hint = f"; half of them have no value above {half:g}: `bits` sets another range" if half * 4 <= white else ""
+        return f"{of} more than 8 bits per pixel (up to {peak:g}), of which the option `bits` uses {reading.bits}{more}"
+    half = {name: median(values) for name, values in peaks.items()}
+    dim = [f"{name} {value:g}" for name, value in half.items() if value * 4 <= white]
+    hint = f"; half of them have no value above: {', '.join(dim)}; `bits` sets another range" if dim else ""
+    if deep[0].image.deep == "float":
+        return f"{of} floating-point pixels, up to {peak:g}, and are scaled to 8 bits; {white:g} is white{hint}"
     if white == WHITE:
         return f"{of} 16 bits per pixel and are scaled to 8{hint}"
     used = round(white + 1).bit_length() - 1
