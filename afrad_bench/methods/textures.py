@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from afrad_bench.errors import fail, unknown
 from afrad_bench.hashing import digest
-from afrad_bench.images.folders import images_below
+from afrad_bench.images.folders import folders_below, images_below, left_out_in, printable
 from afrad_bench.images.pictures import FilePicture
 from afrad_bench.types import Images
 
@@ -112,8 +112,15 @@ def _folder(folder: Path, what: str) -> FromFiles:
     paths = tuple(sorted(images_below(folder)))
     if not paths:
         raise fail("holds no images to take textures from", str(folder), STAND_INS)
-    content = digest(*(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}" for path in paths))
+    try:
+        content = digest(*(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}" for path in paths))
+    except OSError as error:
+        raise fail(
+            f"cannot be read: {error.strerror}", printable(error.filename), "replace or remove the file"
+        ) from error
     note = f"textures: {what} {len(paths)} images of the folder {folder.name}, names and sizes {content[:12]}"
+    if left_out := sum(len(left_out_in(below)) for below in folders_below(folder)):
+        note += f"; {left_out} files that look like images are left out, since their format is not read"
     return FromFiles(paths, note, cut=False)
 
 

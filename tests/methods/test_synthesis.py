@@ -130,6 +130,13 @@ def test_textures_of_a_folder_with_subfolders(tmp_path: Path, monkeypatch: pytes
     assert "instead of DTD: 2 images" in found.note
     monkeypatch.setenv(textures.ENVIRONMENT, str(tmp_path))
     assert textures.find(TextureConfig(), TRAIN).note.startswith("textures: DTD 2 images")
+    (tmp_path / "banded" / "c.heic").write_bytes(b"")
+    assert textures.find(TextureConfig(), TRAIN).note.endswith(
+        "; 1 files that look like images are left out, since their format is not read"
+    )
+    (tmp_path / "banded" / "d.png").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"d.png: cannot be read: No such file"):
+        textures.find(TextureConfig(), TRAIN)
 
 
 def test_stand_ins_say_that_they_are() -> None:
