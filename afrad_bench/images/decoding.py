@@ -121,6 +121,8 @@ def decoded(image: Image, several: bool = False, turned: bool = False) -> Decode
     lossy = image.format in LOSSY or image.info.get("compression") == "jpeg"
     if image.mode not in MODES:
         raise Undecodable(f"pixels of mode {image.mode}")
+    if image.mode not in GREY_MODES and any(";16" in _raw_mode(tile) for tile in getattr(image, "tile", ())):
+        raise Undecodable("16 bits per channel, of which Pillow keeps 8: give the path of the file instead")
     if _orientation(image) != 1:
         wide = image.convert("I") if image.mode.startswith("I;16") else image
         image, turned = ImageOps.exif_transpose(wide), True

@@ -11,6 +11,7 @@ from PIL import Image
 
 from afrad_bench.errors import UserError
 from afrad_bench.images.intake import batches, training_set
+from tests.images.test_decoding import deep_png
 
 SIDE = 8
 DEEP = np.random.default_rng(0).integers(0, 4000, (6, SIDE, SIDE)).astype(np.uint16)
@@ -62,6 +63,18 @@ def test_open_images_are_turned_like_files(tmp_path: Path) -> None:
     (of_file, of_image) = (next(batches(given, SIDE, 1)).array() for given in (path, Image.open(path)))
     assert np.array_equal(of_file, of_image)
     assert np.array_equal(of_file[0, 0] * 255, np.rot90(DEEP[0] // 16, -1))
+
+
+def test_open_images_that_lose_their_low_bytes_are_refused(tmp_path: Path) -> None:
+    values = DEEP[:3].transpose(1, 2, 0)
+    (tmp_path / "x.png").write_bytes(deep_png(values))
+    found = next(batches(tmp_path / "x.png", SIDE, 1, white=4095)).array()[0] * 255
+    assert np.allclose(found, np.rint(values / (4095 / 255)).transpose(2, 0, 1))
+    with (
+        Image.open(tmp_path / "x.png") as image,
+        pytest.raises(UserError, match=r"image 0: .*give the path of the file"),
+    ):
+        next(batches(image, SIDE, 1, white=4095))
 
 
 def test_files_that_are_left_out_are_named(tmp_path: Path) -> None:
