@@ -175,12 +175,15 @@ _DAMAGED = (
 """What Pillow's decoders raise for damaged files."""
 
 
+_Deep = Literal["", "colour", "grey and alpha"]
+
+
 @dataclass(frozen=True, eq=False)
 class _Loaded:
     image: Image
     turned: bool
     several: bool
-    deep: Literal["", "colour", "grey and alpha"]
+    deep: _Deep
     """What has 16 bits per channel in an image whose mode holds 8."""
 
 
@@ -190,18 +193,7 @@ def _loaded(raw: bytes, max_pixels: int, other_bytes: bool = False) -> _Loaded:
     from PIL import Image
 
     def load(image: Any) -> _Loaded:
-        image.tile = [_both_bytes(tile) for tile in image.tile]
-        layouts = {_raw_mode(tile) for tile in image.tile}
-        deep: Literal["", "colour", "grey and alpha"] = ""
-        if layouts == {"LA;16B"}:
-            deep, image._mode = "grey and alpha", "RGBA"
-            image.tile = [_with(tile, layout="RGBA") for tile in image.tile]
-        elif any(one.startswith(("RGB;16", "RGBA;16", "RGBX;16")) for one in layouts):
-            deep = "colour"
-        elif _bits(image) > 8 and layouts & {"R", "G", "B"}:
-            raise Undecodable("more than 8 bits per channel, in separate planes")
-        elif image.mode not in GREY_MODES and any(";16" in one for one in layouts):
-            raise Undecodable(f"16 bits per channel in the layout {', '.join(layouts)}")
+        deep = _prepared(image)
         if other_bytes:
             image.tile = [_swapped(tile) for tile in image.tile]
         several, turned = bool(getattr(image, "is_animated", False)), _orientation(image) != 1
@@ -217,6 +209,26 @@ def _loaded(raw: bytes, max_pixels: int, other_bytes: bool = False) -> _Loaded:
         if image.width * image.height > usual:
             return load(image)
     return load(image)
+
+
+def _prepared(image: Any) -> _Deep:
+    """What has 16 bits per channel in an image whose mode holds 8: Pillow would drop the low byte without a word.
+
+    Changes its tiles where only so both bytes can be read. Raises `Undecodable` for layouts that cannot be read."""
+    image.tile = [_both_bytes(tile) for tile in image.tile]
+    layouts = {_raw_mode(tile) for tile in image.tile}
+    if layouts == {"LA;16B"}:
+        image._mode, image.tile = "RGBA", [_with(tile, layout="RGBA") for tile in image.tile]
+        return "grey and alpha"
+    if any(one.startswith(("RGB;16", "RGBA;16", "RGBX;16")) for one in layouts):
+        return "colour"
+    if _bits(image) > 8 and layouts & {"R", "G", "B"}:
+        raise Undecodable("more than 8 bits per channel, in separate planes")
+    if image.mode not in GREY_MODES and any(";16" in one for one in layouts):
+        raise Undecodable(f"16 bits per channel in the layout {', '.join(layouts)}")
+    if image.mode in GREY_MODES and getattr(image, "tag_v2", {}).get(262) == 0:
+        raise Undecodable("more than 8 bits per channel, in which 0 is white")  # Pillow turns only 8 bits round
+    return ""
 
 
 @contextmanager

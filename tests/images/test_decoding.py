@@ -178,6 +178,14 @@ def test_layouts_whose_low_bytes_cannot_be_read_are_refused() -> None:
         decode(raw)
 
 
+def test_zero_as_white_is_turned_round_or_refused() -> None:
+    """Pillow writes 8 bits turned round, and 16 bits as they are."""
+    grey = (TWELVE // 16).astype(np.uint8)
+    assert np.array_equal(rgb(decode(encoded(grey, "TIFF", tiffinfo={262: 0})))[:, :, 0], grey)
+    with pytest.raises(Undecodable, match="in which 0 is white"):
+        decode(encoded(TWELVE, "TIFF", tiffinfo={262: 0}))
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_colours_in_16_bits_of_tiff(order: str) -> None:
     values = RNG.integers(0, 4096, (6, 10, 3), dtype=np.uint16)
