@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Annotated, Any
@@ -96,6 +97,7 @@ def main() -> None:
     """Entry point. Errors that the user can fix are printed as text with exit code 2. All other errors keep their
     traceback and exit with 70, because 1, Python's own code of a crash, means a regression here."""
     streams.prepare()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # on damaged EXIF data, without a name; see `images.decoding`
     try:
         _main()
     except Exception:  # noqa: BLE001 - shown unchanged; only the exit code differs

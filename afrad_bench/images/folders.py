@@ -47,14 +47,19 @@ def content(path: Path) -> bytes:
 
 
 def printable(path: Path | str) -> str:
-    """The path for messages: bytes that are no text in UTF-8 as escapes."""
+    """The path for messages: bytes that are no text in UTF-8, and characters that control a terminal, as escapes."""
     unusual = "surrogateescape" if os.name == "posix" else "backslashreplace"
-    return str(path).encode(errors=unusual).decode(errors="backslashreplace")
+    text = str(path).encode(errors=unusual).decode(errors="backslashreplace")
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def is_text(name: str) -> bool:
     """Whether a name is text in UTF-8."""
-    return printable(name) == name
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def visible(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from tests.conftest import mvtec_folder
 from tests.program import SUITE, Place
@@ -39,6 +40,19 @@ profiles:
 @pytest.fixture
 def place(tmp_path: Path, cache_folder: Path) -> Place:
     return Place(tmp_path, cache_folder)
+
+
+def test_odd_files_print_nothing_odd(place: Place) -> None:
+    """Neither Pillow's warnings on damaged EXIF data, which name no file, nor what a name would do to a terminal."""
+    good = place.data / "alpha" / "train" / "good"
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff"
+    Image.open(good / "000.png").save(good / "exif.png", exif=exif)
+    process = place.start("plan", place.write(SUITE), "--data", f"folder={place.data}")
+    assert (process.communicate(timeout=300)[1], process.returncode) == ("", 0)
+    (good / "a\x1b[31m.png").write_bytes(b"")
+    assert "alpha/train/good/a\\x1b[31m.png: cannot be read" in place.call(
+        "plan", "suite.yaml", "--data", f"folder={place.data}", expect=2
+    )
 
 
 def test_a_suite_runs_from_data_to_report(place: Place) -> None:
