@@ -21,6 +21,8 @@ ROOT = Path(__file__).parent.parent
 settings.register_profile("untimed", deadline=None)  # no test may fail because the machine is busy
 settings.load_profile("untimed")
 
+torch.set_num_threads(1)  # for fixtures of modules, which are made before `one_thread`
+
 
 @dataclass(frozen=True)
 class DrawnPicture:
