@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from afrad_bench import writing
+from afrad_bench.errors import fail
 
 if TYPE_CHECKING:
     from afrad_bench.types import FloatArray
@@ -107,6 +108,8 @@ class Entries:
         self, key: str, what: str, shapes: Sequence[tuple[int, ...]], batches: Iterable[tuple[FloatArray, ...]]
     ) -> None:
         """Write an entry of arrays with these shapes (N, C, H, W), from their batches in order. Raises `DiskFull`."""
+        if self._root.exists() and not self._root.is_dir():
+            raise fail("is a file, not a folder", str(self._root), "remove it, or name another folder by --cache")
         scratch = self._root / f".{key}.{uuid.uuid4().hex}.partial"
         try:
             with writing.space(self._root, writing.CACHE):

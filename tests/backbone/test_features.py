@@ -14,6 +14,7 @@ import torch
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.backbone.weights import BackboneConfig
+from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray, ImageSet, test_images, train_images
 from afrad_bench.types import Dataset
 from afrad_bench.writing import DiskFull
@@ -191,6 +192,14 @@ def test_files_that_are_no_entries_are_left_alone(tmp_path: Path, images: ImageS
     assert len(cache.entries()) == 1
     cache.clear()
     assert (tmp_path / "features" / "a note.txt").is_file()
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path, images: ImageSet) -> None:
+    cache, net = opened(tmp_path)
+    (tmp_path / "features").write_text("x")
+    assert cache.entries() == []
+    with pytest.raises(UserError, match=r"features: is a file, not a folder\n  remove it, or name another folder"):
+        cache.read(net, images)
 
 
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, images: ImageSet) -> None:
