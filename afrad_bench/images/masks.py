@@ -171,9 +171,10 @@ def _must_be_clear(distance: FloatArray, lossy: bool) -> None:
     large, top = np.unique(distance[distance > CLASS_IDS]), distance.max()
     if lossy and not len(large):
         raise _Undecided(f"has levels up to {top:g} of 255 after lossy compression")
-    if lossy or len(large) != 1:
+    ids = (distance > 0) & (distance <= CLASS_IDS)
+    if lossy or len(large) != 1 or not ids.any():
         return
-    ids = (distance > 0) & (distance <= CLASS_IDS) & (maximum_filter(distance, 3) == minimum_filter(distance, 3))
+    ids &= maximum_filter(distance, 3) == minimum_filter(distance, 3)  # flat: no noise of the ground
     if ids.sum() > 3:
         raise _Undecided(
             f"has regions of levels up to {distance[ids].max():g}, like class ids, beside the level {top:g}"
