@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["missed", "false alarm"]
+NONE = (
+    "None: every image is on the right side of the threshold of its category. A category whose test images are all "
+    "normal, or all anomalous, has no threshold."
+)
+"""Stands in place of an empty table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,8 @@ def failure_report(
                 ]
                 figures = _figures(grid, Shown.of(grid, found, tuple(pictures)), dataset, mine) if pictures else ()
                 title = of_data(grid, label(grid, row), dataset)
-                sections.append(Section(f"row-{len(sections) + 1}", title, (_table(title, mine),), (), figures))
+                tables, intro = ((_table(title, mine),), ()) if mine else ((), (NONE,))
+                sections.append(Section(f"row-{len(sections) + 1}", title, tables, intro, figures))
     report = Report(
         suite=spec.suite,
         title=f"{spec.title}: what each method gets wrong",
@@ -157,7 +163,7 @@ def failure_report(
         reproduces="",
         command=spec.command,
         terms=terms(grid),
-        warnings=cautions(grid),
+        warnings=cautions(grid, times=False),
         sections=(*_with_rule(sections, fpr, top),),
         facts=(),
         name="failures",
@@ -184,16 +190,15 @@ def _with_rule(sections: Sequence[Section], fpr: float | None, top: int) -> list
             )
         ),
     )
-    return [replace(section, intro=rule) if i == 0 else section for i, section in enumerate(sections)]
+    return [replace(each, intro=(*each.intro, *rule)) if i == 0 else each for i, each in enumerate(sections)]
 
 
 def _table(caption: str, found: Sequence[Failure]) -> Table:
     texts = ("Category", "Kind", "Image", "Defect", "Seed")
     numbers = ("Rank", "Score", "Threshold", "Above normal")
     lines = [Line(tuple(map(Entry, _texts(one)))) for one in found]
-    nothing = () if lines else ("none: at this threshold every image is on its right side",)
     headings = (*(Heading(text, numeric=False) for text in texts), *(Heading(text) for text in numbers))
-    return Table(caption, headings, tuple(lines), nothing, keys=3)
+    return Table(caption, headings, tuple(lines), keys=3)
 
 
 def _texts(one: Failure) -> tuple[str, ...]:

@@ -182,7 +182,7 @@ def ranking_report(
         reproduces="",
         command=spec.command,
         terms=terms(grid),
-        warnings=cautions(grid),
+        warnings=cautions(grid, times=False),
         sections=(_section(grid, ranking, columns[0]),),
         facts=(),
         name=f"ranking_{metric}",

@@ -90,6 +90,18 @@ def test_a_full_disk_is_an_error_that_the_user_can_fix(place: Place) -> None:
         assert ended(place, gate, stderr=full, stdout=subprocess.DEVNULL).returncode == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_screen_that_cannot_be_written_fails_no_cell(place: Place) -> None:
+    """The lines of progress are written from within a fit; what is measured and reported does not depend on them."""
+    place.write(SUITE.replace("suite: tiny", "suite: unseen").replace("[0, 1]", "[7]"), "unseen.yaml")
+    with open("/dev/full", "w") as full:
+        done = ended(place, ("run", "unseen.yaml"), stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (2, b"standard output: No space left on device\n")
+    rows = [row for row in place.table("cells").to_dict("records") if row["suite"] == "unseen"]
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert (place.folder / "reports" / "unseen" / "demo" / "report.html").is_file()
+
+
 @pytest.mark.parametrize(("encoding", "commands"), [("ascii", COMMANDS), ("cp1252", COMMANDS[3:7])])
 def test_an_encoding_without_our_signs_shows_others(
     place: Place, encoding: str, commands: list[tuple[tuple[str, ...], int]]
@@ -116,6 +128,17 @@ def test_json_loses_nothing_in_any_encoding(place: Place) -> None:
     finally:
         del place.environment["PYTHONIOENCODING"]
     assert planned[0]["label"] == "Größe 猫"
+
+
+def test_columns_stay_below_their_headings_where_signs_are_replaced(place: Place) -> None:
+    suite = place.write(PLAIN.replace("label: plain", "label: Größe 猫"), "named.yaml")
+    place.environment["PYTHONIOENCODING"] = "ascii"
+    try:
+        lines = place.call("plan", suite, "--data", f"folder={place.data}").splitlines()
+    finally:
+        del place.environment["PYTHONIOENCODING"]
+    (at,) = {line.index("folder:data") for line in lines if "folder:data  unified" in line or "Grosse" in line}
+    assert lines[[line.startswith("cell ") for line in lines].index(True)].index("data ") == at
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
 
-from afrad_bench.report import Report, to_csv, to_html, to_markdown
+from afrad_bench.report import Report, to_csv, to_html, to_markdown, to_wide_csv
 from tests.report.test_report import (
     LATENCY,
     MVTEC,
@@ -67,9 +68,18 @@ def test_an_unreliable_time_is_flagged_at_its_number_and_has_no_rank(book: Bookk
     ]
     assert LOAD in " ".join(main.footnotes[ref - 1] for ref in entries["loaded"].refs)
     assert place(further, "loaded", "p95").flag == "unreliable"
-    assert "| 1.0 **⚠ unreliable**<sup>" in to_markdown(report)
+    assert re.search(r"\| 1\.0<sup>\d</sup> \*\*⚠ unreliable\*\*", to_markdown(report))
+    assert re.search(r"\| 2\.1 ± 0\.1<sup>\d</sup> \*\*⚠ unreliable\*\*", to_markdown(report))
     assert "| **12.6**" in to_markdown(report)
-    caution = "Unreliable, measure again on an idle machine: ms/image (loaded, one seed of two). These are not ranked."
+    caution = (
+        "Unreliable, measure again on an idle machine (run --force): ms/image (loaded, one seed of two). "
+        "These are not ranked."
+    )
+    wide = {line["row"]: line for line in csv.DictReader(io.StringIO(to_wide_csv(report)))}
+    (why,) = (name for name in wide["calm"] if name.endswith("latency_median unreliable"))
+    assert wide["loaded"][why] == LOAD.removeprefix("unreliable: ")
+    assert wide["one seed of two"][why] == "drifts, scatters"
+    assert wide["calm"][why] == ""
     for text in everywhere(report):
         assert "⚠ unreliable" in text.replace("&nbsp;", " ")
         assert caution in text

@@ -344,6 +344,21 @@ def test_a_rate_of_false_alarms_is_kept(store: Store) -> None:
     assert [(f.category, f.kind, f.image_id) for f in none] == [("alpha", "missed", "alpha/dent/0")]
 
 
+def test_a_row_without_failures_says_so_and_times_are_another_page(store: Store) -> None:
+    one = suite(row("a"), measures=MEASURES)
+    fill(store, one)
+    frames = store.read_all(OF_RUNS)
+    scores = frames["scores"].assign(pred_score=frames["scores"]["gt_label"].astype(float))
+    measured = frames["measurements"].assign(note="unreliable: drifts")
+    report, found = failure_report(one, frames["cells"], measured, scores, None, 3, None)
+    assert not found
+    text = to_markdown(report)
+    assert "None: every image is on the right side" in text
+    assert "| Category |" not in text
+    assert "idle machine" not in text
+    assert "idle machine" in to_markdown(build(one, frames["cells"], measured))
+
+
 def test_equal_scores_fall_on_one_side() -> None:
     scores = [
         Score("a", str(i), label, value) for i, (label, value) in enumerate([(True, 1.0), (False, 1.0), (True, 0.0)])

@@ -1,7 +1,8 @@
 """Standard output and standard error that outlive their reader, and that show what their encoding can show.
 
 A reader that has gone (`afrad-bench gate a b | head -1`) changes nothing: what is still to be written is dropped, the
-command goes on and ends with its own exit code. A disk that is full is an error that the user can fix."""
+command goes on and ends with its own exit code. If standard output fails otherwise (a full disk), the command goes on,
+too, so that no fit is lost or taken for failed; at its end, that is an error that the user can fix."""
 
 from __future__ import annotations
 
@@ -35,9 +36,12 @@ def prepare() -> None:
 
 
 def finish() -> None:
-    """Write what is still in the buffers. Raises `OSError` if standard output cannot be written."""
+    """Write what is still in the buffers. Raises `OSError` if standard output could not be written."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+        outlet = getattr(getattr(stream, "buffer", None), "raw", None)
+        if isinstance(outlet, _Outlet) and outlet.fault is not None:
+            raise outlet.fault
 
 
 def is_utf8(stream: TextIO) -> bool:
@@ -59,15 +63,18 @@ def _lasting(stream: TextIO | None, name: str) -> TextIO:
 
 
 class _Outlet(io.FileIO):
-    """A stream of the system by its number. `name`: for the error if it cannot be written; empty: drop the text."""
+    """A stream of the system by its number. `name`: for the error if it cannot be written; empty: none is noted."""
 
     def __init__(self, number: int, name: str) -> None:
         super().__init__(number, "wb", closefd=False)
         self._shown = name
+        self.fault: OSError | None = None
+        """Why the stream shows nothing any more; None if its reader has gone."""
         self._gone = GONE | {errno.EIO} if self.isatty() else GONE
 
     def write(self, data: Buffer) -> int:
-        """Write the bytes, or drop them if the reader has gone. Raises `OSError` for any other fault, once."""
+        """Write the bytes, or drop them and all later ones if they cannot be written. Never raises: the text may come
+        from within a fit."""
         try:
             while (written := cast("int | None", super().write(data))) is None:
                 select.select([], [self], [])  # another program has set the pipe to non-blocking
@@ -76,7 +83,7 @@ class _Outlet(io.FileIO):
             os.dup2(nowhere, self.fileno())  # for all that is written later, also by libraries and at the very end
             os.close(nowhere)
             if error.errno not in self._gone and self._shown:
-                raise OSError(error.errno, error.strerror, self._shown) from error
+                self.fault = OSError(error.errno, error.strerror, self._shown)
             return memoryview(data).nbytes
         return written
 

@@ -18,7 +18,16 @@ def show_table(
     """Print lines under these headings; `numeric`: headings of numbers. The first `keys` columns name the line."""
     from afrad_bench.report.formats.columns import Column, laid_out
 
-    texts = [[one if isinstance(one, Text) else Text(one) for one in row] for row in rows]
+    texts = [[_in_signs_of(out.encoding, one) for one in row] for row in rows]
     columns = [Column(Text(name), [row[i] for row in texts], name in numeric, i < keys) for i, name in enumerate(names)]
     for block in laid_out(columns, out.width, framed=False):
         out.print(block)
+
+
+def _in_signs_of(encoding: str, text: str | Text) -> Text:
+    """The text as wide as the stream shows it."""
+    from afrad_bench.report.formats.signs import shown
+
+    text = text if isinstance(text, Text) else Text(text)
+    replaced = shown(text.plain, encoding)
+    return text if replaced == text.plain else Text(replaced, text.style)

@@ -24,11 +24,14 @@ from afrad_bench.report.basis.terms import (
 from afrad_bench.report.model import Caution
 
 
-def cautions(grid: Grid) -> tuple[Caution, ...]:
-    """Alarms first (random weights, differing terms, overrides, failures), then notes of data sets and methods."""
+def cautions(grid: Grid, *, times: bool = True) -> tuple[Caution, ...]:
+    """Alarms first (random weights, differing terms, overrides, failures), then notes of data sets and methods.
+
+    `times`: whether the page shows times, so that unreliable ones must be named."""
     uses = grid.counted
     alarms = [*_random(uses), *mixed(grid), *_overrides(grid), *_newer_failures(uses), *_gaps(grid)]
-    return (*(Caution(text, "alarm") for text in alarms), *(Caution(text) for text in _notes(grid, uses)))
+    notes = [*_notes(grid, uses), *(_unreliable(grid) if times else ())]
+    return (*(Caution(text, "alarm") for text in alarms), *map(Caution, notes))
 
 
 def mixed(grid: Grid) -> tuple[str, ...]:
@@ -105,7 +108,6 @@ def _notes(grid: Grid, uses: Sequence[Counted]) -> Iterable[str]:
     everywhere = {use.row.label for use in uses}
     for text, labels in said.items():
         yield text if set(labels) == everywhere else f"{text} ({some(list(labels))})"
-    yield from _unreliable(grid)
     if len({cell.seed for row in grid.spec.rows for cell in row.cells}) == 1:
         yield "1 seed: a difference between two rows may be noise, and no spread can be given."
     if any(use.run.term("git_dirty") for use in uses):
@@ -124,7 +126,7 @@ def _unreliable(grid: Grid) -> Iterable[str]:
                 found.setdefault(metric.title, {})[use.row.label] = None
     if found:
         times = "; ".join(f"{title} ({some(list(labels))})" for title, labels in found.items())
-        yield f"Unreliable, measure again on an idle machine: {times}. These are not ranked."
+        yield f"Unreliable, measure again on an idle machine (run --force): {times}. These are not ranked."
 
 
 def _texts(value: Any) -> list[str]:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from afrad_bench.report.basis.results import doubts
 from afrad_bench.report.model import Fact, Report
 from afrad_bench.types import MEAN
 
@@ -47,24 +48,32 @@ def to_csv(report: Report) -> str:
 
 
 def to_wide_csv(report: Report) -> str:
-    """One line per row of the suite; for each data set and metric its mean, its std and the number of seeds."""
+    """One line per row of the suite; for each data set and metric its mean, its std and the number of seeds, and if
+    any of its values must not be trusted, why."""
     facts = [fact for fact in report.facts if fact.category in ("", MEAN)]
     columns = list(dict.fromkeys((f.dataset, f.metric, f.unit) for f in facts))
     by_row: dict[str, dict[tuple[str, str, str], Fact]] = {}
     for fact in facts:
         by_row.setdefault(fact.row, {})[fact.dataset, fact.metric, fact.unit] = fact
+    doubted = {(fact.dataset, fact.metric, fact.unit) for fact in facts if _doubts(fact)}
     head = ["row"]
     for dataset, metric, unit in columns:
         name = f"{dataset}/{metric}"
         head += [f"{name} ({unit})" if unit else name, f"{name} std", f"{name} n_seeds"]
+        head += [f"{name} unreliable"] if (dataset, metric, unit) in doubted else []
     lines: list[Sequence[object]] = [head]
     for row, known in by_row.items():
         line: list[object] = [row]
         for column in columns:
             summary = known[column].summary
             line += [_number(summary.mean), _number(summary.std), summary.seeds]
+            line += [_doubts(known[column])] if column in doubted else []
         lines.append(line)
     return _written(lines)
+
+
+def _doubts(fact: Fact) -> str:
+    return "; ".join(dict.fromkeys(doubt for note in fact.summary.notes for doubt in doubts(note)))
 
 
 def _number(value: float | None) -> str:

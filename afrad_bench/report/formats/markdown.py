@@ -97,7 +97,7 @@ def _line(texts: Iterable[str]) -> str:
 
 
 def _entry(entry: Entry, compact: bool) -> str:
-    text = escape(entry.text) + _flag(entry.flag)
+    text = escape(entry.text)
     if entry.spread:
         text += f" ± {entry.spread}"
     if entry.rank == "best":
@@ -106,7 +106,8 @@ def _entry(entry: Entry, compact: bool) -> str:
         text = f"<u>{text}</u>"
     elif entry.level == "alarm":
         text = f"**{text}**"
-    return "<br>".join((text + _refs(entry.refs), *(_quote(quote, compact) for quote in entry.quotes)))
+    text += _refs(entry.refs) + _flag(entry.flag)
+    return "<br>".join((text, *(_quote(quote, compact) for quote in entry.quotes)))
 
 
 def _flag(text: str) -> str:
