@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from rich.console import Console
 
+from afrad_bench.cli.screen.progress import RunProgress
 from afrad_bench.cli.screen.steps import Step, StepLines
 from tests.program import SUITE, Place
 
@@ -93,6 +97,31 @@ def test_short_work_stays_quiet() -> None:
     told = text.getvalue().splitlines()
     assert told
     assert all(line.startswith("0:00:0") and line >= "0:00:05" for line in told)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_bar_shows_its_numbers_beside_any_name(width: int) -> None:
+    cells: Any = [
+        SimpleNamespace(row=SimpleNamespace(label="a name of [many] words " * 9), cell=SimpleNamespace(seed=0))
+    ]
+    made = RunProgress(Console(file=io.StringIO(), width=width, force_terminal=True), cells)
+
+    def shown() -> str:
+        screen = Console(file=io.StringIO(), width=width)
+        screen.print(made._bar.get_renderable())
+        assert isinstance(screen.file, io.StringIO)
+        return screen.file.getvalue()
+
+    made.watch(1200, 2400, "scoring test images", 0.01234)
+    (line,) = shown().splitlines()
+    assert line.startswith("[1/1] a name")
+    for text in (": scoring test images", "1200/2400 loss 0.01234 0:00:00 "):
+        assert text in line
+    assert line.rstrip()[-7:] == "-:--:--"
+    made.watch(0, 0, "accuracy")  # a step of unknown length has no length of the step before
+    assert "0/?" in shown()
+    made.watch(4, 8, "keeping pictures")
+    assert "4/8" in shown()
 
 
 def test_a_run_without_a_terminal_tells_where_it_is(tmp_path: Path, cache_folder: Path) -> None:

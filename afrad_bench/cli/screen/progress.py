@@ -31,6 +31,10 @@ class _TimeLeft(ProgressColumn):
         return Text("-:--:--" if left is None else span(left), style="progress.remaining")
 
 
+BAR, WIDE = 24, 110
+"""Cells of the bar, and of a screen that has room for it."""
+
+
 class RunProgress:
     """Progress of a run: a bar on a terminal, or else a line per step and tenth of it; a line per finished cell."""
 
@@ -42,9 +46,11 @@ class RunProgress:
         self._total = total
         self._names = names
         self._finished = 0
+        bar = [BarColumn(bar_width=BAR)] if out.width >= WIDE else []
+        self._room = out.width - (BAR + 1) * len(bar)
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            *bar,
             MofNCompleteColumn(),
             TextColumn("{task.fields[loss]}"),
             TimeElapsedColumn(),
@@ -73,17 +79,15 @@ class RunProgress:
             return
         if self._step is None or what != self._step.what:
             self._step = Step(what, done)
-            self._bar.reset(self._task, total=total or None)
+            self._bar.remove_task(self._task)  # rich keeps the total of a task that is given None
+            self._task = self._bar.add_task("", total=total or None, loss="", step=self._step)
         self._step.at(done)
         shown = "" if loss is None else f"loss {loss:.4g}"
-        self._bar.update(
-            self._task,
-            completed=done,
-            total=total or None,
-            description=f"{escape(number)} {escape(name)}: {what}",
-            loss=shown,
-            step=self._step,
-        )
+        short = Text(name)  # cut, so that the numbers beside it are not
+        others = f"{number} : {what} {total}/{total} {shown} 0:00:00 0:00:00"
+        short.truncate(max(8, self._room - len(others)), overflow="ellipsis")
+        text = escape(f"{number} {short.plain}: {what}")
+        self._bar.update(self._task, completed=done, total=total or None, description=text, loss=shown)
 
     def finished(self, done: Done) -> None:
         """Print a permanent line for a finished cell."""
