@@ -51,7 +51,7 @@ def recompute(plan: Plan, store: Store, force: bool = False, watch: Watch = unwa
         if planned.states[MEASURE].state == "done" and not force:
             yield Recomputed(planned, "current")
         elif not path.is_file():
-            yield Recomputed(planned, "no maps", "`afrad-bench run --keep-maps` keeps them")
+            yield Recomputed(planned, "no maps", "`run --keep-maps` keeps them (of done cells with --force)")
         else:
             try:
                 yield _recomputed(plan, planned, measure, path, history, store, watch)

@@ -104,12 +104,21 @@ def test_accuracy_is_recomputed_without_training(place: Place) -> None:
     pd.testing.assert_frame_equal(newest(place).reset_index(drop=True), recomputed.reset_index(drop=True))
 
 
+def test_the_options_of_the_newest_run_are_found(place: Place) -> None:
+    path = place.write(SUITE.replace("seeds: [0, 1]", "seeds: [0]"))
+    place.run(path, "--keep-maps", "--set", "image_size=48")
+    out = place.call("metrics", "recompute", path, "--force")
+    assert "with the options of the newest run" in out
+    assert out.count(": recomputed") == 2
+    assert "needs a folder" in place.call("metrics", "recompute", path, "--as-declared", expect=2)
+
+
 def test_what_cannot_be_recomputed_is_said(place: Place) -> None:
     path = place.write(SUITE.replace("seeds: [0, 1]", "seeds: [0]"))
     data = ("--data", f"folder={place.data}")
     place.run(path)
     out = place.call("metrics", "recompute", path, *data, "--force", expect=3)
-    assert out.count("no maps: `afrad-bench run --keep-maps` keeps them") == 2
+    assert out.count("no maps: `run --keep-maps` keeps them (of done cells with --force)") == 2
     place.run(path, "--keep-maps", "--force")
     next((place.data / "alpha" / "train" / "good").iterdir()).unlink()
     out = place.call("metrics", "recompute", path, *data, expect=3)

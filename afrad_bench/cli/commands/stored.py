@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from afrad_bench.cli import exits
-from afrad_bench.cli.options import STORE, CacheOption, JsonOption, Place, StoreOption, SuiteChoice, cache_folder
+from afrad_bench.cli.options import STORE, CacheOption, JsonOption, Place, StoredChoice, StoreOption, cache_folder
 from afrad_bench.cli.planning import plan_of
 from afrad_bench.errors import UserError, fail, unknown
 
@@ -30,17 +30,20 @@ def why(
 
 
 def metrics_recompute(
-    choice: SuiteChoice,
+    choice: StoredChoice,
     place: Place,
     force: Annotated[bool, typer.Option("--force", help="Also if the stored accuracy is current.")] = False,
 ) -> None:
-    """Compute accuracy with other definitions or conventions, from maps that `run --keep-maps` kept. Trains nothing."""
+    """Compute accuracy with other definitions or conventions, from maps that `run --keep-maps` kept. Trains nothing.
+
+    Without --set and --data, with those of the newest run."""
     from afrad_bench.cli.screen import console
     from afrad_bench.running.recompute import recompute
     from afrad_bench.store import Store
 
-    workspace, out = place.workspace(), console.make()
-    planned = plan_of(choice.selection(workspace), workspace, out)
+    out = console.make()
+    selection, workspace = choice.measured(place, out)
+    planned = plan_of(selection, workspace, out)
     found = list(recompute(planned, Store(place.store), force))
     for one in found:
         cell = one.planned
