@@ -49,11 +49,14 @@ def publish(
 ) -> None:
     """Write a report to its folder (`more`: further files, by name), show it, and print its path.
 
-    A report that lacks numbers of the one that is there is written to a folder beside it."""
+    A report that lacks numbers of the one that is there is written to a folder beside it, for which the same holds."""
     from afrad_bench.report import lost, to_terminal, write
 
-    gone = lost(report, place.folder)
-    folder = place.folder.with_name(f"{place.folder.name}+incomplete") if gone else place.folder
+    folder, others = place.folder, 0
+    gone = lost(report, folder)
+    while lost(report, folder):
+        others += 1
+        folder = place.folder.with_name(f"{place.folder.name}+incomplete{others if others > 1 else ''}")
     try:
         written = write(report, folder, more)
         replace(place, folder=folder).note()

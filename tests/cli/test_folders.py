@@ -115,6 +115,11 @@ def test_a_report_is_never_overwritten_with_less(place: Place) -> None:
     place.call("run", path, *data, "--store", "other", "--set", "seeds=[0]")
     assert "keeps a report" in place.call("report", path, *data, "--store", "other", "--as-declared")
     assert page.read_bytes() == before
+    # nor is what is incomplete replaced by less
+    half = numbers(place, "tiny/demo+incomplete")
+    place.call("report", path, *data, "--store", "empty")
+    assert 0 < numbers(place, "tiny/demo+incomplete") == half
+    assert pages(place)[-1] == "tiny/demo+incomplete2"
     # when that store has as much, its report takes the place
     assert "keeps a report" not in place.call("run", path, *data, "--store", "other")
     # a suite that has fewer rows may have fewer numbers

@@ -473,6 +473,17 @@ def test_hostile_names_are_only_text_in_pictures(store: Store) -> None:
     assert "svg" in page.tags
 
 
+def test_dollars_and_signs_that_the_font_lacks_are_text_in_pictures(store: Store) -> None:
+    """matplotlib would read formulas between dollars, and warn of each sign."""
+    name = "猫 for $5 and $x_{"
+    spec = suite(row("a"), measures=MEASURES)
+    spec = replace(spec, rows=(replace(spec.rows[0], label=name),), suite=name)
+    fill(store, spec)
+    drawn = pictures.drawn(made(store, spec).figures)
+    assert len(drawn) > 3
+    assert all(f"suite {name}" in picture.svg for picture in drawn.values())
+
+
 def test_styles_differ_in_grey_too() -> None:
     assert len({(colour(i), str(dash(i))) for i in range(28)}) == 28
     assert len({str(dash(i)) for i in range(4)}) == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,13 @@ _LINE = 0.145  # inches from one line of the stamp to the next
 
 
 def draw(figure: Figure, identity: str) -> tuple[str, bytes]:
-    """The SVG text and the PNG bytes of a figure. Both contain `identity` as metadata."""
-    with matplotlib.rc_context({**RC, "svg.hashsalt": figure.key}):
+    """The SVG text and the PNG bytes of a figure. Both contain `identity` as metadata.
+
+    A sign that the font lacks is a box in the PNG; the SVG holds its text, for the fonts of the viewer. "$" is a sign
+    like others, except in the ticks of Optuna's figures."""
+    how = {**RC, "svg.hashsalt": figure.key, "text.parse_math": isinstance(figure.drawing, Attempts)}
+    with matplotlib.rc_context(how), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         canvas = _canvas(figure)
         return _svg(canvas, figure, identity), _png(canvas, figure, identity)
 
@@ -59,7 +65,8 @@ def _canvas(figure: Figure) -> Canvas:
     canvas.set_size_inches(width, height + below)
     for number, (text, alarm) in enumerate(texts, 1):
         y = (below - _LINE * (number + 0.25)) / (height + below)
-        canvas.text(0.08 / width, y, text, fontsize=SMALL, color=ALARM if alarm else SOFT, va="bottom", in_layout=False)
+        style: dict[str, Any] = {"fontsize": SMALL, "color": ALARM if alarm else SOFT, "parse_math": False}
+        canvas.text(0.08 / width, y, text, va="bottom", in_layout=False, **style)
     if isinstance(drawing, Attempts):
         panels.above(canvas, below)
     else:
