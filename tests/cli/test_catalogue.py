@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from afrad_bench import registry
 from afrad_bench.backbone.weights import BackboneConfig, PretrainedFile, WideResNet50
 from afrad_bench.cli import catalogue
+from afrad_bench.cli.screen.listings import _flowing
 
 
 class Own(BackboneConfig):
@@ -95,3 +96,7 @@ def test_weights_are_fetched_by_a_command_that_exists() -> None:
     )
     assert rest == "download timm/resnet18.tv_in1k"
     assert command in distribution("huggingface_hub").entry_points.names
+
+
+def test_paragraphs_are_folded_for_the_screen_only() -> None:
+    assert _flowing("one\n(two)\n\n- three\n- four\n\n`five`\nsix") == "one (two)\n\n- three\n- four\n\n`five` six"

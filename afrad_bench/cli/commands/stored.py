@@ -44,12 +44,14 @@ def metrics_recompute(
     out = console.make()
     selection, workspace = choice.measured(place, out)
     planned = plan_of(selection, workspace, out)
-    found = list(recompute(planned, Store(place.store), force))
-    for one in found:
-        cell = one.planned
-        reason = f": {one.why}" if one.why else ""
-        out.print(f"{cell.row.label}, {cell.cell.dataset}, seed {cell.cell.seed}: {one.state}{reason}", markup=False)
-    if any(one.state in ("no maps", "other terms") for one in found):
+    failed = False
+    with console.busy(out) as watch:
+        for one in recompute(planned, Store(place.store), force, watch):
+            cell, reason = one.planned, f": {one.why}" if one.why else ""
+            text = f"{cell.row.label}, {cell.cell.dataset}, seed {cell.cell.seed}: {one.state}{reason}"
+            out.print(text, markup=False, soft_wrap=True)
+            failed |= one.state in ("no maps", "other terms")
+    if failed:
         raise typer.Exit(exits.FAILED_CELLS)
 
 

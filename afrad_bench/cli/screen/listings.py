@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -38,7 +39,7 @@ def show_method(out: Console, sheet: Mapping[str, Any]) -> None:
     out.print(f"[bold]{sheet['name']}[/]  version {sheet['version']}  [dim]{escape(sheet['source'])}[/]")
     out.print(escape(sheet["paper"]))
     out.print()
-    out.print(escape(sheet["about"]))
+    out.print(escape(_flowing(sheet["about"])))
     out.print()
     rows = []
     for field in sheet["fields"]:
@@ -46,6 +47,15 @@ def show_method(out: Console, sheet: Mapping[str, Any]) -> None:
         default = "" if group else json.dumps(plain(field["default"]))
         rows.append((Text(field["name"], "bold" if group else ""), default, field["type"], field["description"]))
     show_table(out, ("field", "default", "values", "meaning"), rows)
+
+
+def _flowing(text: str) -> str:
+    """The text with one line per paragraph, so that it is folded for the screen only; lists and the like stay."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(
+        paragraph if re.search(r"^[^\w(`\"]", paragraph, re.MULTILINE) else paragraph.replace("\n", " ")
+        for paragraph in paragraphs
+    )
 
 
 def show_findings(out: Console, findings: Sequence[Mapping[str, str]]) -> None:
