@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from afrad_bench.backbone.extractor import Extractor, Resize
     from afrad_bench.types import FloatArray
 
-BATCH = 16
+BATCH, FEW = 16, 64
+"""Images of a batch, and images that are few."""
 DEFAULT_LIMIT = 20 * 2**30
 
 
@@ -133,17 +134,19 @@ class FeatureCache:
         entries.make_room(size, self._open)
         net = f"{type(extractor.net).__name__} reductions {extractor.reductions} grid {extractor.grid}"
         what = f"{net} at {root.size[0]} px, {', '.join(how)}"
-        entries.write(key, what, shapes, self._batches(extractor, root))
+        entries.write(key, what, shapes, self._batches(extractor, root, told=True))
         return True
 
     def _compute(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:
         import numpy as np
 
-        batches = list(self._batches(extractor, images))
+        # Few images are a batch within a step that tells its own progress.
+        told = images.fingerprint is not None and len(images) > FEW
+        batches = list(self._batches(extractor, images, told))
         return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
 
-    def _batches(self, extractor: Extractor, images: Images) -> Iterator[tuple[FloatArray, ...]]:
-        """Features batch by batch, while a thread decodes the next batch."""
+    def _batches(self, extractor: Extractor, images: Images, told: bool) -> Iterator[tuple[FloatArray, ...]]:
+        """Features batch by batch, while a thread decodes the next batch. `told`: whether to report the progress."""
         import torch
 
         began = time.perf_counter()
@@ -158,7 +161,7 @@ class FeatureCache:
                 with torch.inference_mode():  # closed before `yield`: what fails there must not leave it on
                     maps = extractor(pixels.to(device))
                 yield tuple(m.float().cpu().contiguous().numpy() for m in maps)
-                if images.fingerprint is not None:
+                if told:
                     self._watch(min((i + 1) * BATCH, len(images)), len(images), "backbone features")
         self.seconds += time.perf_counter() - began
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from afrad_bench.backbone import features
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.backbone.weights import BackboneConfig
@@ -287,6 +288,20 @@ def test_what_is_too_large_is_computed_and_said(tmp_path: Path, images: ImageSet
     assert cache.read(net, images)[0].shape[0] == 24
     assert cache.entries() == []
     assert any("not cached" in note for note in cache.notes)
+
+
+def test_progress_is_not_told_of_each_batch_of_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each batch of uncached features would be another step: a flood of lines, and no time that is left."""
+    told: list[tuple[int, int, str]] = []
+    images = train_images(drawn_dataset(), 64)
+    cache = FeatureCache(tmp_path, 1000, lambda *step: told.append(step[:3]))
+    net = cache.extractor(CONFIG, (8, 16), 64, "cpu")
+    for batch in images.batches(8):
+        cache.read(net, batch)
+    assert not told
+    monkeypatch.setattr(features, "FEW", 16)
+    cache.read(net, images)
+    assert told[-1] == (24, 24, "backbone features")
 
 
 def test_entries_tell_what_they_are(tmp_path: Path, images: ImageSet) -> None:
