@@ -26,7 +26,7 @@ def show_listing(out: Console, what: str, rows: Sequence[Mapping[str, str]]) -> 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_column(style="dim")
+    table.add_column(style="dim", overflow="fold")
     for row in rows:
         table.add_row(row["name"], escape(row["summary"]), escape(row["source"]))
     out.print(table if rows else f"no {what} found")
