@@ -18,7 +18,7 @@ from afrad_bench.machine.environment import Environment
 from afrad_bench.machine.load import LoadWatch
 from afrad_bench.running.build import build
 from afrad_bench.store import new_run_id
-from afrad_bench.types import Method
+from afrad_bench.types import Method, Watch, unwatched
 
 READINGS = 10
 """Times at which the machine is asked during the rounds."""
@@ -51,9 +51,10 @@ def measure(
     length: Length,
     about: dict[str, Any],
     tell: Callable[[str], object],
+    watch: Watch = unwatched,
 ) -> Session:
     """Time every entrant in every mode and batch size, in turns. `about` joins the terms of the session; `tell`
-    receives a line before each long step, but never while rounds are timed.
+    receives a line before each long step, `watch` the progress of the fits; neither while rounds are timed.
 
     A method that cannot be fitted, prepared or called fails alone: its line holds the reason."""
     import torch
@@ -64,7 +65,7 @@ def measure(
     ready = Prepared()
     for one in entrants:
         tell(f"fit and prepare {one.label}")
-        _prepare(one, modes, batches, environment, features, ready)
+        _prepare(one, modes, batches, environment, features, watch, ready)
     keys = [Key(one.label, mode.name, batch) for batch in batches for mode in modes for one in entrants]
     ordered = {key: ready.calls[key] for key in keys if key in ready.calls}
     every = max(1, length.rounds // READINGS)
@@ -73,7 +74,7 @@ def measure(
         if done % every == 0:
             machine.read()
 
-    tell(f"warm up, then {length.rounds} rounds of {len(ordered)} calls")
+    tell(f"warm up, then {length.rounds} rounds of {len(ordered)} calls, for at most {length.seconds:g} s")
     load = LoadWatch()
     with pinned_threads(environment.threads):
         turns: Turns[Key] = take_turns(ordered, clock, length, before)
@@ -112,12 +113,13 @@ def _prepare(
     batches: Sequence[int],
     environment: Environment,
     features: FeatureCache,
+    watch: Watch,
     ready: Prepared,
 ) -> None:
     """Fit a method and prepare its call in every mode and batch size; what fails is noted in `ready.errors`."""
     keys = {Key(one.label, mode.name, batch): (mode, batch) for mode in modes for batch in batches}
     try:
-        method, images, known = _fitted(one, environment.device, features)
+        method, images, known = _fitted(one, environment.device, features, watch)
     except Exception as error:  # noqa: BLE001 - a method may fail in any way; the others go on, its lines say how
         ready.errors |= dict.fromkeys(keys, _told(error))
         return
@@ -155,9 +157,9 @@ def _timed(key: Key, one: Entrant, turns: Turns[Key], facts: dict[str, Any], err
     return Timed(one.label, cell.method, key.mode, key.batch, times, known, error, columns)
 
 
-def _fitted(one: Entrant, device: str, features: FeatureCache) -> tuple[Method, Any, dict[str, Any]]:
+def _fitted(one: Entrant, device: str, features: FeatureCache, watch: Watch) -> tuple[Method, Any, dict[str, Any]]:
     train, test = one.images()
-    method = build(one.cell, device, features)
+    method = build(one.cell, device, features, watch=watch)
     record = method.fit(train)
     return method, test, {"notes": list(record.notes)}
 

@@ -84,7 +84,7 @@ def measure_sides(
         replies = [started(worker) for worker in workers]
         _must_match(replies)
         calls = _calls(workers, replies)
-        tell(f"warm up, then {length.rounds} rounds of {len(calls)} calls")
+        tell(f"warm up, then {length.rounds} rounds of {len(calls)} calls, for at most {length.seconds:g} s")
         machine, load = Readings(gauges_for("cpu")), LoadWatch([worker.pid for worker in workers])
         machine.read()
         turns = take_turns(calls, _Told(), length)

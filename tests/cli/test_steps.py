@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from afrad_bench.cli.screen.progress import RunProgress
-from afrad_bench.cli.screen.steps import Step, StepLines
+from afrad_bench.cli.screen.steps import PhaseLines, Step, StepLines
 from tests.program import SUITE, Place
 
 
@@ -97,6 +97,20 @@ def test_short_work_stays_quiet() -> None:
     told = text.getvalue().splitlines()
     assert told
     assert all(line.startswith("0:00:0") and line >= "0:00:05" for line in told)
+
+
+def test_a_long_phase_tells_where_it_is() -> None:
+    clock, text = Clock(), io.StringIO()
+    made = PhaseLines(Console(file=text, width=160), 5.0, clock)
+    for name in ("fit and prepare one", "fit and prepare two"):
+        made.begin(name)
+        for epoch in range(4):
+            made.watch(epoch, 3, "training")
+            clock.now += 60.0
+    told = text.getvalue().splitlines()
+    assert told[0] == "fit and prepare one"
+    assert told[1] == "0:01:00  training 1/3, about 0:02:00 left"
+    assert told[4:6] == ["fit and prepare two", "0:01:00  training 1/3, about 0:02:00 left"]
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -340,6 +340,7 @@ def test_a_load_during_a_session_is_in_doubt_of_every_row_but_of_no_ratio():
 
 def test_a_session_notices_what_else_runs(cache_folder):
     padim = alone("padim:channels=4", cache=cache_folder, backbone="resnet18", weights="random", train=2)
+    steps = []
     with busy():
         made = measure(
             padim,
@@ -350,7 +351,9 @@ def test_a_session_notices_what_else_runs(cache_folder):
             Length(rounds=10, warmup=1, warmup_seconds=0.3),
             {"suites": [], "profiles": [], "absent": [], "command": []},
             lambda what: None,
+            lambda done, total, what, loss=None: steps.append(what),
         )
+    assert "Gaussian statistics" in steps  # a long fit is not silent
     (doubt,) = made.doubts
     assert doubt.startswith("other processes used ")
     assert doubt in records([made])[0]["lines"][0]["unreliable"]

@@ -126,6 +126,8 @@ def _measured(
     """A new session with these methods and with the rows of these suites."""
     from afrad_bench import latency as timing
     from afrad_bench.backbone.features import FeatureCache
+    from afrad_bench.cli.screen.console import QUIET
+    from afrad_bench.cli.screen.steps import PhaseLines
     from afrad_bench.machine.environment import current
 
     _check_given(methods, choice, workspace)
@@ -144,6 +146,7 @@ def _measured(
     entrants, absent = timing.entrants(methods, planned, suites, options, workspace)
     if loaded:
         check_data(loaded, workspace)
+    phases = PhaseLines(screen, QUIET)
     threads = workspace.threads or next((plan.environment.threads for plan in plans.values()), None)
     environment = current(workspace.device, threads)
     return timing.measure(
@@ -151,7 +154,7 @@ def _measured(
         timing.parse_modes(schedule.mode or ["eager"], environment.device),
         sorted(set(schedule.batch or [1])),
         environment,
-        FeatureCache(workspace.cache, workspace.cache_limit),
+        FeatureCache(workspace.cache, workspace.cache_limit, phases.watch),
         timing.Length(schedule.rounds, schedule.warmup, schedule.warmup_seconds, schedule.max_seconds),
         {
             "command": ["afrad-bench", *sys.argv[1:]],
@@ -160,7 +163,8 @@ def _measured(
             "absent": list(absent),
             "overrides": overrides if plans else [],
         },
-        lambda what: screen.print(what, style="dim", markup=False),
+        phases.begin,
+        phases.watch,
     )
 
 

@@ -72,6 +72,23 @@ class StepLines:
         self._out.print(f"{span(now - self._began)}  {place}{text}", soft_wrap=True, markup=False, style="dim")
 
 
+class PhaseLines:
+    """A line for each phase, and for the steps in it if they take longer than `quiet` seconds."""
+
+    def __init__(self, out: Console, quiet: float, clock: Clock = time.monotonic) -> None:
+        self._out, self._quiet, self._clock = out, quiet, clock
+        self._steps = StepLines(out, quiet, clock)
+
+    def begin(self, phase: str) -> None:
+        """Print the name of the phase that begins."""
+        self._out.print(phase, style="dim", markup=False, soft_wrap=True)
+        self._steps = StepLines(self._out, self._quiet, self._clock)
+
+    def watch(self, done: int, total: int, what: str, loss: float | None = None) -> None:
+        """A `Watch`."""
+        self._steps.watch(done, total, what, loss)
+
+
 def span(seconds: float) -> str:
     """ "0:01:07" """
     return str(timedelta(seconds=round(seconds)))
