@@ -26,7 +26,7 @@ DataOption = Annotated[
     list[str] | None, typer.Option("--data", metavar="NAME=PATH", help="Folder of a data set; repeatable.")
 ]
 StoreOption = Annotated[Path, typer.Option("--store", envvar=STORE_VARIABLE, help="Folder of the Parquet store.")]
-ReportsOption = Annotated[Path, typer.Option("--reports", help="Folder in which reports are written.")]
+ReportsOption = Annotated[Path, typer.Option("--reports", file_okay=False, help="Folder in which reports are written.")]
 CacheOption = Annotated[
     Path | None,
     typer.Option("--cache", envvar=CACHE_VARIABLE, help="Cache folder; default: the user's cache folder."),

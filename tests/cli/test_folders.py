@@ -160,6 +160,13 @@ def test_the_command_that_measures_again_has_every_option(place: Place) -> None:
     assert not (place.folder / "results").exists()
 
 
+def test_a_file_is_no_folder_for_reports_and_that_is_said_before_anything_runs(place: Place) -> None:
+    path = place.write(SUITE)
+    for command in (("run", path, "--reports"), ("failures", path, "--out")):
+        assert "is a file" in " ".join(place.call(*command, path, expect=2).split())
+    assert not (place.folder / "results").exists()
+
+
 def test_maps_that_are_not_kept_are_named(place: Place) -> None:
     path = place.write(SUITE.replace("seeds: [0, 1]", "seeds: [0]"))
     place.run(path)

@@ -85,7 +85,10 @@ def latency(
     ] = None,
     reports: ReportsOption = REPORTS,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the report; default for suites: REPORTS/SUITE/latency.")
+        Path | None,
+        typer.Option(
+            "--out", file_okay=False, help="Folder for the report; default for suites: REPORTS/SUITE/latency."
+        ),
     ] = None,
     show: Annotated[
         list[str] | None,

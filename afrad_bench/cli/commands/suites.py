@@ -168,7 +168,9 @@ def failures(
         float | None,
         typer.Option("--fpr", min=0, max=1, help="Allowed false-positive rate; default: the threshold of the best F1."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for a report with the stored pictures.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", file_okay=False, help="Folder for a report with the stored pictures.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the worst errors of each method: missed defects and false alarms. Measures nothing.
