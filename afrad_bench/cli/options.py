@@ -185,7 +185,7 @@ def load_suite(name: str) -> Suite:
     from afrad_bench.suite.suite import find, load
 
     path = find(name, suite_folders())
-    if not path.is_file():
+    if not path.exists():
         raise fail("no such suite file", str(path), "`afrad-bench list suites` lists the available suites")
     return load(path)
 

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from afrad_bench import writing
-from afrad_bench.comparing.side import Images, Key, Row, Side, Timed
-from afrad_bench.errors import fail
+from afrad_bench.comparing.side import Images, Key, Row, Side, Timed, fields, metrics
+from afrad_bench.errors import UserError, fail, first_line, nearest, shortened
+from afrad_bench.suite.checked import validated
+from afrad_bench.suite.yaml import read_text
 
 FORMAT, VERSION, SUFFIX = "afrad-bench baseline", 1, ".json"
+MAX_BYTES = 2**30
+AGAIN = "restore it, or write it again with --update-baseline"
 
 
 def write(side: Side, path: Path) -> None:
     """Write or replace the file; creates its folder if needed. Raises `DiskFull`; then the file is as it was."""
-    lines = [json.dumps({"format": FORMAT, "version": VERSION}), *(_line(one) for one in _records(side))]
+    records = list(_records(side))
+    lines = [_line(one) for one in ({"format": FORMAT, "version": VERSION, "records": 1 + len(records)}, *records)]
     with writing.replacing(path, "free some space there, or write the baseline to another disk") as scratch:
         scratch.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
@@ -32,7 +40,8 @@ def _line(record: Mapping[str, Any]) -> str:
 def _records(side: Side) -> Iterator[dict[str, Any]]:
     for key, row in sorted(side.rows.items(), key=lambda item: str(item[0])):
         place = {"row": [key.label, key.dataset, key.setting, key.profile]}
-        yield {**place, "about": dict(row.about), "measures": dict(row.measures), "parts": _texts(row.parts)}
+        about = {"about": dict(row.about), "measures": dict(row.measures), "parts": _texts(row.parts)}
+        yield {**place, **about, **({"unreliable": dict(row.unreliable)} if row.unreliable else {})}
         for measure, terms in row.terms.items():
             yield {**place, "terms_of": measure, "terms": dict(terms)}
         for (metric, category), values in row.values.items():
@@ -59,66 +68,190 @@ def _short(value: float) -> float:
 
 
 def read(path: Path) -> Side:
-    """Read a side, named by its path. Raises `UserError` if the file is missing or not a baseline."""
+    """Read a side, named by its path. Raises `UserError` if the file is missing, damaged or not a baseline."""
+    if not path.exists():
+        raise fail("no such baseline file", str(path), "write one with `afrad-bench gate`, --update-baseline")
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise fail("no such baseline file", str(path), "write one with `afrad-bench gate`, --update-baseline") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise fail(f"not a baseline file: {error}", str(path)) from error
+        records = json.loads(read_text(path, MAX_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise fail(f"not a baseline file: {first_line(str(error))}", str(path)) from error
     head = records[0] if isinstance(records, list) and records and isinstance(records[0], dict) else {}
     if head.get("format") != FORMAT:
         raise fail("not a baseline file", str(path), "write one with `afrad-bench gate`, --update-baseline")
     if head.get("version") != VERSION:
         text = f"the baseline file has version {head.get('version')}, but this program reads version {VERSION}"
-        raise fail(text, str(path), "write it again with --update-baseline")
+        raise fail(text, str(path), AGAIN)
+    if head.get("records", len(records)) != len(records):
+        text = f"the file has {len(records)} records, but was written with {head['records']}: lines were lost or added"
+        raise fail(text, str(path), AGAIN)
     drafts: dict[Key, _Draft] = {}
-    for line, record in enumerate(records[1:], 3):
+    for line, given in enumerate(records[1:], 3):
+        record = _checked(given, f"{path}:{line}")
+        key = Key(*record.row)
         try:
-            key = Key(*record["row"])
             drafts.setdefault(key, _Draft(key)).take(record)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise fail(
-                f"invalid record: {error!r}", f"{path}:{line}", "write it again with --update-baseline"
-            ) from error
+        except ValueError as error:
+            raise fail(f"invalid record: {error}", f"{path}:{line}", AGAIN) from error
+    if lacking := [str(key) for key, draft in drafts.items() if not draft.complete]:
+        raise fail(f"the first record of a row is missing: {'; '.join(lacking)}", str(path), AGAIN)
     return Side(str(path), {key: draft.row() for key, draft in drafts.items()})
 
 
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    row: list[str] = Field(min_length=4, max_length=4)
+
+
+def _is_params(about: dict[str, str]) -> dict[str, str]:
+    text = about.get("params", "")
+    if text and " and " not in text:  # the parameters of several versions are joined by "and", and not compared
+        try:
+            fields(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"params: {first_line(str(error))}") from error
+    return about
+
+
+def _is_metric(name: str) -> str:
+    if name not in metrics():
+        match = nearest(name, metrics())
+        raise ValueError(f"no metric is called {shortened(name)!r}" + (f" (did you mean {match!r}?)" if match else ""))
+    return name
+
+
+T = TypeVar("T")
+_Texts = dict[str, str]
+_Number = Annotated[str, Field(pattern=r"^-?\d{1,19}$")]
+"""A seed or a round as the key of a mapping."""
+
+
+class _About(_Record):
+    about: Annotated[_Texts, AfterValidator(_is_params)]
+    measures: _Texts
+    parts: dict[_Number, str]
+    unreliable: _Texts = {}
+
+
+class _Terms(_Record):
+    terms_of: str
+    terms: _Texts
+
+
+class _Values(_Record):
+    metric: Annotated[str, AfterValidator(_is_metric)]
+    category: str | None
+    values: dict[_Number, float | None]
+
+
+class _Category(_Record):
+    images_of: str
+    seeds: list[int]
+
+
+class _Image(_Record):
+    image: str
+    anomalous: bool
+    scores: list[float]
+
+
+class _Calls(_Record):
+    session: str
+    mode: str
+    batch: int = Field(ge=1)
+    device: str
+    ms: dict[_Number, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+
+
+_KINDS: Mapping[str, type[_Record]] = {
+    "about": _About,
+    "terms": _Terms,
+    "values": _Values,
+    "images_of": _Category,
+    "image": _Image,
+    "ms": _Calls,
+}
+"""Field that only records of this kind have."""
+
+
+def _checked(given: Any, where: str) -> _Record:
+    kind = next((kind for name, kind in _KINDS.items() if isinstance(given, dict) and name in given), None)
+    if kind is None:
+        raise fail(f"invalid record: it has none of {', '.join(_KINDS)}", where, AGAIN)
+    checked = validated(kind, given, lambda _: where, "invalid record")
+    if isinstance(checked, list):
+        raise UserError(*(replace(problem, hint=problem.hint or AGAIN) for problem in checked))
+    assert isinstance(checked, _Record)
+    return checked
+
+
 class _Draft:
-    """A row that is built from its records."""
+    """A row that is built from its records. `ValueError` for a record that contradicts an earlier one."""
 
     def __init__(self, key: Key) -> None:
         self._key = key
-        self._about: dict[str, str] = {}
-        self._measures: dict[str, str] = {}
-        self._parts: dict[int, str] = {}
+        self._about: _About | None = None
         self._terms: dict[str, dict[str, str]] = {}
         self._values: dict[tuple[str, str | None], dict[int, float | None]] = {}
-        self._images: list[tuple[str, list[int], list[tuple[str, bool, list[float]]]]] = []
+        self._images: dict[str, tuple[list[int], dict[str, _Image]]] = {}
         self._timed: list[Timed] = []
 
-    def take(self, record: Mapping[str, Any]) -> None:
-        if "about" in record:
-            self._about, self._measures = record["about"], record["measures"]
-            self._parts = {int(seed): part for seed, part in record["parts"].items()}
-        elif "terms" in record:
-            self._terms[record["terms_of"]] = record["terms"]
-        elif "metric" in record:
-            values = {int(seed): value for seed, value in record["values"].items()}
-            self._values[record["metric"], record["category"]] = values
-        elif "images_of" in record:
-            self._images.append((record["images_of"], record["seeds"], []))
-        elif "image" in record:
-            self._images[-1][2].append((record["image"], record["anomalous"], record["scores"]))
-        else:
-            ms = {int(at): value for at, value in record["ms"].items()}
-            self._timed.append(Timed(record["session"], record["mode"], record["batch"], record["device"], ms))
+    @property
+    def complete(self) -> bool:
+        """Whether there is a record of what was measured, and how."""
+        return self._about is not None
+
+    def take(self, record: _Record) -> None:
+        if isinstance(record, _About):
+            _once(self.complete, "this row")
+            self._about = record
+        elif isinstance(record, _Terms):
+            _once(record.terms_of in self._terms, f"the terms of {record.terms_of!r}")
+            self._terms[record.terms_of] = record.terms
+        elif isinstance(record, _Values):
+            number = record.metric, record.category
+            _once(number in self._values, f"{record.metric} of {record.category}")
+            if self._about is None or record.metric not in self._about.measures:
+                raise ValueError(f"the first record of the row does not name the measure of {record.metric}")
+            self._values[number] = _by_number(record.values)
+        elif isinstance(record, _Category):
+            _once(record.images_of in self._images or len(set(record.seeds)) < len(record.seeds), record.images_of)
+            self._images[record.images_of] = record.seeds, {}
+        elif isinstance(record, _Image):
+            seeds, images = next(reversed(self._images.values()), ([], {}))
+            _once(record.image in images, record.image)
+            if len(record.scores) != len(seeds):
+                raise ValueError(f"{record.image} has {len(record.scores)} scores for {len(seeds)} seeds")
+            images[record.image] = record
+        elif isinstance(record, _Calls):
+            ms = _by_number(record.ms)
+            self._timed.append(Timed(record.session, record.mode, record.batch, record.device, ms))
 
     def row(self) -> Row:
+        assert self._about is not None
         images = {}
-        for category, seeds, lines in self._images:
-            ids, labels = tuple(image for image, _, _ in lines), tuple(label for _, label, _ in lines)
-            scores = {seed: tuple(of[i] for _, _, of in lines) for i, seed in enumerate(seeds)}
-            images[category] = Images(ids, labels, scores)
-        timed = tuple(self._timed)
-        return Row(self._key, self._about, self._terms, self._measures, self._values, images, timed, self._parts)
+        for category, (seeds, records) in self._images.items():
+            labels = tuple(one.anomalous for one in records.values())
+            scores = {seed: tuple(one.scores[i] for one in records.values()) for i, seed in enumerate(seeds)}
+            images[category] = Images(tuple(records), labels, scores)
+        about = self._about
+        return Row(
+            self._key,
+            about.about,
+            self._terms,
+            about.measures,
+            self._values,
+            images,
+            tuple(self._timed),
+            _by_number(about.parts),
+            unreliable=about.unreliable,
+        )
+
+
+def _once(again: bool, what: str) -> None:
+    if again:
+        raise ValueError(f"{what} is there twice")
+
+
+def _by_number(values: Mapping[str, T]) -> dict[int, T]:
+    return {int(number): value for number, value in values.items()}

@@ -47,8 +47,8 @@ class Config(BaseModel):
     categories: Annotated[tuple[str, ...] | None, AfterValidator(in_order_of(CATEGORIES))] = Field(
         None, min_length=1, description="Names of the categories to use; all 5 by default."
     )
-    train: int = Field(60, ge=1, description="Training images per category.")
-    test: int = Field(30, ge=1, description="Normal test images per category, and as many anomalous ones.")
+    train: int = Field(60, ge=1, le=10_000, description="Training images per category.")
+    test: int = Field(30, ge=1, le=10_000, description="Normal test images per category, and as many anomalous ones.")
     seed: int = Field(0, ge=0, description="Seed for the choice of cells and crops and for the planted defects.")
 
 

@@ -50,6 +50,8 @@ def _problem(model: type[BaseModel], error: Any, where: Where, subject: str) -> 
     message = error["msg"][:1].lower() + error["msg"][1:]
     if error["type"] in ("tuple_type", "too_short", "too_long"):
         message = message.replace("tuple", "list")
+    if error["type"] in ("dict_type", "model_type"):
+        message = "input should be a mapping, field: value"
     got = f", but got {_shown(error['input'])}" if not isinstance(error["input"], dict | list) else ""
     text = f"{name}: {message}" if name else message
     return Problem(f"{prefix}{text}{got}{_meant(error)}", place)

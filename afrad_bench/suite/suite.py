@@ -38,7 +38,7 @@ class Suite:
 
     def select(self, profile: str | None = None, overrides: Sequence[str] = ()) -> Selection:
         """The rows, data sets and measures of a profile. `overrides` are `field=value` (see `overrides.parse`)."""
-        name = profile or self.profile
+        name = self.profile if profile is None else profile
         if name is None:
             raise fail(
                 f"the suite has the profiles {', '.join(self.file.profiles)} and no default_profile",

@@ -88,7 +88,7 @@ class Document:
 
 def read(path: Path) -> Document:
     """The document in `path`. A `UserError` names the line of what cannot be read; see the module's docstring."""
-    text = _text_of(path)
+    text = read_text(path, MAX_BYTES)
 
     def place(line: int) -> str:
         return f"{path}:{line + 1}"
@@ -106,7 +106,8 @@ def read_value(text: str, where: str) -> Any:
     return node.value
 
 
-def _text_of(path: Path) -> str:
+def read_text(path: Path, most: int) -> str:
+    """The text of a regular UTF-8 file of at most so many bytes; anything else is a `UserError`."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -114,12 +115,12 @@ def _text_of(path: Path) -> str:
         if not stat.S_ISREG(mode):
             raise fail("is not a regular file, but a pipe or a device", str(path), "write its content to a file")
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(most + 1)
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise fail(f"cannot be read: {reason}", str(path)) from error
-    if len(raw) > MAX_BYTES:
-        raise fail(f"holds more than {MAX_BYTES // 2**20} MiB, which is no file of settings", str(path))
+    if len(raw) > most:
+        raise fail(f"holds more than {most // 2**20} MiB, too much for such a file", str(path))
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

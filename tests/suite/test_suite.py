@@ -153,8 +153,8 @@ def test_structure_is_checked_before_names(tmp_path: Path) -> None:
     [
         ("suite: a\nsuite: b\n", "F:2: not valid YAML: found duplicate key"),
         ("suite: [a\n", "not valid YAML"),
-        ("- a\n", "input should be a valid dictionary"),
-        ("", "input should be a valid dictionary"),
+        ("- a\n", "input should be a mapping"),
+        ("", "input should be a mapping"),
     ],
 )
 def test_files_that_are_no_suite(tmp_path: Path, text: str, message: str) -> None:

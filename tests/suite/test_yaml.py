@@ -62,7 +62,7 @@ def changed(old: str, new: str) -> str:
         ("channels", "chan-nels", "F:7: padim (small): unknown field 'chan-nels' (did you mean 'channels'?)"),
         ("datasets: [demo]", "datasets: [{na-me: demo}]", "F:11: unknown field of profiles.demo.datasets.0 'na-me'"),
         ("[accuracy]", "[{name: accuracy, op-tions: {}}]", "F:4: unknown field of measures.0 'op-tions'"),
-        ("params: {channels: 10}", "sweep: {a: [1]}", "F:7: methods.0.sweep.a.0: input should be a valid dictionary"),
+        ("params: {channels: 10}", "sweep: {a: [1]}", "F:7: methods.0.sweep.a.0: input should be a mapping"),
         ("params: {channels: 10}", "sweep: {a: {'[points]': []}}", "F:7: methods.0.sweep.a.[points]: list should have"),
         ("compare_to: small", "1: x", "F:3: unknown field '1'"),
         ("compare_to: small", "? [a]\n: b", "F:3: a key must be text, not a list"),
@@ -211,7 +211,7 @@ def test_an_override_has_a_value(tmp_path: Path, field: str, value: str) -> None
         ("padim.\udcff=1", "the character U+DCFF is not allowed"),
         ("seeds=[1]\n---\n[2]", "a second document begins here"),
         ("threads=999999999", "threads: input should be less than or equal to 4096"),
-        ("measures=[{accuracy: 0}]", "measures.0.options: input should be a valid dictionary"),
+        ("measures=[{accuracy: 0}]", "measures.0.options: input should be a mapping"),
     ],
 )
 def test_overrides(tmp_path: Path, override: str, message: str) -> None:
@@ -223,7 +223,7 @@ def test_overrides(tmp_path: Path, override: str, message: str) -> None:
 def test_an_options_value_is_never_dropped(tmp_path: Path) -> None:
     for nothing in ("0", "false", "[]", "''"):
         found = said(tmp_path, changed("[accuracy]", f"[{{accuracy: {nothing}}}]"))
-        assert "F:4: measures.0.options: input should be a valid dictionary" in found
+        assert "F:4: measures.0.options: input should be a mapping" in found
 
 
 # ------------------------------------------------------------------------------------------------- size and expansion
@@ -357,11 +357,15 @@ def test_the_command_line_exits_with_2(tmp_path: Path, cache_folder: Path) -> No
     place = Place(tmp_path, cache_folder)
     bad = place.write(changed("compare_to", "compare-to"), "bad.yaml")
     good = place.write(SUITE, "good.yaml")
+    (tmp_path / "folder.yaml").mkdir()
     for arguments, message in {
         ("check", bad): "unknown field 'compare-to'",
         ("run", good, "--set", "seeds="): "--set seeds=: no value is given",
         ("plan", good, "--set", "seeds=[9223372036854775808]"): "does not fit into 64 bits",
         ("check", tmp_path): "is a folder, not a suite file",
+        ("check", good, "--profile", ""): "unknown profile ''",
+        ("check", good, "--set", "datasets=[demo]", "--set", "demo.train=1e9"): "less than or equal to 10000",
+        ("check", tmp_path / "folder.yaml"): "is a folder, not a file",
         ("check", good, "--set", b"padim.sigma=\xff".decode("utf-8", "surrogateescape")): "U+DCFF is not allowed",
     }.items():
         assert message in place.call(*arguments, expect=2)
