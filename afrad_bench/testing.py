@@ -7,7 +7,7 @@
         params = {"backbone": {"name": "resnet18", "weights": "random"}}
 
 runs every check below on a few small images in memory. Choose parameters that make the method small, because it is
-fitted five times. This module needs pytest; the harness itself does not."""
+fitted six times. This module needs pytest; the harness itself does not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import importlib
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -97,6 +97,12 @@ class MethodContract:
             self._shared["fitted"] = (method, method.fit(train))
         fitted: tuple[Method, TrainingRecord] = self._shared["fitted"]
         return fitted
+
+    @pytest.fixture(autouse=True)
+    def _settings(self) -> Iterator[None]:
+        """What a method changes globally fails one check, and not all later tests of the session."""
+        with kept_settings():
+            yield
 
     # ------------------------------------------------------------------------------------------------------ the module
 
@@ -217,6 +223,22 @@ class MethodContract:
                 method.network()
         assert not touched, f"use your own generators, seeded by bench.seeds; changed: {', '.join(touched)}"
 
+    def test_global_settings_do_not_change(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
+        changed: list[str] = []
+        with kept_settings():
+            for step in ("build()", "fit()", "predict()"):
+                for _, write, usual in _SETTINGS.values():
+                    write(usual)  # not what the method has left earlier
+                if step == "build()":
+                    method = self.build(bench)
+                elif step == "fit()":
+                    method.fit(train)
+                else:
+                    method.predict(images)
+                found = {name: read() for name, (read, _, usual) in _SETTINGS.items() if read() != usual}
+                changed.extend(f"{name} by {step}, to {value}" for name, value in found.items())
+        assert not changed, f"other methods of the same run would get these settings: {'; '.join(changed)}"
+
     def test_images_do_not_change(self, bench: Bench, train: ImageArray, images: ImageArray) -> None:
         mine, shown = ImageArray(train.pixels.copy()), ImageArray(images.pixels.copy())
         method = self.build(bench)
@@ -237,6 +259,36 @@ class MethodContract:
         _equal("pred_score of network()", score.numpy(), prediction.pred_score)
         if prediction.anomaly_map is not None:
             _equal("anomaly_map of network()", anomaly_map.numpy(), prediction.anomaly_map)
+
+
+_SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object], Any]] = {
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads, 3),  # which no method would choose
+    "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled, True),
+    "torch's deterministic mode": (
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+        False,
+    ),
+    "torch's precision of float32 products": (
+        torch.get_float32_matmul_precision,
+        torch.set_float32_matmul_precision,
+        "highest",
+    ),
+    "numpy's treatment of errors": (np.geterr, lambda value: np.seterr(**value), np.geterr()),
+}
+"""Global setting -> how it is read and written, and the value that a method finds in the check."""
+
+
+@contextmanager
+def kept_settings() -> Iterator[None]:
+    """Afterwards, torch's and numpy's global settings are as they were."""
+    before = {name: read() for name, (read, _, _) in _SETTINGS.items()}
+    try:
+        yield
+    finally:
+        for name, (_, write, _) in _SETTINGS.items():
+            write(before[name])
 
 
 def _finite(name: str, values: FloatArray, shape: tuple[int, ...]) -> None:

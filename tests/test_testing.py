@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from afrad_bench.testing import MethodContract, small_images
+from afrad_bench.testing import MethodContract, kept_settings, small_images
 from afrad_bench.types import Bench, Images, Method, Prediction, TrainingRecord
 from tests.adapters import bench_at
 
@@ -20,6 +20,14 @@ SEEDED = {
     "seeds random": lambda: random.seed(0),
 }
 """Faults that leave a global generator in the same state each time: only the first fit of a process changes it."""
+SET = {
+    "default dtype": lambda: torch.set_default_dtype(torch.float64),
+    "number of threads": lambda: torch.set_num_threads(1),
+    "gradient mode": lambda: torch.set_grad_enabled(False),
+    "deterministic mode": lambda: torch.use_deterministic_algorithms(True),
+    "treatment of errors": lambda: np.seterr(all="ignore"),
+}
+"""Faults that change a global setting, by a part of its name."""
 
 
 class Careless:
@@ -29,6 +37,7 @@ class Careless:
         self.fault = fault
         self.noise = np.random.default_rng(bench.seeds.init).random()
         SEEDED.get(fault, lambda: None)()
+        SET.get(fault, lambda: None)()
 
     def fit(self, train: Images) -> TrainingRecord:
         SEEDED.get(self.fault, lambda: None)()
@@ -72,6 +81,7 @@ class Careless:
         ("", ()),
         ("global randomness", ("same_seed_same_bits", "global_random_states_do_not_change")),
         *((fault, ("global_random_states_do_not_change",)) for fault in SEEDED),
+        *((fault, ("global_settings_do_not_change",)) for fault in SET),
         ("returns nothing", ("fit_returns_a_valid_record",)),
         ("no losses", ("fit_returns_a_valid_record",)),
         ("changes images", ("images_do_not_change",)),
@@ -97,19 +107,22 @@ def test_contract_finds_the_fault(fault: str, checks: tuple[str, ...]) -> None:
         "score_does_not_depend_on_the_batch": ("fitted", "images"),
         "same_seed_same_bits": ("bench", "train", "images"),
         "global_random_states_do_not_change": ("bench", "train", "images"),
+        "global_settings_do_not_change": ("bench", "train", "images"),
         "images_do_not_change": ("bench", "train", "images"),
         "network_equals_predict": ("fitted", "images"),
     }.items():
         given = {"bench": bench_at(32), "train": small_images(4, 32, 1), "images": small_images(5, 32, 2)}
-        method = contract.build(given["bench"])
-        given["fitted"] = (method, method.fit(small_images(4, 32, 3)))
-        try:
-            getattr(contract, f"test_{name}")(**{one: given[one] for one in takes})
-        except AssertionError as error:
-            found[name] = str(error)
+        with kept_settings():
+            method = contract.build(given["bench"])
+            given["fitted"] = (method, method.fit(small_images(4, 32, 3)))
+            try:
+                getattr(contract, f"test_{name}")(**{one: given[one] for one in takes})
+            except AssertionError as error:
+                found[name] = str(error)
     assert found.keys() >= set(checks)
     assert fault or not found
     assert all(found.values()), "an assertion without a message"
+    assert fault not in SET or f"{fault} by build()" in found["global_settings_do_not_change"]
 
 
 def test_contract_says_what_to_do() -> None:

@@ -12,7 +12,8 @@ A gate passes only if every check passes, so passing needs no correction (an int
 
 Limits of a rule, `max` and `min`, hold for the value of NEW alone: a breach is a regression whatever BASE has. A change
 that cannot be compared fairly (times of other devices or sessions, unreliable times) decides nothing: the check cannot
-tell or, if the rule is optional, is only advisory."""
+tell or, if the rule is optional, is only advisory. A gate of which every result is advisory cannot tell either, unless
+all its rules are optional."""
 
 from __future__ import annotations
 
@@ -84,6 +85,9 @@ def decide(comparison: Comparison, rules: Rules) -> Decision:
         _check(task, p, task.rule.confidence or rules.confidence)
         for task, p in zip(tasks, _adjusted(tasks), strict=True)
     ]
+    advice = [check for check in checks if check.verdict == "advisory"]
+    if len(advice) == len(checks) and any(not check.rule.optional for check in advice):
+        unmeasured.append("every result is advisory: nothing was decided")
     return Decision(comparison, tuple(checks), tuple(unmeasured), rules.confidence)
 
 

@@ -167,7 +167,7 @@ def test_latency_of_other_sessions_or_devices_is_advice() -> None:
         assert strict.verdict == strict.checks[0].verdict == "cannot tell"
         assert why in strict.checks[0].why
         assert "gate --latency measures both sides in one session" in strict.checks[0].why
-        assert judged(base, other, rule.model_copy(update={"advisory": True})).verdict == "pass"
+        assert judged(base, other, optional.model_copy(update={"advisory": True})).verdict == "pass"
     assert judged(timed([10.0] * 8), timed([20.0] * 8), rule).verdict == "cannot tell"
 
 

@@ -185,9 +185,18 @@ def test_a_limit_of_nothing_is_no_pass() -> None:
 
 
 def test_an_advisory_limit_decides_nothing() -> None:
-    decision = judged(ONE, ONE, BROKEN.model_copy(update={"advisory": True}))
-    assert (decision.verdict, decision.checks[0].verdict) == ("pass", "advisory")
+    advisory = BROKEN.model_copy(update={"advisory": True})
+    decision = judged(ONE, ONE, advisory, Rule(metric="gmacs", test="exact"))
+    assert [check.verdict for check in decision.checks] == ["advisory", "pass"]
+    assert decision.verdict == "pass"
     assert "above the limit" in decision.checks[0].why
+
+
+def test_a_gate_of_advice_alone_is_no_pass() -> None:
+    advisory = BROKEN.model_copy(update={"advisory": True})
+    alone = judged(ONE, ONE, advisory)
+    assert (alone.verdict, alone.unmeasured) == ("cannot tell", ("every result is advisory: nothing was decided",))
+    assert judged(ONE, ONE, advisory.model_copy(update={"optional": True})).verdict == "pass"
 
 
 def test_a_row_that_only_new_has_is_held_against_limits_and_nothing_else() -> None:
