@@ -187,9 +187,9 @@ def test_a_limit_of_nothing_is_no_pass() -> None:
 def test_an_advisory_limit_decides_nothing() -> None:
     advisory = BROKEN.model_copy(update={"advisory": True})
     decision = judged(ONE, ONE, advisory, Rule(metric="gmacs", test="exact"))
-    assert [check.verdict for check in decision.checks] == ["advisory", "pass"]
+    assert [check.verdict for check in decision.checks] == ["pass", "advisory"]
     assert decision.verdict == "pass"
-    assert "above the limit" in decision.checks[0].why
+    assert "above the limit" in decision.checks[1].why
 
 
 def test_a_gate_of_advice_alone_is_no_pass() -> None:
