@@ -74,7 +74,10 @@ def test_the_sheet_shows_the_defaults_that_are_used(model: type[Config], monkeyp
 
 def test_sheets_of_our_methods_show_their_configuration() -> None:
     for name, entry in registry.entries("method").items():
-        made = entry.load().Config().model_dump()
+        config = entry.load().Config
+        if any(field.is_required() for field in config.model_fields.values()):
+            continue
+        made = config().model_dump()
         for row in catalogue.method_sheet(name)["fields"]:
             value = made
             for step in row["name"].split("."):

@@ -90,7 +90,7 @@ def test_check_and_build_refuse_alike(method: str, params: dict, side: int, mess
         module.check(config, side)
 
 
-@pytest.mark.parametrize("name", sorted(registry.entries("method")))
+@pytest.mark.parametrize("name", sorted({method for method, *_ in REFUSED}))
 def test_check_accepts_the_defaults_at_256_px(name: str) -> None:
     module = registry.find("method", name).load()
     module.check(module.Config(), 256)
