@@ -13,6 +13,9 @@ from afrad_bench import writing
 from afrad_bench.hashing import digest
 from afrad_bench.store.parts import SUFFIX, Unusable, read_part
 
+LARGEST = 2**62
+"""Larger numbers were not given by this program, and leave no room for the next ones."""
+
 
 def take(folder: Path, name: str) -> int:
     """The number of the part that is about to be written to this table's folder. Raises `DiskFull`."""
@@ -38,8 +41,9 @@ def _remembered(folder: Path) -> tuple[int, str]:
     """The last number, and the digest of the parts at that time; (0, "") without a usable file."""
     try:
         kept = json.loads(_memory(folder).read_text("utf-8"))
-        return max(0, int(kept["last"])), str(kept["parts"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        last = int(kept["last"])
+        return (last, str(kept["parts"])) if 0 < last < LARGEST else (0, "")
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, RecursionError):
         return 0, ""  # it only saves time: the parts have all numbers
 
 

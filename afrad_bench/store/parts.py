@@ -47,6 +47,8 @@ def read_part(path: Path, table: str, columns: list[str] | None = None) -> pa.Ta
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise Unusable("is not a regular file, but a pipe or a device")  # opening a pipe would wait for ever
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             there = file.schema_arrow.names

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -191,6 +193,17 @@ def test_foreign_files_beside_the_parts_are_named(tmp_path: Path, table: str) ->
     assert len(store.read(table)) == len(pq.read_table(next(folder.glob("aaaa*")), partitioning=None))
     named = {Path(fault.split(".parquet: ")[0]).name for fault in store.faults}
     assert named == {"notes", "frame", "copy of it"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes in folders")
+def test_a_pipe_among_the_parts_is_named(tmp_path: Path) -> None:
+    run = fill(tmp_path)
+    part_of(tmp_path, "scores", run).unlink()
+    for pipe in (tmp_path / "scores" / f"aaaa-{run}.parquet", tmp_path / "cells" / "x.parquet"):
+        os.mkfifo(pipe)
+    store = Store(tmp_path)
+    assert list(store.read_all(["cells", "scores"])["scores"]["run_id"]) == []
+    assert sum("is not a regular file, but a pipe" in fault for fault in store.faults) == 3  # the run's scores, too
 
 
 def test_rows_of_another_table_are_foreign(tmp_path: Path) -> None:

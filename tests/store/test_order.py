@@ -61,7 +61,17 @@ def test_a_compaction_keeps_the_order(tmp_path: Path, before: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "memory", [None, "{", "[]", '{"last": "x", "parts": 3}', '{"last": -4, "parts": ""}', "[" * 9999]
+    "memory",
+    [
+        None,
+        "{",
+        "[]",
+        '{"last": "x", "parts": 3}',
+        '{"last": -4, "parts": ""}',
+        '{"last": 1e400, "parts": ""}',
+        '{"last": 9223372036854775807, "parts": ""}',
+        "[" * 9999,
+    ],
 )
 def test_the_numbers_are_those_of_the_parts_whatever_the_small_file_says(tmp_path: Path, memory: str | None) -> None:
     append(tmp_path, "aaaa", value=1.0)
