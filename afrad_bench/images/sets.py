@@ -106,7 +106,8 @@ def resized_mask(sample: Sample, side: int, rule: MaskRule = "nearest") -> BoolA
     """(side, side) bool; all False for a normal image without a mask.
 
     `rule` is for a mask of another size: "nearest" neighbour; "bilinear" (antialiased), True above 0.5; "any", True
-    if the new pixel covers any True pixel. Raises `ValueError` for an anomalous image without a mask."""
+    if the new pixel covers the centre of any True pixel (a centre on a border may count on neither side). Raises
+    `ValueError` for an anomalous image without a mask."""
     import numpy as np
     from PIL import Image
 

@@ -99,5 +99,6 @@ def test_the_count_is_that_of_regions_one_by_one(
         lost += not any(resized[at] for pixel in pixels for at in places(pixel, shape, side))
     smaller = side < max(shape)
     assert vanished(mask, resized, connectivity) == (lost if resized.any() and smaller else 0)
-    if rule == "any":
+    on_a_border = any((2 * at + 1) * side % (2 * size) == 0 for size in shape for at in range(size))
+    if rule == "any" and not on_a_border:  # a centre there may round to neither side
         assert vanished(mask, resized, connectivity) == 0
