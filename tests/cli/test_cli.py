@@ -284,7 +284,7 @@ def test_mistakes_exit_with_2_and_a_line(place: Place) -> None:
         assert f"{option}: {path} is not a folder" in place.call("plan", good, option, path, expect=2)
     blocked = place.write("", "reports")
     assert str(blocked.name) in place.run(good, "--set", "seeds=[0]", expect=2)
-    assert len(place.table("cells")) == 2  # what was measured is kept
+    assert not (place.folder / "results" / "cells").exists()  # refused before anything was measured
     blocked.unlink()
     assert "no device 'cuda:7'" in place.run(good, "--device", "cuda:7", expect=2)
     for arguments in (("run",), ("list", "unicorns"), ("frobnicate",)):
