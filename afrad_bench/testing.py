@@ -27,6 +27,7 @@ from pydantic import BaseModel, ValidationError
 
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.images.sets import ImageArray
+from afrad_bench.methods.recipes import Recipe, differences, recipes_of
 from afrad_bench.types import Bench, HasNetwork, Method, Prediction, Seeds, TrainingRecord
 
 if TYPE_CHECKING:
@@ -126,6 +127,15 @@ class MethodContract:
             config.model_validate({**self.params, "no_such_field_of_any_method": 1})
         value = config.model_validate(self.params)
         assert config.model_validate(value.model_dump(mode="json")) == value, "Config must survive a JSON round trip"
+
+    def test_published_configurations_are_valid(self) -> None:
+        found = self.loaded()
+        for recipe in recipes_of(found):
+            assert isinstance(recipe, Recipe), f"RECIPES must hold Recipe values, but holds {recipe!r}"
+            config = found.Config.model_validate(dict(recipe.params))
+            dataset = (recipe.datasets or ("any",))[0]
+            differs = differences(found, config.model_dump(mode="json"), dataset, recipe.image_size, recipe.row)
+            assert not differs.changes, f"the recipe {recipe.name!r} differs from itself: {differs}"
 
     def test_module_imports_quickly(self) -> None:
         code = (

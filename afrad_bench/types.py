@@ -339,6 +339,9 @@ class MethodModule(Protocol):
     backbone without the feature maps that are needed. `afrad-bench check`, `plan` and `run` call it before the first
     cell.
 
+    The module may also define `RECIPES`, the configurations that it was published with (`methods.recipes`); without it,
+    these are the defaults. Every row names in what it differs from them.
+
     The module may also define `warn(config, image_size, train_images)`, which returns one line for `plan` and `run` if
     a fit on so many images would take very long or much memory, else None."""
 

@@ -8,7 +8,7 @@ EfficientNet-B4, batch 1, random weights (they do not affect the time). "Backbon
     classifier timm's whole `efficientnet_b4`, with its last stages, pooling and linear layer
 
 AFRAD is its whole network, from an image in [0, 1] to pixel map and score. It is measured with the most and the least
-expensive patch embedding, and on a grid half as fine. All candidates take turns (A B C A B C ...), so that a slow phase
+expensive patch embedding, and on a grid twice as fine. All candidates take turns (A B C A B C ...), so that a slow phase
 of the machine affects all of them equally. A ratio is the median of the ratios within a round; the ratio of the fastest
 rounds is given too, and on a quiet machine both agree. `--onnx` does the same with ONNX Runtime."""
 
@@ -38,7 +38,7 @@ CUT, CLASSIFIER = "backbone, cut", "backbone, classifier"
 READINGS: Mapping[str, dict[str, Any]] = {
     "AFRAD, full embedding": {"mfpn": {"embedding": "full"}},
     "AFRAD, separable embedding": {"mfpn": {"embedding": "separable"}},
-    "AFRAD, separable, 16-px grid": {"features": {"grid": 16}},
+    "AFRAD, separable, 8-px grid": {"features": {"grid": 8}},
 }
 WARMUP = 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ from afrad_bench import registry
 from afrad_bench.backbone.weights import PACKAGED, known_models
 from afrad_bench.errors import UserError
 from afrad_bench.machine.environment import PACKAGES, current
+from afrad_bench.methods.recipes import recipes_of
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.suite.selection import ChosenDataset
 
@@ -69,9 +71,11 @@ def _backbones(everything: bool, cache: Path | None) -> Iterator[dict[str, str]]
 
 
 def method_sheet(name: str) -> dict[str, Any]:
-    """A method's paper, docstring and fields (dotted name, type, default, description)."""
+    """A method's paper, docstring, fields (dotted name, type, default, description), published configurations and, if
+    it has several, the readings of its paper."""
     entry = registry.find("method", name)
     module = entry.load()
+    default = _default(module.Config, {})
     return {
         "name": name,
         "summary": entry.summary(),
@@ -79,8 +83,26 @@ def method_sheet(name: str) -> dict[str, Any]:
         "version": module.VERSION,
         "source": entry.owner,
         "about": (module.__doc__ or "").strip(),
-        "fields": list(_fields(module.Config, _default(module.Config, {}))),
+        "fields": list(_fields(module.Config, default)),
+        "published": [
+            {"name": one.name, "data": list(one.datasets), "image_size": one.image_size, "changes": dict(one.params)}
+            for one in recipes_of(module)
+        ],
+        "readings": [] if default is None else list(_readings(getattr(module, "CHOICES", ()), default)),
     }
+
+
+def _readings(choices: Sequence[Any], default: BaseModel) -> Iterator[dict[str, Any]]:
+    """The fields in which the readings of the paper differ, and whether the default contradicts the paper there."""
+    for one in choices:
+        yield {
+            "field": one.field,
+            "printed": one.printed,
+            "faithful": one.faithful,
+            "tuned": attrgetter(one.field)(default),
+            "paper": one.paper,
+            "tuned_contradicts": one.contradicted,
+        }
 
 
 def _fields(model: type[BaseModel], made: BaseModel | None, prefix: str = "") -> Iterator[dict[str, Any]]:

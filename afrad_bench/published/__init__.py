@@ -15,7 +15,7 @@ figures that other sources print for the same methods (`independent()`)."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
@@ -126,16 +126,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How the paper measured its figures (section 4.2). It has only what the paper states.
-
-    Backbone and epochs are stated for AFRAD only. The section on training names the GPU; Table 4 does not."""
+    """How the paper measured its figures (section 4.2): what holds for all methods. Their configurations are declared
+    beside them (`methods.recipes`). The section on training names the GPU; Table 4 does not."""
 
     image_size: int = 256
     setting: str = "unified"
-    backbone: str = "efficientnet_b4"
-    epochs: Mapping[str, int] = field(
-        default_factory=lambda: MappingProxyType({"mvtec_ad": 1000, "visa": 1000, "cifar10": 200})
-    )
     device_name: str = "RTX 4090"
     batch: int = 1
 

@@ -35,6 +35,7 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import multiple_of, square_maps
+from afrad_bench.methods.recipes import NEUTRAL, Recipe
 from afrad_bench.methods.textures import TextureConfig
 
 if TYPE_CHECKING:
@@ -43,6 +44,19 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 PAPER = "Zhang et al., DeSTSeg: Segmentation Guided Denoising Student-Teacher for Anomaly Detection, CVPR 2023"
+
+RECIPES = (
+    Recipe("official code, the steps of a category of average size", image_size=256),
+    Recipe("official code, 5000 steps", {"training": {"steps": 5000}}, image_size=256),
+    *(
+        Recipe(
+            f"official code, 5000 steps, rotation {kind}",
+            {"rotation": kind, "training": {"steps": 5000}},
+            image_size=256,
+        )
+        for kind in ("slight", "turns")
+    ),
+)
 
 
 REDUCTIONS = (4, 8, 16)
@@ -97,7 +111,7 @@ class Config(_Part):
     )
     training: Training = Field(Training(), description="Optimisation.")
     top: int = Field(100, ge=1, description="Number of largest map values whose mean is the image score.")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
+    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
 
 
 def must_fit(config: Config, image_size: int) -> None:

@@ -55,8 +55,6 @@ class Destseg:
             self.notes += (
                 f"a 1 x 1 convolution ends the student's outputs, since {config.backbone.name}'s have signs",
             )
-        if config.segmentation_width != 256:
-            self.notes += (f"segmentation {config.segmentation_width} channels wide instead of 256",)
         if config.start is not None:
             path = Path(config.start).expanduser()
             load_official(network, path)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from afrad_bench.methods.demands import multiple_of
+from afrad_bench.methods.recipes import NEUTRAL, Recipe
 from afrad_bench.methods.textures import TextureConfig
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 PAPER = "Zavrtanik et al., DRAEM: A discriminatively trained reconstruction embedding, ICCV 2021"
+
+RECIPES = (Recipe("official code", image_size=256),)
 
 
 STEP = 32
@@ -102,7 +105,7 @@ class Config(_Part):
     training: Training = Field(Training(), description="Optimisation.")
     synthesis: Synthesis = Field(Synthesis(), description="Corruption of the training images.")
     score: Score = Field(Score(), description="From the map to the image score.")
-    eval_batch: int = Field(8, ge=1, description="Images per forward pass when scoring.")
+    eval_batch: int = Field(8, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
 
 
 def check(config: Config, image_size: int) -> None:

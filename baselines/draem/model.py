@@ -41,9 +41,6 @@ class Draem:
             discrimination = Discrimination(config.discrimination_width)
         network = Network(reconstruction, discrimination, config.score)
         self.notes: tuple[str, ...] = ()
-        widths = (config.reconstruction_width, config.discrimination_width)
-        if widths != (128, 64):
-            self.notes += (f"networks {widths[0]} and {widths[1]} channels wide instead of 128 and 64",)
         if config.start is not None:
             path = Path(config.start).expanduser()
             load_official(network, path)

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 from afrad_bench.errors import fail
+from afrad_bench.methods.recipes import Recipe
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 PAPER = "Defard et al., PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and Localization, 2020"
+
+RECIPES = (
+    Recipe("small setting", image_size=224),
+    Recipe("large setting", {"backbone": {"name": "wide_resnet50_2.tv_in1k"}}, image_size=224),
+)
 
 OFFICIAL_CHANNELS = {"resnet18": 100, "wide_resnet50_2": 550}
 """d of the paper, by the backbone's timm name without its tag."""

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
+from afrad_bench.methods.recipes import NEUTRAL, Recipe
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 PAPER = "Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022"
+
+RECIPES = (
+    Recipe("official baseline, 10 %", image_size=224),
+    Recipe("official baseline, 1 %", {"fraction": 0.01}, image_size=224),
+    Recipe("the paper, 25 %", {"fraction": 0.25}, image_size=224),
+    Recipe("official, 320 px", {"patch": 5, "fraction": 0.01}, image_size=320),
+)
 
 OFFICIAL_FRACTION = 0.1
 MANY_TO_CHOOSE, MANY_TO_SCORE = 10**13, 5 * 10**10
@@ -71,7 +79,10 @@ class Config(BaseModel):
         4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
     )
     max_bank_bytes: int | None = Field(
-        None, ge=1, description="Refuse a larger bank. null: bounded by the free memory of the device only."
+        None,
+        ge=1,
+        description="Refuse a larger bank. null: bounded by the free memory of the device only.",
+        json_schema_extra=NEUTRAL,
     )
 
     @field_validator("patch")

@@ -13,7 +13,7 @@ from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.methods.patch_embedding import PatchEmbedding, rows
 from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.patchcore import OFFICIAL_FRACTION, Config
+from afrad_bench_baselines.patchcore import Config
 from afrad_bench_baselines.patchcore.bank import MemoryBank
 from afrad_bench_baselines.patchcore.coreset import draw, farthest_first
 
@@ -143,8 +143,4 @@ class Patchcore:
 
     def _notes(self, kept: int, total: int) -> tuple[str, ...]:
         size = 4 * kept * self.config.width / 2**20
-        notes = [f"bank of {kept} of {total} patches, {size:.1f} MiB"]
-        if self.config.fraction != OFFICIAL_FRACTION:
-            official = f"the official {100 * OFFICIAL_FRACTION:g} %"
-            notes.append(f"coreset of {100 * self.config.fraction:g} % of the patches instead of {official}")
-        return tuple(notes)
+        return (f"bank of {kept} of {total} patches, {size:.1f} MiB",)

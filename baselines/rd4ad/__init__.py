@@ -37,6 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import WideResNet50
 from afrad_bench.methods.demands import multiple_of, square_maps
+from afrad_bench.methods.recipes import NEUTRAL, Recipe
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -44,6 +45,23 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 PAPER = "Deng and Li, Anomaly Detection via Reverse Distillation from One-Class Embedding, CVPR 2022"
+
+RECIPES = (
+    Recipe("official code", image_size=256),
+    *(
+        Recipe(
+            f"ADer, {epochs} epochs",
+            {
+                "backbone": {"name": "wide_resnet50_2.racm_in1k"},
+                "embedding": "half",
+                "training": {"epochs": epochs, "schedule": "step", "clip": 5},
+            },
+            image_size=256,
+        )
+        for epochs in (100, 300)
+    ),
+)
+"""ADer leaves out the last partial batch, which is no field here."""
 
 
 class _Part(BaseModel):
@@ -106,7 +124,7 @@ class Config(_Part):
     )
     training: Training = Field(Training(), description="Optimisation.")
     score: Score = Field(Score(), description="From cosines to a map and a score.")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
+    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
 
     @property
     def step(self) -> int:

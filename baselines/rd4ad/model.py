@@ -117,8 +117,4 @@ class Rd4ad:
         if name.partition(".")[0] not in MIRRORED:
             blocks = "ResNet-18's" if self.design.kind == "basic" else "ResNet-50's"
             notes.append(f"the official code has no student for {name}: one of {blocks} blocks on its channel counts")
-        if self.config.embedding == "half":
-            notes.append("one-class embedding half as wide as the official one")
-        if self.config.training.loss == "per_position":
-            notes.append("cosine per position, as in the paper, not the official code's")
         return tuple(notes)

@@ -41,6 +41,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.errors import fail
+from afrad_bench.methods.recipes import NEUTRAL, Recipe
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -48,6 +49,19 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 PAPER = "Liu et al., SimpleNet: A Simple Network for Image Anomaly Detection and Localization, CVPR 2023"
+
+RECIPES = (
+    Recipe("official run script", image_size=288),
+    *(
+        Recipe(
+            f"ADer, {epochs} epochs",
+            {"training": {"epochs": epochs, "batch_size": 32, "clip": 5}, "score": {"image": "map"}},
+            image_size=256,
+        )
+        for epochs in (100, 300)
+    ),
+)
+"""ADer leaves out the last partial batch, which is no field here."""
 
 
 class _Part(BaseModel):
@@ -105,7 +119,7 @@ class Config(_Part):
     )
     training: Training = Field(Training(), description="Optimisation.")
     score: Score = Field(Score(), description="From patches to a map and a score.")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
+    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
 
 
 def must_be_maps(backbone: str, shapes: Sequence[tuple[int, ...]], channels: Sequence[int]) -> None:

@@ -42,6 +42,7 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import multiple_of
+from afrad_bench.methods.recipes import NEUTRAL, Recipe
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -49,6 +50,26 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 PAPER = "You et al., A Unified Model for Multi-class Anomaly Detection, NeurIPS 2022"
+
+_ADER = {"transformer": {"neighbours": 9}, "training": {"clip": 5}}
+RECIPES = (
+    Recipe("official code, MVTec AD", image_size=224),
+    Recipe(
+        "official code, CIFAR-10",
+        {
+            "features": {"reductions": [2, 4, 8, 16, 32]},
+            "training": {"batch_size": 16},
+            "score": {"pool": 1, "reduce": "mean"},
+        },
+        datasets=("cifar10",),
+        image_size=224,
+    ),
+    *(
+        Recipe(f"ADer, {epochs} epochs", {**_ADER, "training": {**_ADER["training"], "epochs": epochs}}, image_size=256)
+        for epochs in (100, 300, 1000)
+    ),
+)
+"""ADer's timm pads the backbone in another way, and it leaves out the last partial batch: neither is a field here."""
 
 OFFICIAL_SIDES = {
     "tf_efficientnet_b0": 224,
@@ -164,7 +185,7 @@ class Config(_Part):
     )
     training: Training = Field(Training(), description="Optimisation.")
     score: Score = Field(Score(), description="From the map to a score per image.")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
+    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
 
 
 def must_fit(config: Config, image_size: int) -> None:

@@ -17,8 +17,10 @@ from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray, test_images, train_images
 from afrad_bench.methods.afrad import Config, build
+from afrad_bench.methods.afrad.config import Features, Score
 from afrad_bench.methods.afrad.method import Afrad
 from afrad_bench.methods.afrad.network import Reconstruction, Scorer
+from afrad_bench.methods.afrad.readings import CHOICES
 from afrad_bench.methods.afrad.scoring import (
     error_map,
     image_score,
@@ -39,6 +41,8 @@ SMALL: dict[str, Any] = {
     "width": 7,
     "training": {"epochs": 2, "lr": 1e-2},
 }
+
+SMALL_DECODERS = ("stage_adaptive", "focused_local", "compensation")
 
 
 def config(**changes: Any) -> Config:
@@ -68,10 +72,10 @@ def mlp(x: np.ndarray, p: dict[str, np.ndarray], name: str) -> np.ndarray:
     return linear(gelu(linear(layer_norm(x, p, f"{name}.norm"), p, f"{name}.expand")), p, f"{name}.project")
 
 
-def refinement(x: np.ndarray, p: dict[str, np.ndarray], name: str, times: int) -> np.ndarray:
-    """Eq. 2, repeated: S' = Φ(H) + H."""
+def refinement(x: np.ndarray, p: dict[str, np.ndarray], name: str, times: int, skip: bool = True) -> np.ndarray:
+    """Eq. 2, repeated: S' = Φ(H) + H, or Φ(H) alone."""
     for k in range(times):
-        x = mlp(x, p, f"{name}.steps.{k}") + x
+        x = mlp(x, p, f"{name}.steps.{k}") + (x if skip else 0)
     return x
 
 
@@ -120,7 +124,9 @@ def reference(f: np.ndarray, p: dict[str, np.ndarray], c: Config) -> np.ndarray:
         source = refinement(h, p, f"mfpn.refinements.{i}", 1)  # eq. 2
         stages.append(source)
     name = "decoders.stage_adaptive"
-    refined = [refinement(s, p, f"{name}.refinements.{i}", c.sad.repeats[i]) for i, s in enumerate(stages)]  # eq. 3
+    refined = [  # eq. 3, with the skip of eq. 2 or bare
+        refinement(s, p, f"{name}.refinements.{i}", c.sad.repeats[i], c.sad.skip) for i, s in enumerate(stages)
+    ]
     sad = linear(np.concatenate([bilinear(s, side) for s in refined]), p, f"{name}.fuse")  # eq. 4-6
     name = "decoders.focused_local"
     joined = np.concatenate([stages[0], bilinear(stages[1], side)])  # eq. 7
@@ -148,9 +154,17 @@ def parameters(net: torch.nn.Module) -> dict[str, np.ndarray]:
     return {key.replace("fuse.linear", "fuse"): value for key, value in state.items()}
 
 
-@pytest.mark.parametrize(("embedding", "ngib_skip"), [("separable", True), ("full", True), ("separable", False)])
-def test_reconstruction_equals_the_equations(embedding: str, ngib_skip: bool) -> None:
-    c = config(fld={"activation": False}, mfpn={**SMALL["mfpn"], "embedding": embedding}, ngib_skip=ngib_skip)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"reading": reading} for reading in ("printed", "faithful", "tuned")),
+        {"mfpn": {**SMALL["mfpn"], "embedding": "full"}},
+        {"ngib_skip": False},
+        {"sad": {"skip": False}},
+    ],
+)
+def test_reconstruction_equals_the_equations(changes: dict[str, Any]) -> None:
+    c = config(fld={"activation": False}, **changes)
     torch.manual_seed(0)
     net = Reconstruction(9, (8, 8), c).double().eval()
     f = torch.randn(2, 9, 8, 8, dtype=torch.float64)
@@ -158,6 +172,83 @@ def test_reconstruction_equals_the_equations(embedding: str, ngib_skip: bool) ->
         ours = net(f).numpy()
     for b in range(2):
         assert np.allclose(ours[b], reference(f[b].numpy(), parameters(net), c), atol=1e-10)
+
+
+def test_the_hidden_layer_of_the_ngib_counts_all_that_it_integrates() -> None:
+    """So an ablation that takes a decoder away does not make the NGIB relatively wider."""
+    for decoders, joined in ((SMALL_DECODERS, 21), (SMALL_DECODERS[:2], 14)):
+        net = Reconstruction(9, (8, 8), config(decoders=decoders))
+        assert net.integrate.mlp.expand.weight.shape == (2 * joined, joined)
+
+
+# ------------------------------------------------------------------------------------------------------------- readings
+
+
+def test_printed_and_faithful_keep_what_the_paper_prints() -> None:
+    for reading in ("printed", "faithful"):
+        c = Config(reading=reading)
+        assert (c.score.weigh, c.score.weigh_image, c.score.relative) == ("channels", "channels", 0)  # eq. 14, 3.7
+        assert not c.ngib_skip  # eq. 12
+        assert len(set(c.mfpn.kernels)) == 4  # "different kernel sizes", section 3.2
+        assert (c.training.lr, c.training.epochs, c.training.loss) == (1e-4, 1000, "per_scale")  # 4.2
+        assert c.fld.kernels == (5, 7)  # 3.4
+        assert (c.fld.stages, c.cd.stages, c.sad.stages) == ((1, 2), (1, 2), (1, 2, 3, 4))  # Table 6
+    assert not Config(reading="printed").sad.skip  # eq. 3
+
+
+def test_a_reading_differs_from_the_tuned_one_in_the_listed_fields_only() -> None:
+    tuned = flat(Config().model_dump())
+    for reading in ("printed", "faithful"):
+        other = flat(Config(reading=reading).model_dump())
+        listed = {one.field: getattr(one, reading) for one in CHOICES}
+        found = {name: value for name, value in other.items() if value != tuned.get(name)}
+        skip = {"sad.skip": True} if reading == "faithful" else {}  # written down where a reading is
+        assert found == {name: value for name, value in listed.items() if value != tuned.get(name)} | skip | {
+            "reading": reading
+        }
+
+
+def flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        out |= flat(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
+    return out
+
+
+def test_single_fields_override_a_reading() -> None:
+    c = Config.model_validate({"reading": "printed", "features": {"grid": 8}, "score": {"relative": 0.25}})
+    assert (c.features.grid, c.features.scale, c.features.reductions) == (8, "raw", (2, 4, 8, 16))
+    assert (c.score.relative, c.score.weigh) == (0.25, "channels")
+    in_python = Config(reading="printed", features=Features(grid=8), score=Score(relative=0.25))
+    assert in_python == c
+
+
+@pytest.mark.parametrize("reading", ["printed", "faithful", "tuned"])
+def test_a_reading_survives_json_whatever_overrides_it(reading: str) -> None:
+    for skip in (None, True, False):
+        given: dict[str, Any] = {"reading": reading} | ({} if skip is None else {"sad": {"skip": skip}})
+        c = Config.model_validate(given)
+        assert Config.model_validate_json(c.model_dump_json()) == c
+        assert Config.model_validate(c.model_dump(mode="json")) == c
+        if skip is not None:
+            assert c.sad.skip is skip
+
+
+def test_the_tuned_reading_is_written_as_it_was_before_readings_had_names() -> None:
+    """So that a cell keeps its id, and what was measured before is found and called stale."""
+    assert "reading" not in Config().model_dump()
+    assert "skip" not in Config().model_dump()["sad"]
+    assert Config().model_dump() == Config(reading="tuned").model_dump()
+
+
+def test_an_unknown_reading_is_refused() -> None:
+    with pytest.raises(ValidationError, match="'printed', 'faithful' or 'tuned'"):
+        Config.model_validate({"reading": "literal"})
+    with pytest.raises(ValidationError, match="'printed', 'faithful' or 'tuned'"):
+        Config.model_validate({"reading": ["printed"]})
+
+
+# ---------------------------------------------------------------------------------------------------------------- parts
 
 
 def test_anomaly_score_equals_eq_14() -> None:
@@ -438,7 +529,7 @@ def test_a_diverging_fit_says_so(bench: Bench, dataset: Dataset) -> None:
 def test_backbone_stages_of_b4(cache_folder: Path, reductions: list[int], channels: int) -> None:
     """32 x 32 tokens; 272 channels as UniAD, whose set-up the paper follows, or one stage further."""
     bench = Bench("cpu", 256, Seeds(0, 0), FeatureCache(cache_folder))
-    config = {"backbone": {"weights": "random"}, "features": {"reductions": reductions}}
+    config = {"backbone": {"weights": "random"}, "features": {"reductions": reductions, "grid": 8}}
     method = build(Config.model_validate(config), bench)
     assert method.extractor.shapes == ((channels, 32, 32),)
     prediction = method.predict(ImageArray(np.zeros((1, 3, 256, 256), dtype=np.float32)))

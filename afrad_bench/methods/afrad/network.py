@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +33,11 @@ class Reconstruction(nn.Module):
     def __init__(self, channels: int, size: tuple[int, int], config: Config) -> None:
         super().__init__()
 
-        def refine(width: int, times: int, at: tuple[int, int]) -> nn.Module:
+        def refine(width: int, times: int, at: tuple[int, int], skip: bool = True) -> nn.Module:
             if not config.frm.enabled:  # Table 7: a linear layer replaces each refinement
                 return TokenLinear(width, width)
             positions = at[0] * at[1] if config.frm.token_mixing else None
-            return FeatureRefinement(width, config.frm.expansion, times, positions)
+            return FeatureRefinement(width, config.frm.expansion, times, positions, skip)
 
         seen = {
             "stage_adaptive": config.sad.stages,
@@ -46,8 +47,9 @@ class Reconstruction(nn.Module):
         last = max(stage for name in config.decoders for stage in seen[name])
         self.mfpn = MFPN(channels, size, config.mfpn, last, config.frm.depth, refine)
         widths, sizes, expansion = config.mfpn.widths, self.mfpn.sizes, config.frm.expansion
+        of_decoder = partial(refine, skip=config.sad.skip)
         made: dict[str, Callable[[], nn.Module]] = {
-            "stage_adaptive": lambda: StageAdaptiveDecoder(widths, sizes, config.width, config.sad, refine),
+            "stage_adaptive": lambda: StageAdaptiveDecoder(widths, sizes, config.width, config.sad, of_decoder),
             "focused_local": lambda: FocusedLocalDecoder(widths, sizes, config.width, config.fld),
             "compensation": lambda: CompensationDecoder(widths, sizes, config.width, config.cd, refine, expansion),
         }

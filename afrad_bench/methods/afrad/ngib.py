@@ -17,7 +17,7 @@ class NGIB(nn.Module):
         super().__init__()
         joined = decoders * width
         self.skip = skip
-        self.mlp = TokenMLP(joined, joined, round(expansion * width))
+        self.mlp = TokenMLP(joined, joined, round(expansion * joined))
         self.project = TokenLinear(joined, channels)
 
     def forward(self, decoded: list[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from afrad_bench import published
 from afrad_bench.errors import first_line
+from afrad_bench.methods.recipes import DIFFERS
 from afrad_bench.report.basis.deviations import deviations
 from afrad_bench.report.basis.grid import Counted, Grid
 from afrad_bench.report.basis.results import doubts
@@ -104,6 +105,8 @@ def _notes(grid: Grid, uses: Sequence[Counted]) -> Iterable[str]:
     said: dict[str, dict[str, None]] = {}
     for use in uses:
         for text in _texts(use.run.row["notes"]):
+            if text.startswith(DIFFERS):  # compared anew with what is declared now, in terms and footnotes
+                continue
             said.setdefault(text, {})[use.row.label] = None
     everywhere = {use.row.label for use in uses}
     for text, labels in said.items():

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from afrad_bench.methods.recipes import DIFFERS
 from afrad_bench.report.basis.grid import Counted, Grid
+from afrad_bench.report.basis.recipes import stated
 from afrad_bench.report.basis.results import Run
 from afrad_bench.report.model import Level, Term
 
@@ -38,6 +40,7 @@ def terms(grid: Grid) -> tuple[Term, ...]:
     what += [
         _term("Setting", uses, "setting"),
         _term("Image size", uses, "image_size", lambda run: _pixels(run.term("image_size"))),
+        _configuration(grid),
         _term("Backbone", uses, "backbone"),
         _weights(uses),
         _term("Epochs trained", uses, "epochs"),
@@ -122,6 +125,16 @@ def _data(grid: Grid, uses: Sequence[Counted]) -> Iterable[Term]:
         covers = "" if parts.keys() == {None} else f" ({len(parts)} parts, each its own model)"
         bad = len(name) > 1 or (len(prints) > len(parts))
         yield Term("Data", f"{'; '.join(name)} · {data}{covers}", _alarm(bad))
+
+
+def _configuration(grid: Grid) -> Term:
+    """Which rows differ from the configuration that their method was published with."""
+    found: dict[str, list[str]] = {}
+    for label, text in stated(grid).items():
+        short_text = f"{DIFFERS}, see the footnotes of the results" if DIFFERS in text else text
+        found.setdefault(short_text, []).append(label)
+    text = next(iter(found)) if len(found) == 1 else listed(found)
+    return Term("Configuration", text, "note" if any(DIFFERS in each for each in found) else "plain")
 
 
 def _weights(uses: Sequence[Counted]) -> Term:

@@ -1,8 +1,9 @@
 """Compare a measured value with a published one: reproduced, not reproduced, or not comparable and why.
 
 Comparable means measured on the paper's terms (`afrad_bench.published.PROTOCOL`): its data with all categories and
-images, its image size and setting, no random weights, and the usual definitions of the metrics. For AFRAD, backbone and
-epochs must agree too; the paper does not state them for other methods. A time is comparable only on the paper's GPU.
+images, its image size and setting, a configuration that the method was published with (`methods.recipes`: every field,
+the backbone and its weights among them), no random weights, and the usual definitions of the metrics. A time is
+comparable only on the paper's GPU, whatever the training was.
 Reproduced means that the gap is within the tolerance, or within our standard deviation over seeds if that is larger."""
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from afrad_bench import published
+from afrad_bench.methods.recipes import TRAINING, shown
 from afrad_bench.published import PROTOCOL, Figure
+from afrad_bench.report.basis.recipes import Unknown, differences_of
 from afrad_bench.report.basis.results import Run, doubts
 from afrad_bench.report.model import Quote, RowSpec, Summary, Verdict
 from afrad_bench.types import MEAN
@@ -94,13 +97,13 @@ def differences(
     figure: Figure, row: RowSpec, runs: Iterable[Run], categories: Sequence[str], *, own: bool = True
 ) -> tuple[str, ...]:
     """Every term in which the runs differ from the paper; empty if they are comparable. Without `own`, only the terms
-    that a whole column shares: not backbone, epochs and weights of a row."""
+    that a whole column shares: not the configuration of a row and its weights."""
     runs = tuple(runs)
-    afrad = own and row.method == "afrad"
+    place = None if row.published_row is None else (figure.table, row.published_row)
     if figure.dataset is None:
         return (
             *_differ(runs, "image size", "image_size", PROTOCOL.image_size, " px"),
-            *(_differ(runs, "backbone", "backbone", PROTOCOL.backbone) if afrad else ()),
+            *(_other_configuration(runs, place, trained=False) if own else ()),
             *_other_device(runs),
         )
     data = _differ(runs, "data", "dataset", figure.dataset)
@@ -111,16 +114,44 @@ def differences(
         *(() if data else _other_images(runs)),
         *_differ(runs, "image size", "image_size", PROTOCOL.image_size, " px"),
         *_differ(runs, "setting", "setting", PROTOCOL.setting),
-        *(_differ(runs, "backbone", "backbone", PROTOCOL.backbone) if afrad else ()),
-        *(_differ(runs, "epochs", "epochs", PROTOCOL.epochs[figure.dataset]) if afrad else ()),
+        *(_other_configuration(runs, place, figure.dataset) if own else ()),
+        *(_stopped_early(runs) if own else ()),
         *(("random weights ≠ pretrained",) if own and any(run.is_random for run in runs) else ()),
         *_other_definition(runs, figure.metric),
     )
 
 
+def _other_configuration(
+    runs: Sequence[Run], place: tuple[str, str] | None, dataset: str | None = None, *, trained: bool = True
+) -> tuple[str, ...]:
+    """Every field in which the runs differ from the published configuration, with that for the figure's data set if
+    one is given. Without `trained`, only what a fitted method's time may depend on."""
+    found: dict[str, None] = {}
+    for run in runs:
+        try:
+            changes = differences_of(run, place, dataset).changes
+        except Unknown as error:
+            return (f"published configuration not known ({error})",)
+        for change in changes:
+            part, _, _ = change.field.partition(".")
+            if trained or part not in (TRAINING, "start"):
+                found[f"{change.field} {shown(change.value)} ≠ {shown(change.published)}"] = None
+    return tuple(found)
+
+
+def _stopped_early(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Runs that trained for fewer epochs than their configuration says."""
+    found: dict[str, None] = {}
+    for run in runs:
+        wanted = ((run.row["params"] or {}).get(TRAINING) or {}).get("epochs")
+        if wanted is not None and run.row["epochs"] != wanted:
+            done = run.row["epochs"]
+            found[f"trained epochs {'not recorded' if done is None else done} ≠ {wanted}"] = None
+    return tuple(found)
+
+
 def _differ(runs: Sequence[Run], what: str, term: str, expected: object, unit: str = "") -> tuple[str, ...]:
-    same = _base if term == "backbone" else (lambda value: value)
-    strange = [value for value in dict.fromkeys(run.term(term) for run in runs) if same(value) != expected]
+    strange = [value for value in dict.fromkeys(run.term(term) for run in runs) if value != expected]
     values = ", ".join("not recorded" if value is None else f"{value}{unit}" for value in strange)
     return (f"{what} {values} ≠ {expected}{unit}",) if strange else ()
 
@@ -168,12 +199,3 @@ def _other_categories(dataset: str, measured: Sequence[str]) -> tuple[str, ...]:
         return ()
     known = sum(category in wanted for category in measured)
     return (f"mean over {len(measured)} categories, {known} of them among the paper's {len(wanted)}",)
-
-
-def _base(backbone: object) -> str | None:
-    """timm's name without the pretrained tag and without the prefix of a network ported from TensorFlow.
-
-    >>> _base("tf_efficientnet_b4.ns_jft_in1k")
-    'efficientnet_b4'
-    """
-    return None if backbone is None else str(backbone).partition(".")[0].removeprefix("tf_")

@@ -25,6 +25,8 @@ class Overrides:
     profile: Params = field(default_factory=dict)
     only: tuple[str, ...] | None = None
     """The methods to which the suite is restricted; None: all."""
+    rows: tuple[str, ...] | None = None
+    """Labels of the rows to which the suite is restricted; None: all."""
     shared: list[Layer] = field(default_factory=list)
     parts: dict[str, list[Layer]] = field(default_factory=dict)
     """Method, data set, measure or "search" -> its overrides."""
@@ -35,8 +37,8 @@ def parse(
 ) -> Overrides:
     """Parse override texts. `image_size=64` changes the profile, `afrad.training.epochs=2` a method,
     `shared.training.epochs=2` every method that has the field, `mvtec_ad.limit_train=9` a data set and
-    `latency.repeats=9` a measure; `methods=[afrad]` leaves out all other methods. `others` are the names of data sets
-    and measures, and "search"."""
+    `latency.repeats=9` a measure; `methods=[afrad]` leaves out all other methods, and `rows=[AFRAD]` all other rows.
+    `others` are the names of data sets and measures, and "search"."""
     found = Overrides(tuple(texts))
     for text in texts:
         name, equals, value = text.partition("=")
@@ -52,10 +54,17 @@ def parse(
         elif name in PROFILE_FIELDS:
             found.profile[name] = _value(value, text)
         elif name == "methods":
-            found.only = _methods(_value(value, text), methods, text, problems)
+            found.only = _names(_value(value, text), "method", text, problems)
+            problems += [
+                unknown("method of this suite", each, methods, _place(text))
+                for each in found.only
+                if each not in methods
+            ]
+        elif name == "rows":
+            found.rows = _names(_value(value, text), "row", text, problems)
         else:
             known = [f"{part}.FIELD" for part in (SHARED, *methods, *others)]
-            problems.append(unknown("field", name, [*known, *PROFILE_FIELDS, "methods"], _place(text)))
+            problems.append(unknown("field", name, [*known, *PROFILE_FIELDS, "methods", "rows"], _place(text)))
     return found
 
 
@@ -67,11 +76,8 @@ def _value(text: str, override: str) -> Any:
     return read_value(text, _place(override))
 
 
-def _methods(value: Any, methods: Collection[str], text: str, problems: list[Problem]) -> tuple[str, ...] | None:
-    names = [str(name) for name in (value if isinstance(value, list) else [value])]
+def _names(value: Any, kind: str, text: str, problems: list[Problem]) -> tuple[str, ...]:
+    names = tuple(str(name) for name in (value if isinstance(value, list) else [value]))
     if not names:
-        problems.append(Problem("name at least one method", _place(text)))
-    for name in names:
-        if name not in methods:
-            problems.append(unknown("method of this suite", name, methods, _place(text)))
-    return tuple(names)
+        problems.append(Problem(f"name at least one {kind}", _place(text)))
+    return names

@@ -97,7 +97,17 @@ class Rows:
                 continue
             rows += self._rows_of(one, known[one.entry.method].load().Config)
         self._check_rows(rows, complete=len(self.problems) == before)
-        return tuple(rows)
+        return self._chosen(rows) if len(self.problems) == before else tuple(rows)
+
+    def _chosen(self, rows: Sequence[SuiteRow]) -> tuple[SuiteRow, ...]:
+        """The rows that `--set rows=[...]` names, or all."""
+        wanted = self.overrides.rows
+        if wanted is None:
+            return tuple(rows)
+        labels = [row.label for row in rows]
+        strange = [name for name in wanted if name not in labels]
+        self.problems += [unknown("row of this suite", name, labels, "--set rows") for name in strange]
+        return tuple(row for row in rows if row.label in wanted)
 
     def _check_profile(self) -> None:
         used = {one.entry.method for one in declared(self.file)}

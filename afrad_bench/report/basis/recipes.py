@@ -1,0 +1,69 @@
+"""In what each row differs from the configuration that its method was published with (`methods.recipes`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+
+from pydantic import ValidationError
+
+from afrad_bench import registry
+from afrad_bench.errors import UserError
+from afrad_bench.hashing import canonical
+from afrad_bench.methods.recipes import Differences, differences
+from afrad_bench.report.basis.grid import Counted, Grid
+from afrad_bench.report.basis.results import Run
+from afrad_bench.report.model import RowSpec
+
+UNKNOWN = "not known whether as published"
+
+
+class Unknown(Exception):
+    """Why it is not known in what a run differs."""
+
+
+def differences_of(
+    run: Run, row: tuple[str, str] | None, dataset: str | None = None, image_size: int | None = None
+) -> Differences:
+    """In what a run differs from the published configuration for this data set (default: its own). `row`: table and row
+    of the paper that it stands beside. The image size counts if it is given. Raises `Unknown`."""
+    if run.row["params"] is None:
+        raise Unknown("the configuration is not recorded")
+    params = canonical(run.row["params"])
+    return _differences(run.row["method"], params, dataset or run.row["dataset"], image_size, row)
+
+
+@cache
+def _differences(
+    method: str, params: str, dataset: str, image_size: int | None, row: tuple[str, str] | None
+) -> Differences:
+    try:
+        module = registry.find("method", method).load()
+    except UserError as error:
+        raise Unknown(f"the method {method} is not installed") from error
+    try:
+        return differences(module, json.loads(params), dataset, image_size, row)
+    except ValidationError as error:
+        raise Unknown("its configuration is of another version of the method") from error
+
+
+def place_of(grid: Grid, row: RowSpec) -> tuple[str, str] | None:
+    """Table and row of the paper that a row stands beside."""
+    table, published = grid.spec.reproduces, row.published_row
+    return None if table is None or published is None else (table, published)
+
+
+def stated(grid: Grid) -> Mapping[str, str]:
+    """Label of a row -> in what it differs from the published configuration, or that it does not."""
+    found: dict[str, dict[str, None]] = {}
+    for use in grid.counted:
+        found.setdefault(use.row.label, {})[_stated(grid, use)] = None
+    return {label: "; ".join(texts) for label, texts in found.items()}
+
+
+def _stated(grid: Grid, use: Counted) -> str:
+    try:
+        return str(differences_of(use.run, place_of(grid, use.row), image_size=use.run.row["image_size"]))
+    except Unknown as error:
+        return f"{UNKNOWN}: {error}"
