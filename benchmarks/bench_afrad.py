@@ -8,9 +8,9 @@ EfficientNet-B4, batch 1, random weights (they do not affect the time). "Backbon
     classifier timm's whole `efficientnet_b4`, with its last stages, pooling and linear layer
 
 AFRAD is its whole network, from an image in [0, 1] to pixel map and score. It is measured with the most and the least
-expensive patch embedding, and on a grid twice as fine. All candidates take turns (A B C A B C ...), so that a slow phase
-of the machine affects all of them equally. A ratio is the median of the ratios within a round; the ratio of the fastest
-rounds is given too, and on a quiet machine both agree. `--onnx` does the same with ONNX Runtime."""
+expensive patch embedding, and on a grid twice as fine. All candidates take turns (A B C A B C ...), so that a slow
+phase of the machine affects all of them equally. A ratio is the median of the ratios within a round; the ratio of the
+fastest rounds is given too, and on a quiet machine both agree. `--onnx` does the same with ONNX Runtime."""
 
 from __future__ import annotations
 
