@@ -85,7 +85,13 @@ def method_sheet(name: str) -> dict[str, Any]:
         "about": (module.__doc__ or "").strip(),
         "fields": list(_fields(module.Config, default)),
         "published": [
-            {"name": one.name, "data": list(one.datasets), "image_size": one.image_size, "changes": dict(one.params)}
+            {
+                "name": one.name,
+                "row": list(one.row or ()),
+                "data": list(one.datasets),
+                "image_size": one.image_size,
+                "changes": dict(one.params),
+            }
             for one in recipes_of(module)
         ],
         "readings": [] if default is None else list(_readings(getattr(module, "CHOICES", ()), default)),

@@ -60,7 +60,8 @@ def show_method(out: Console, sheet: Mapping[str, Any]) -> None:
 
 def _sized(published: Mapping[str, Any]) -> str:
     size = published["image_size"]
-    return ", ".join((*published["data"], *([f"{size} px"] if size else ())))
+    row = [" ".join(published["row"])] if published["row"] else []
+    return ", ".join((*row, *published["data"], *([f"{size} px"] if size else ())))
 
 
 def _changes(params: Mapping[str, Any], before: str = "") -> str:

@@ -40,7 +40,7 @@ ABLATIONS: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
 def _recipes() -> Iterator[Recipe]:
     for row, changes in ((None, {}), *ABLATIONS.items()):
         for reading in ("faithful", "printed"):
-            name = f"the paper, {reading}" + (f", {' '.join(row)}" if row else "")
+            name = f"the paper, {reading}"
             params = {"reading": reading, **changes}
             yield Recipe(name, params, ("mvtec_ad", "visa"), 256, BACKBONES, row)
             if row is None:
