@@ -29,7 +29,8 @@ class Extractor(nn.Module):
 
     Without `grid`: one map (B, C_i, H/r_i, W/r_i) per requested reduction r_i. With `grid` = r: the maps resized to
     H/r x W/r and concatenated along the channels, as a tuple of one (F_ori of AFRAD, section 3). With `padded_for`:
-    TensorFlow-style padding is computed for an image of this side, not the actual one (as in EfficientNet-PyTorch)."""
+    TensorFlow-style padding is computed for an image of this side, not the actual one (as in EfficientNet-PyTorch).
+    With `after_ones`: an image of ones passed through it in training mode first, see `pass_ones`."""
 
     mean: Tensor
     std: Tensor
@@ -43,6 +44,7 @@ class Extractor(nn.Module):
         grid: int | None = None,
         resize: Resize = "bilinear",
         padded_for: int | None = None,
+        after_ones: bool = False,
     ) -> None:
         super().__init__()
         self.reductions = reductions
@@ -71,9 +73,12 @@ class Extractor(nn.Module):
             repr((mean, std)),
             *([] if padded_for is None else [f"padded for {padded_for}"]),
             *(["channels last"] if self.channels_last else []),
+            *(["after ones"] if after_ones else []),
         )
         """Digest of everything that the features of a given image depend on, except the device."""
         self.requires_grad_(False)
+        if after_ones:
+            pass_ones(net, image_size)
         self.eval()
         self.to(memory_format=torch.channels_last)
 
@@ -168,6 +173,25 @@ def _pad_for(net: nn.Module, side: int) -> None:
             outer, _, last = name.rpartition(".")
             setattr(net.get_submodule(outer), last, fixed)
         side = -(-side // 2)
+
+
+def pass_ones(net: nn.Module, side: int) -> None:
+    """Pass an image (1, 3, side, side) of ones through a net in training mode: each batch norm before the last feature
+    map moves its running statistics by one step of its momentum.
+
+    The official scripts of PatchCore and SimpleNet do so. They hand over a model in training mode, and find the sizes
+    of its maps with such an image before anything else. Raises `UserError` if a map is too small for batch
+    statistics."""
+    net.train()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            net(torch.ones(1, 3, side, side))
+    except ValueError as error:
+        raise fail(
+            f"images of {side} px are too small to move the statistics of the batch norms by one of them: {error}",
+            hint="choose a larger image size, finer reductions, or batch_norm: pretrained",
+        ) from error
+    net.eval()
 
 
 def config_of(net: nn.Module) -> dict[str, Any]:

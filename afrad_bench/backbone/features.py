@@ -59,13 +59,15 @@ class FeatureCache:
         grid: int | None = None,
         resize: Resize = "bilinear",
         padded_for: int | None = None,
+        after_ones: bool = False,
     ) -> Extractor:
         """The frozen backbone on `device`, giving maps of these reductions (see `Extractor`); shared between cells."""
         from afrad_bench.backbone.extractor import Extractor
 
-        key = (config, reductions, image_size, device, grid, resize, padded_for)
+        key = (config, reductions, image_size, device, grid, resize, padded_for, after_ones)
         if key not in self._extractors:
-            made = Extractor(config, self.weights(config), reductions, image_size, grid, resize, padded_for)
+            weights = self.weights(config)
+            made = Extractor(config, weights, reductions, image_size, grid, resize, padded_for, after_ones)
             self._extractors[key] = made.to(device)
         return self._extractors[key]
 

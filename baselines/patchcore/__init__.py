@@ -8,7 +8,8 @@ V1 weights, stages 2 and 3, 3 x 3 patches averaged to 1024 values per stage and 
 greedy coreset of 10 % of all patches, chosen on a random projection to 128 values from 10 starting points; squared
 distance to the nearest neighbour; the image score is the largest patch score, without the paper's re-weighting (eq. 7),
 which the official code leaves out (`image_score: paper` adds it); bilinear upsampling, Gaussian smoothing with standard
-deviation 4.
+deviation 4. The official script hands its backbone over in training mode and finds the sizes of the feature maps with
+an image of ones, which moves the statistics of the batch norms once; so does this adapter (`batch_norm`).
 
 Deviations: the harness resizes directly to a square (official: crops 224 of 256 pixels); projection and starting points
 are drawn from the cell's seed; no min-max scaling with the scores of the test set. If all distances are zero, the
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from afrad_bench.types import Bench
     from afrad_bench_baselines.patchcore.model import Patchcore
 
-VERSION = "1"
+VERSION = "2"
 PAPER = "Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022"
 
 RECIPES = (
@@ -55,6 +56,12 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: WideResNet50 = Field(WideResNet50(), description="Frozen backbone and where its weights come from.")
+    batch_norm: Literal["official", "pretrained"] = Field(
+        "official",
+        description="Statistics of the backbone's batch norms. official: moved by one image of ones in training mode, "
+        "as the official script does before anything else. pretrained: as they come with the weights.",
+        exclude_if=lambda value: value == "official",
+    )
     reductions: FinestFirst = Field(
         (8, 16),
         min_length=1,

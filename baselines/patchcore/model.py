@@ -51,7 +51,13 @@ class Patchcore:
     def __init__(self, config: Config, bench: Bench) -> None:
         self.config = config
         self.bench = bench
-        self.extractor = bench.features.extractor(config.backbone, config.reductions, bench.image_size, bench.device)
+        self.extractor = bench.features.extractor(
+            config.backbone,
+            config.reductions,
+            bench.image_size,
+            bench.device,
+            after_ones=config.batch_norm == "official",
+        )
         _, height, width = self.extractor.shapes[0]
         self.grid = (height, width)
         embedding = PatchEmbedding(self.extractor.channels, self.grid, config.patch, config.stage_width, config.width)

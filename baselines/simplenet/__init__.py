@@ -9,7 +9,8 @@ noise with standard deviation 0.015, drawn for every patch and step and added af
 margin of 0.5 on either side; Adam at 2e-4 with weight decay 1e-5 for the discriminator, AdamW at 1e-4 with weight decay
 1e-2 for the adaptor, both constant; batches of 8, the last one may be smaller; 160 passes (40 x 4); the map is minus
 the discriminator's output, upsampled and smoothed by a Gaussian with standard deviation 4; the image score is the
-largest patch score.
+largest patch score. The official script hands its backbone over in training mode and finds the sizes of the feature
+maps with an image of ones, which moves the statistics of the batch norms once; so does this adapter (`batch_norm`).
 
 Deviation: the official code scores the test set after every fourth pass and reports the best pass, chosen by the image
 AUROC of the test set. Here the last pass is scored. The test results of this method vary strongly between passes, so
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from afrad_bench.types import Bench
     from afrad_bench_baselines.simplenet.model import SimpleNet
 
-VERSION = "1"
+VERSION = "2"
 PAPER = "Liu et al., SimpleNet: A Simple Network for Image Anomaly Detection and Localization, CVPR 2023"
 
 RECIPES = (
@@ -105,6 +106,12 @@ class Config(_Part):
     """SimpleNet with the defaults of the official run script."""
 
     backbone: WideResNet50 = Field(WideResNet50(), description="Frozen backbone and where its weights come from.")
+    batch_norm: Literal["official", "pretrained"] = Field(
+        "official",
+        description="Statistics of the backbone's batch norms. official: moved by one image of ones in training mode, "
+        "as the official script does before anything else. pretrained: as they come with the weights.",
+        exclude_if=lambda value: value == "official",
+    )
     reductions: FinestFirst = Field(
         (8, 16),
         min_length=1,

@@ -24,7 +24,13 @@ class SimpleNet:
     def __init__(self, config: Config, bench: Bench) -> None:
         self.config = config
         self.bench = bench
-        self.extractor = bench.features.extractor(config.backbone, config.reductions, bench.image_size, bench.device)
+        self.extractor = bench.features.extractor(
+            config.backbone,
+            config.reductions,
+            bench.image_size,
+            bench.device,
+            after_ones=config.batch_norm == "official",
+        )
         shapes, channels = self.extractor.shapes, self.extractor.channels
         must_be_maps(config.backbone.name, shapes, channels)
         _, height, width = shapes[0]

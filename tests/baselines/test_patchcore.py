@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -80,12 +81,52 @@ OFFICIAL_MAP = [
 OFFICIAL_SCORES = [166.9684, 149.2151]
 
 
+@pytest.mark.parametrize("module", ["patchcore", "simplenet"])
+def test_batch_norms_are_moved_as_by_the_official_scripts(tmp_path: Path, module: str) -> None:
+    """Which hand over torchvision's model in training mode, and pass ones through it as far as the last layer used."""
+    from torchvision.models import resnet18
+
+    ruled_weights(tmp_path / "ruled.pth")
+    official = resnet18(weights=None)
+    official.load_state_dict(torch.load(tmp_path / "ruled.pth", weights_only=True))
+    before = {name: value.clone() for name, value in official.state_dict().items()}
+    layers = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+    with torch.no_grad():
+        maps = torch.ones(1, 3, 64, 64)
+        for name in layers:
+            maps = getattr(official, name)(maps)
+    weights = {"name": "resnet18.tv_in1k", "weights": f"file:{tmp_path / 'ruled.pth'}"}
+    method_module = find("method", module).load()
+    method = method_module.build(method_module.Config.model_validate({"backbone": weights}), bench_at(64))
+    net = method.extractor.net
+    assert not any(part.training for part in net.modules())
+    ours = {name: value for name, value in net.state_dict().items() if "running" in name}
+    assert len(ours) == 30  # 15 batch norms before layer4
+    for name, value in ours.items():
+        torch.testing.assert_close(value, official.state_dict()[name], rtol=1e-5, atol=1e-7)
+        assert not torch.equal(value, before[name]), name
+    plain = {"backbone": weights, "batch_norm": "pretrained"}
+    untouched = method_module.build(method_module.Config.model_validate(plain), bench_at(64)).extractor
+    assert untouched.key != method.extractor.key  # the features of the two are never mixed
+    for name, value in untouched.net.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_images_too_small_for_batch_statistics_are_refused() -> None:
+    for side, fine in ((32, True), (16, False)):
+        with nullcontext() if fine else pytest.raises(UserError, match="images of 16 px are too small"):
+            build(Config.model_validate({"backbone": RANDOM_R18}), bench_at(side))
+
+
 def test_embedding_coreset_maps_and_scores_are_those_of_the_official_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ruled_weights(tmp_path / "ruled.pth")
     weights = {"name": "resnet18.tv_in1k", "weights": f"file:{tmp_path / 'ruled.pth'}"}
-    method = build(Config.model_validate({"backbone": weights}), bench_at(64))
+    config = Config.model_validate(
+        {"backbone": weights, "batch_norm": "pretrained"}
+    )  # the fixture's backbone: eval mode
+    method = build(config, bench_at(64))
     train, test = ImageArray(ruled_images(8, 64)), ImageArray(ruled_images(2, 64, first=50))
 
     matrix = np.random.Generator(np.random.PCG64(5)).uniform(-1 / 32, 1 / 32, (1024, 128)).astype(np.float32)
