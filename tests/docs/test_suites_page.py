@@ -42,7 +42,7 @@ def test_the_examples_make_the_rows_that_the_page_tells_of(tmp_path: Path) -> No
 
 def test_every_override_of_the_page_works(tmp_path: Path) -> None:
     texts = [shlex.split(text)[1] for text in re.findall(r"\| `(--set .*?)` \|", PAGE)]
-    assert len(texts) == 8
+    assert len(texts) == 9
     for text in texts:
         loaded = example(tmp_path, "find" if "search" in text else "published")
         assert loaded.select("demo", [text]).overrides == (text,)
