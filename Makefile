@@ -12,7 +12,7 @@ demo: $(FOR_DEMO)
 	$(BIN)/afrad-bench run suites/ablation_decoders.yaml --profile demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(FOR_DEV)
 	$(BIN)/ruff check .

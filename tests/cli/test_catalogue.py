@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import distribution
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 
