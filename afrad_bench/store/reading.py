@@ -56,6 +56,19 @@ def cell_and_run(name: str) -> tuple[str, str] | None:
     return (cell, run) if cell and _RUN.fullmatch(run) and not name.startswith(COMPACT) else None
 
 
+def cells_of(path: Path, table: str, without: Collection[str]) -> set[str]:
+    """The cells of the runs in a part, but for these runs; none if the part cannot be used."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        rows = read_part(path, table, ["run_id", "cell_id"])
+    except (Unusable, FileNotFoundError):  # the former is told where its rows are read
+        return set()
+    rows = rows.filter(pc.invert(pc.is_in(rows["run_id"], pa.array(sorted(without), pa.string()))))
+    return set(rows["cell_id"].to_pylist())
+
+
 def find(folder: Path, table: str, cells: Collection[str] | None, runs: Collection[str] | None = None) -> Found:
     """All rows of a table (of these cells and runs), in any order, rows of a run together.
 

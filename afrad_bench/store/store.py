@@ -140,6 +140,10 @@ class Store:
                 if cell in cell_ids and run not in runs:
                     lost = self.root / "cells" / path.name
                     found.setdefault(cell, f"the row of a run in cells is missing: {lost} does not exist")
+        for path in sorted((self.root / NUMBERS).glob(f"{COMPACT}*{SUFFIX}")):
+            for cell in reading.cells_of(path, NUMBERS, runs).intersection(cell_ids) - found.keys():
+                lost = self.root / "cells" / path.name
+                found[cell] = f"the row of a run in cells is missing, perhaps with {lost}: its numbers are in {path}"
         return found
 
     def _tell(self, found: Iterable[Found]) -> None:

@@ -224,6 +224,18 @@ def test_a_run_whose_row_in_cells_is_gone_is_unfinished(tmp_path: Path) -> None:
     }
 
 
+def test_a_compacted_file_of_cells_that_is_gone_is_told(tmp_path: Path) -> None:
+    kept = fill(tmp_path)
+    Store(tmp_path).compact()
+    assert not Store(tmp_path).unfinished({"aaaa"}, {kept})
+    (gone,) = (tmp_path / "cells").glob("compact-*")
+    gone.unlink()
+    found = Store(tmp_path).unfinished({"aaaa", "bbbb"}, set())
+    assert list(found) == ["aaaa"]
+    assert "the row of a run in cells is missing" in found["aaaa"]
+    assert "measurements" in found["aaaa"]
+
+
 def test_a_damaged_latency_session_is_named(tmp_path: Path) -> None:
     for session in ("one", "two"):
         row = {"run_id": session, "session": session, "started_at": EPOCH, "cell_id": "aaaa", "round": 0, "ms": 1.0}
