@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from afrad_bench import registry
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.instruments.clock import clock_for, pinned_threads
 from afrad_bench.latency.entrants import Entrant
@@ -16,6 +17,7 @@ from afrad_bench.latency.rounds import Length, Turns, take_turns
 from afrad_bench.latency.samples import Session, Timed
 from afrad_bench.machine.environment import Environment
 from afrad_bench.machine.load import LoadWatch
+from afrad_bench.methods.recipes import Undeclared, differences
 from afrad_bench.running.build import build
 from afrad_bench.store import new_run_id
 from afrad_bench.types import Method, Watch, unwatched
@@ -161,7 +163,18 @@ def _fitted(one: Entrant, device: str, features: FeatureCache, watch: Watch) -> 
     train, test = one.images()
     method = build(one.cell, device, features, watch=watch)
     record = method.fit(train)
-    return method, test, {"notes": list(record.notes)}
+    return method, test, {"notes": [*record.notes, *_differences(one)]}
+
+
+def _differences(one: Entrant) -> Iterator[str]:
+    """What differs from the published configuration, as far as the time may depend on it."""
+    module = registry.find("method", one.cell.method).load()
+    try:
+        found = differences(module, one.cell.config, one.cell.dataset, one.cell.image_size)
+    except Undeclared:
+        return
+    if found.timed:
+        yield str(replace(found, changes=found.timed))
 
 
 def _prepared(method: Method, images: Any, device: str, mode: Mode, batch: int) -> tuple[Any, dict[str, Any]]:

@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 NEUTRAL: dict[str, Any] = {"neutral": True}
 """`json_schema_extra` of a field on which no result depends, such as the images per forward pass when scoring."""
 DIFFERS = "differs from the published configuration"
 """How a text about a difference begins, in notes of results and in reports."""
 TRAINING = "training"
-"""The part of a configuration on which the time of a fitted method does not depend."""
+UNTIMED = (TRAINING, "start")
+"""Parts of a configuration on which the time of a fitted method does not depend."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class Recipe:
     """Names of equally published backbones, instead of the one in `params`."""
     row: tuple[str, str] | None = None
     """Table and row of the paper for which it is; None: the method itself."""
+
+
+class Undeclared(Exception):
+    """Why it is not known with which configuration a method was published."""
 
 
 class Declares(Protocol):
@@ -62,6 +67,11 @@ class Differences:
     recipe: Recipe
     changes: tuple[Change, ...]
 
+    @property
+    def timed(self) -> tuple[Change, ...]:
+        """Those on which the time of a fitted method may depend."""
+        return tuple(change for change in self.changes if change.field.partition(".")[0] not in UNTIMED)
+
     def __str__(self) -> str:
         if not self.changes:
             return f"as published ({self.recipe.name})"
@@ -69,8 +79,10 @@ class Differences:
 
 
 def recipes_of(module: Any) -> Sequence[Recipe]:
-    """The published configurations of a method."""
-    return tuple(getattr(module, "RECIPES", ())) or (Recipe("the defaults"),)
+    """The published configurations of a method: those that it declares, or its defaults if every field has one."""
+    declared = tuple(getattr(module, "RECIPES", ()))
+    required = any(info.is_required() for info in module.Config.model_fields.values())
+    return declared if declared or required else (Recipe("the defaults"),)
 
 
 def differences(
@@ -83,9 +95,11 @@ def differences(
     """What differs from the published configuration, compared with the nearest one for this data set and row.
 
     `params`: a complete configuration as in `Cell.params`; `dataset`: the name, also with a place ("folder:tiles").
-    `image_size` is compared if it is given. `row`: table and row of the paper beside which the result stands."""
+    `image_size` is compared if it is given. `row`: table and row of the paper beside which the result stands. Raises
+    `Undeclared` if the method has no published configuration, or an invalid one."""
     name = dataset.partition(":")[0]
-    every = recipes_of(module)
+    if not (every := recipes_of(module)):
+        raise Undeclared("it has required fields and declares no published configuration")
     mine = [one for one in every if one.row == row] or [one for one in every if one.row is None]
     fitting = [one for one in mine if name in one.datasets] or [one for one in mine if not one.datasets] or mine
     made = module.Config.model_validate(params)
@@ -96,7 +110,11 @@ def differences(
 def _changes(model: type[BaseModel], made: BaseModel, recipe: Recipe, image_size: int | None) -> Iterator[Change]:
     if image_size is not None and recipe.image_size not in (None, image_size):
         yield Change("image size", image_size, recipe.image_size)
-    for change in _compared(made, model.model_validate(dict(recipe.params)), ""):
+    try:
+        published = model.model_validate(dict(recipe.params))
+    except ValidationError as error:
+        raise Undeclared(f"the configuration {recipe.name!r} that it declares is invalid") from error
+    for change in _compared(made, published, ""):
         if not (change.field == "backbone.name" and change.value in recipe.backbones):
             yield change
 

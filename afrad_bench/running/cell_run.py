@@ -20,7 +20,7 @@ from afrad_bench.images.depth import white_of
 from afrad_bench.images.sets import test_images, train_images
 from afrad_bench.machine.load import LoadWatch
 from afrad_bench.machine.peak_memory import PeakMemory
-from afrad_bench.methods.recipes import differences
+from afrad_bench.methods.recipes import Undeclared, differences
 from afrad_bench.running import kept_maps
 from afrad_bench.running.build import build
 from afrad_bench.running.paths import shortened
@@ -234,6 +234,17 @@ class CellRun:
             if self.features.seconds > already:
                 self.clock.add("features", self.features.seconds - already)
 
+    def _differences(self) -> list[str]:
+        """A note on what differs from the published configuration."""
+        cell, table = self.cell, self.plan.selection.reproduces
+        beside = None if table is None else (table, self.planned.row.published or "")
+        module = registry.find("method", cell.method).load()
+        try:
+            found = differences(module, cell.config, cell.dataset, cell.image_size, beside)
+        except Undeclared:
+            return []
+        return [str(found)] if found.changes else []
+
     def _row(
         self,
         began: datetime,
@@ -245,10 +256,7 @@ class CellRun:
         planned, cell, weights = self.planned, self.cell, self.planned.weights
         backbone = cell.config.get("backbone") or {}
         notes = [*planned.notes, *planned.dataset.notes, *(record.notes if record else ()), *self.features.notes]
-        module = registry.find("method", cell.method).load()
-        beside = None if (table := self.plan.selection.reproduces) is None else (table, planned.row.published or "")
-        found = differences(module, cell.config, cell.dataset, cell.image_size, beside)
-        notes += [str(found)] if found.changes else []
+        notes += self._differences()
         if weights is not None and weights.path is None:
             notes.insert(0, "random weights: the backbone was never trained")
         return {

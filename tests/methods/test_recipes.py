@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from afrad_bench import published, registry
 from afrad_bench.methods.afrad.published import ABLATIONS
-from afrad_bench.methods.recipes import Recipe, differences, recipes_of
+from afrad_bench.methods.recipes import Recipe, Undeclared, differences, recipes_of
 
 METHODS = sorted(registry.entries("method"))
 
@@ -177,3 +177,33 @@ def test_a_method_without_recipes_was_published_with_its_defaults() -> None:
     assert recipes_of(Plugin) == (Recipe("the defaults"),)
     found = differences(Plugin, {"width": 8, "eval_batch": 1}, "folder:tiles")
     assert str(found) == "differs from the published configuration (the defaults): width 8 instead of 64"
+
+
+class Demanding(Plugin):
+    """A method that cannot be built without being told something."""
+
+    class Config(BaseModel):
+        """A required field."""
+
+        width: int = Field(description="Width.")
+
+
+class Mistaken(Plugin):
+    """A method that declares nonsense."""
+
+    RECIPES = (Recipe("the paper", {"widht": 3}),)
+
+
+def test_a_method_without_a_published_configuration_is_not_called_as_published() -> None:
+    with pytest.raises(Undeclared, match="has required fields and declares no published configuration"):
+        differences(Demanding, {"width": 8}, "demo")
+    with pytest.raises(Undeclared, match="the configuration 'the paper' that it declares is invalid"):
+        differences(Mistaken, {"width": 8}, "demo")
+
+
+def test_the_time_of_a_fitted_method_does_not_depend_on_its_training() -> None:
+    module = module_of("draem")
+    changed = {"training": {"epochs": 0}, "discrimination_width": 8}
+    found = differences(module, complete(module.Config.model_validate(changed)), "demo")
+    assert [change.field for change in found.changes] == ["discrimination_width", "training.epochs"]
+    assert [change.field for change in found.timed] == ["discrimination_width"]

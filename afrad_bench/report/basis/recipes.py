@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from afrad_bench import registry
 from afrad_bench.errors import UserError
 from afrad_bench.hashing import canonical
-from afrad_bench.methods.recipes import Differences, differences
+from afrad_bench.methods.recipes import Differences, Undeclared, differences
 from afrad_bench.report.basis.grid import Counted, Grid
 from afrad_bench.report.basis.results import Run
 from afrad_bench.report.model import RowSpec
@@ -46,6 +46,8 @@ def _differences(
         return differences(module, json.loads(params), dataset, image_size, row)
     except ValidationError as error:
         raise Unknown("its configuration is of another version of the method") from error
+    except Undeclared as error:
+        raise Unknown(str(error)) from error
 
 
 def place_of(grid: Grid, row: RowSpec) -> tuple[str, str] | None:

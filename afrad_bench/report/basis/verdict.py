@@ -129,13 +129,11 @@ def _other_configuration(
     found: dict[str, None] = {}
     for run in runs:
         try:
-            changes = differences_of(run, place, dataset).changes
+            differs = differences_of(run, place, dataset)
         except Unknown as error:
             return (f"published configuration not known ({error})",)
-        for change in changes:
-            part, _, _ = change.field.partition(".")
-            if trained or part not in (TRAINING, "start"):
-                found[f"{change.field} {shown(change.value)} ≠ {shown(change.published)}"] = None
+        for change in differs.changes if trained else differs.timed:
+            found[f"{change.field} {shown(change.value)} ≠ {shown(change.published)}"] = None
     return tuple(found)
 
 
