@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ ROOT = Path(__file__).parent.parent
 
 settings.register_profile("untimed", deadline=None)  # no test may fail because the machine is busy
 settings.load_profile("untimed")
+
+for size in ("COLUMNS", "LINES"):  # of the terminal that the tests were started from
+    os.environ.pop(size, None)
 
 torch.set_num_threads(1)  # for fixtures of modules, which are made before `one_thread`
 
