@@ -51,11 +51,12 @@ def test_the_split_is_seeded_and_shared_by_the_combinations() -> None:
     ("content", "message"),
     [
         (b"no archive", "cannot be read"),
-        (gzip.compress(b"1,2,3"), r"digits.csv.gz:1: expected 64 values from 0 to 16 and a class"),
-        (gzip.compress(b"0," * 64 + b"x"), r"digits.csv.gz:1: contains something other than numbers"),
-        (gzip.compress(b"17," * 64 + b"3"), "expected 64 values from 0 to 16"),
-        (gzip.compress(b"0," * 64 + b"3")[:-12], "cannot be read"),
+        (gzip.compress(b"1,2,3", mtime=0), r"digits.csv.gz:1: expected 64 values from 0 to 16 and a class"),
+        (gzip.compress(b"0," * 64 + b"x", mtime=0), r"digits.csv.gz:1: contains something other than numbers"),
+        (gzip.compress(b"17," * 64 + b"3", mtime=0), "expected 64 values from 0 to 16"),
+        (gzip.compress(b"0," * 64 + b"3", mtime=0)[:-12], "cannot be read"),
     ],
+    ids=["no_archive", "three_numbers", "no_number", "too_bright", "cut_off"],
 )
 def test_damaged_lists_are_refused_with_their_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "digits.csv.gz").write_bytes(content)
