@@ -342,6 +342,9 @@ class MethodModule(Protocol):
     The module may also define `RECIPES`, the configurations that it was published with (`methods.recipes`); without it,
     these are the defaults. Every row names in what it differs from them.
 
+    The module may also define `chosen_on(config)`: names of the data sets whose test labels decided defaults that this
+    configuration uses. Rows on these data sets say so.
+
     The module may also define `warn(config, image_size, train_images)`, which returns one line for `plan` and `run` if
     a fit on so many images would take very long or much memory, else None."""
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
@@ -68,8 +68,26 @@ def _finest_first(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
-FinestFirst = Annotated[tuple[int, ...], AfterValidator(_finest_first)]
+STAGES: dict[str, Any] = {"stages": True}
+"""`json_schema_extra` of the field that names the backbone stages whose maps a method reads: the field that
+`shared: {features: [...]}` of a suite reaches, whatever it is called. A field of the type `FinestFirst` has it."""
+
+FinestFirst = Annotated[tuple[int, ...], AfterValidator(_finest_first), Field(json_schema_extra=STAGES)]
 """Reductions of feature maps in ascending order; the first one defines the grid."""
+
+
+def stages_field(model: type[BaseModel], before: str = "") -> str | None:
+    """Dotted name of the field of a configuration that is marked by `STAGES`; None if it has none."""
+    for name, info in model.model_fields.items():
+        extra = info.json_schema_extra
+        if isinstance(extra, Mapping) and extra.get("stages"):
+            return before + name
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found = stages_field(inner, f"{before}{name}.")
+            if found is not None:
+                return found
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ class Recipe:
     """Table and row of the paper for which it is; None: the method itself."""
 
 
+CHOSEN = "its defaults were chosen on test labels of these data"
+"""How a text about a row begins whose method names the row's data set in `chosen_on`."""
+
+
 class Undeclared(Exception):
     """Why it is not known with which configuration a method was published."""
 
@@ -105,6 +109,13 @@ def differences(
     made = module.Config.model_validate(params)
     found = [Differences(one, tuple(_changes(module.Config, made, one, image_size))) for one in fitting]
     return min(found, key=lambda one: len(one.changes))
+
+
+def chosen_on(module: Any, params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Data sets whose test labels decided defaults that this configuration uses: what the module's
+    `chosen_on(config)` returns; none for a module without it."""
+    declared = getattr(module, "chosen_on", None)
+    return () if declared is None else tuple(declared(module.Config.model_validate(params)))
 
 
 def _changes(model: type[BaseModel], made: BaseModel, recipe: Recipe, image_size: int | None) -> Iterator[Change]:

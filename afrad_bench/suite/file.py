@@ -105,6 +105,9 @@ class Variant(_Part):
 
     label: str
     params: Params = {}
+    profiles: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Profiles in which this row takes part; by default all."
+    )
     published: str | None = Field(None, description="Row of the reproduced table that this row is compared with.")
     searched: Searched | None = Field(None, description="Set for a configuration that a search selected.")
 
@@ -143,6 +146,13 @@ class MethodEntry(_Part):
         if points > MOST_ROWS:
             raise ValueError(f"the grid has {points} points, more than {MOST_ROWS}\nuse a search instead")
         return self
+
+
+class Again(_Part):
+    """Every row once more, with some parameters the same for all methods that have them."""
+
+    label: str = Field(min_length=1, description="Follows the label of a row: `PaDiM, equal features`.")
+    shared: Params = Field(min_length=1, description="Parameters as in a profile's `shared`.")
 
 
 Measures = tuple[
@@ -280,6 +290,7 @@ class Profile(_Part):
     measures: Measures | None = Field(None, min_length=1)
     shared: Params = Field({}, description="Parameters for every method of the suite that has these fields.")
     params: dict[str, Params] = Field({}, description="Method -> parameters that this profile changes.")
+    again: tuple[Again, ...] | None = Field(None, description="Replaces the suite's `again`.")
     search: Params = Field({}, description="Fields of the suite's search that this profile changes.")
 
 
@@ -324,6 +335,9 @@ class SuiteFile(_Part):
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     measures: Measures = Field(min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
+    again: tuple[Again, ...] = Field(
+        (), description="Every row once more with shared parameters, unless the suite has that row already."
+    )
     profiles: dict[ProfileName, Profile] = Field(min_length=1)
     default_profile: str | None = None
     search: Search | None = Field(None, description="A search around the suite's only row (`afrad-bench search`).")

@@ -98,6 +98,9 @@ def _cross_checks(suite: Suite) -> Iterator[Problem]:
         if entry.published is not None and entry.published not in rows:
             yield unknown("published row", entry.published, rows, where(("methods", i, "published")))
         for k, variant in enumerate(entry.variants):
+            for n, name in enumerate(variant.profiles or ()):
+                if name not in file.profiles:
+                    yield unknown("profile", name, file.profiles, where(("methods", i, "variants", k, "profiles", n)))
             if variant.published is not None and variant.published not in rows:
                 place = where(("methods", i, "variants", k, "published"))
                 yield unknown("published row", variant.published, rows, place)

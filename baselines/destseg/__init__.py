@@ -13,8 +13,8 @@ image where Perlin noise is high; the image score is the mean of the 100 largest
 
 The code counts steps: 5,000 for each category of MVTec AD. A category has 242 images on average, so these are 700
 passes over it. `training.epochs` is therefore 700, and a larger set gets proportionally more steps: 79,100 for all
-categories of MVTec AD together. `training.steps: 5000` gives the official count for a set of any size. ADer trains for
-100 or 300 epochs, with gradient clipping. The official code has no unified setting.
+categories of MVTec AD together. `training.steps: 5000` gives the official count for a set of any size. The official
+code has no unified setting; ADer's is `training: {epochs: 100, clip: 5}` (or 300 epochs) and `top: 1`.
 
 Deviations: no rotation of the training images (official: a choice of three per category, which a model of all
 categories cannot know; `rotation` offers them); a set smaller than a batch is one batch (official: an endless loop);
@@ -56,7 +56,12 @@ RECIPES = (
         )
         for kind in ("slight", "turns")
     ),
+    *(
+        Recipe(f"ADer, {epochs} epochs", {"training": {"epochs": epochs, "clip": 5}, "top": 1}, image_size=256)
+        for epochs in (100, 300)
+    ),
 )
+"""ADer reads its images as BGR but normalises them as RGB, and draws them with replacement: neither is a field here."""
 
 
 REDUCTIONS = (4, 8, 16)
@@ -91,6 +96,12 @@ class Training(_Part):
     lr_student: float = Field(0.4, gt=0, description="Learning rate of the student.")
     lr_residual: float = Field(0.1, gt=0, description="Learning rate of the segmentation's residual part.")
     lr_head: float = Field(0.01, gt=0, description="Learning rate of the segmentation's head.")
+    clip: float | None = Field(
+        None,
+        gt=0,
+        description="Maximum gradient norm of the network that is trained; null: no clipping. ADer: 5.",
+        exclude_if=lambda value: value is None,
+    )
 
 
 class Config(_Part):

@@ -126,7 +126,8 @@ class Destseg:
             with torch.no_grad():
                 maps = list(net.teacher(batch.clean.to(self.bench.device)))
         restored = net.restored(batch.corrupted.to(self.bench.device))
-        return descend(cosine([normalised(one) for one in maps], restored), optimizer)
+        loss = cosine([normalised(one) for one in maps], restored)
+        return descend(loss, optimizer, self.config.training.clip)
 
     def _segmentation_step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
         """One training step of the segmentation with the student frozen; returns its loss."""
@@ -135,7 +136,8 @@ class Destseg:
         net.segmentation.train()
         with torch.no_grad():
             products = net.products(batch.corrupted.to(self.bench.device))
-        return descend(segmentation(net.segmentation(products), batch.mask.to(self.bench.device)), optimizer)
+        loss = segmentation(net.segmentation(products), batch.mask.to(self.bench.device))
+        return descend(loss, optimizer, self.config.training.clip)
 
     def predict(self, images: Images) -> Prediction:
         """Predict the upsampled segmentation, and the mean of its largest values."""

@@ -301,6 +301,21 @@ def test_first_the_student_learns_then_the_segmentation() -> None:
         assert (record.epochs, record.images_seen, len(record.loss)) == (2, 2 * steps, 2)
 
 
+@pytest.mark.parametrize(("share", "rate"), [(1.0, 0.4), (0.0, 0.1)])
+def test_the_gradient_norm_of_the_network_that_is_trained_can_be_clipped(share: float, rate: float) -> None:
+    """One step of SGD moves the parameters by no more than rate · (clip + weight decay · their norm)."""
+    clip = 1e-3
+    moved = {}
+    for limit in (clip, None):
+        method = made(training={"steps": 1, "batch_size": 2, "student_share": share, "clip": limit})
+        before = torch.cat([p.detach().flatten() for p in method.net.parameters()])
+        method.fit(small_images(2, 64, 0))
+        after = torch.cat([p.detach().flatten() for p in method.net.parameters()])
+        moved[limit] = float((after - before).norm())
+    assert moved[clip] <= rate * (clip + 1e-4 * float(before.norm())) * 1.01
+    assert moved[None] > 2 * moved[clip]
+
+
 def test_what_is_trained_says_so() -> None:
     modules = made().modules()
     assert not any(p.requires_grad for p in modules["teacher"].parameters())

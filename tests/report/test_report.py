@@ -27,6 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from afrad_bench import registry
 from afrad_bench.errors import UserError
 from afrad_bench.report import (
     MeasureSpec,
@@ -727,6 +728,29 @@ def test_a_row_that_differs_from_the_published_configuration_says_in_what(book: 
     )
     for text in everywhere(report)[:2]:
         assert wanted[1] in text
+
+
+def test_rows_on_data_on_which_their_defaults_were_chosen_say_so(book: Bookkeeper) -> None:
+    spec = suite(row("tuned"), row("printed"), row("RD4AD", method="rd4ad"))
+    for at, (method, params) in enumerate((("afrad", {}), ("afrad", {"reading": "printed"}), ("rd4ad", {}))):
+        whole = registry.find("method", method).load().Config(**params).model_dump(mode="json")
+        book.run(spec.rows[at].cells[0], auroc(0.9), method=method, params=whole)
+    report = book.report(spec)
+    wanted = "its defaults were chosen on test labels of these data (demo)"
+    table = main_table(report)
+    told = [[wanted in table.footnotes[ref - 1] for ref in line.entries[0].refs] for line in table.lines]
+    assert [any(each) for each in told] == [True, False, False]
+    terms = {term.name: term.value for term in report.terms}
+    assert terms["Defaults"] == f"{wanted}: tuned"
+    assert terms["Backbone stages"] == "4,8,16,32 (tuned); 2,4,8,16 (printed); not declared (RD4AD)"
+    for text in everywhere(report)[:2]:
+        assert wanted in text
+
+
+def test_elsewhere_nothing_is_said_of_the_defaults(book: Bookkeeper) -> None:
+    spec = suite(row("tuned", dataset="folder:ours"))
+    book.run(spec.rows[0].cells[0], auroc(0.9), method="afrad", params={})
+    assert "Defaults" not in {term.name for term in book.report(spec).terms}
 
 
 def test_a_time_is_comparable_on_the_papers_device_only(book: Bookkeeper) -> None:

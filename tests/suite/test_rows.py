@@ -154,6 +154,80 @@ def test_a_shared_field_that_nobody_has_is_a_mistake(tmp_path: Path) -> None:
     assert "afrad: training.epochs" in refusal(tmp_path, SHARED.replace("epochs: 3", "epochs: -3"))
 
 
+def test_shared_features_are_the_stages_of_every_method_that_reads_some(tmp_path: Path) -> None:
+    selection = chosen(tmp_path, SHARED.replace("epochs: 3}", "epochs: 3}\n      features: [8, 16, 32]"))
+    assert configuration(selection, "afrad")["features"]["reductions"] == [8, 16, 32]  # type: ignore[index]
+    assert configuration(selection, "padim")["reductions"] == [8, 16, 32]
+    later = chosen(tmp_path, SHARED, "shared.features=[4, 8]", "padim.reductions=[16]")
+    assert configuration(later, "afrad")["features"]["reductions"] == [4, 8]  # type: ignore[index]
+    assert configuration(later, "padim")["reductions"] == [16]
+    mapping = chosen(tmp_path, SHARED, "shared.features.grid=8")
+    assert configuration(mapping, "afrad")["features"]["grid"] == 8  # type: ignore[index]
+
+
+def test_mistakes_in_shared_features_have_a_line(tmp_path: Path) -> None:
+    wrong = SHARED.replace("epochs: 3}", "epochs: 3}\n      features: [8, deep]")
+    text = refusal(tmp_path, wrong)
+    assert "F:14: afrad: features.reductions.1" in text
+    assert "F:14: padim: reductions.1" in text
+    alone = SHARED.replace("afrad", "draem").replace("  - method: padim\n    params: {sigma: 2.0}\n", "")
+    alone = alone[: alone.index("    shared:")] + "    shared: {features: [8]}\n"
+    assert "no method of this suite has it) 'features'" in refusal(tmp_path, alone)
+
+
+AGAIN = """\
+again:
+  - label: equal features
+    shared: {features: [4, 8, 16, 32]}
+profiles:"""
+
+
+def test_rows_stand_again_with_the_same_for_all_unless_they_are_there(tmp_path: Path) -> None:
+    selection = chosen(tmp_path, SHARED.replace("profiles:", AGAIN))
+    assert [row.label for row in selection.rows] == ["afrad", "padim", "padim, equal features"]  # AFRAD reads them
+    own, equal = configuration(selection, "padim"), configuration(selection, "padim, equal features")
+    assert own["reductions"] == [4, 8, 16]
+    assert equal == {**own, "reductions": [4, 8, 16, 32]}
+    deeper = chosen(tmp_path, SHARED.replace("profiles:", AGAIN), "padim.reductions=[4, 8, 16, 32]")
+    assert [row.label for row in deeper.rows] == ["afrad", "padim"]
+
+
+def test_a_profile_may_have_its_own_again(tmp_path: Path) -> None:
+    text = SHARED.replace("profiles:", AGAIN) + "    again: [{label: on 8, shared: {features: [8]}}]\n"
+    assert [row.label for row in chosen(tmp_path, text).rows] == ["afrad", "padim", "afrad, on 8", "padim, on 8"]
+    none = SHARED.replace("profiles:", AGAIN) + "    again: []\n"
+    assert [row.label for row in chosen(tmp_path, none).rows] == ["afrad", "padim"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("features: [4, 8, 16, 32]", "feature: [4, 8]", "F:10: unknown shared field (no method of this suite has it)"),
+        ("[4, 8, 16, 32]", "[4, -8]", "F:10: afrad (afrad, equal features): features.reductions"),
+        ("[4, 8, 16, 32]", "[4, -8]", "F:10: padim (padim, equal features): reductions"),
+        ("{features: [4, 8, 16, 32]}", "{}", "again.0.shared: dictionary should have at least 1 item"),
+    ],
+)
+def test_mistakes_in_again_have_a_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = SHARED.replace("profiles:", AGAIN)
+    assert text.count(old) == 1
+    assert message in refusal(tmp_path, text.replace(old, new))
+
+
+def test_a_sweep_has_no_rows_again(tmp_path: Path) -> None:
+    assert "F:17: again cannot repeat the rows of a sweep" in refusal(tmp_path, SWEEP.replace("profiles:", AGAIN))
+
+
+def test_a_row_may_belong_to_some_profiles(tmp_path: Path) -> None:
+    variants = "  - method: padim\n    variants: [{label: a}, {label: b, params: {sigma: 3.0}, profiles: [full]}]\n"
+    text = SHARED.replace("  - method: padim\n    params: {sigma: 2.0}\n", variants)
+    assert "F:7: unknown profile 'full'" in refusal(tmp_path, text)
+    both = text + "  full: {datasets: [demo]}\n"
+    path = write(tmp_path, both)
+    assert [row.label for row in suite.load(path).select("demo").rows] == ["afrad", "a"]
+    assert [row.label for row in suite.load(path).select("full").rows] == ["afrad", "a", "b"]
+
+
 # ----------------------------------------------------------------------------------------------------------- overrides
 
 

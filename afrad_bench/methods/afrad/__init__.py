@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from afrad_bench.backbone.offered import needed
 from afrad_bench.methods.afrad.config import Config
 from afrad_bench.methods.afrad.published import RECIPES
-from afrad_bench.methods.afrad.readings import CHOICES
+from afrad_bench.methods.afrad.readings import CHOICES, MEASURED_ON, measured
 from afrad_bench.methods.demands import multiple_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 VERSION = "6"
 PAPER = "Lee et al., Adaptive Feature Refinement with Information Preservation for MUAD"
 
-__all__ = ["CHOICES", "PAPER", "RECIPES", "VERSION", "Config", "build", "check"]
+__all__ = ["CHOICES", "PAPER", "RECIPES", "VERSION", "Config", "build", "check", "chosen_on"]
+
+
+def chosen_on(config: Config) -> tuple[str, ...]:
+    """Data sets on whose test labels values of this configuration were chosen."""
+    return MEASURED_ON if measured(config) else ()
 
 
 def check(config: Config, image_size: int) -> None:

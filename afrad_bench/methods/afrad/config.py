@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from afrad_bench.backbone.weights import BackboneConfig
+from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 from afrad_bench.methods.afrad.readings import Reading, values_of
 from afrad_bench.methods.recipes import NEUTRAL
 
@@ -30,7 +30,7 @@ class _Part(BaseModel):
 class Features(_Part):
     """The features F_ori that are reconstructed."""
 
-    reductions: tuple[int, ...] = Field(
+    reductions: FinestFirst = Field(
         (4, 8, 16, 32),
         min_length=1,
         description="Backbone stages by reduction. 4,8,16,32 is clearly better in measurements "

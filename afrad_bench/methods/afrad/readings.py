@@ -61,6 +61,11 @@ CHOICES = (
 """In the order of the fields."""
 
 
+MEASURED_ON = ("demo", "elpv")
+"""Data sets with whose test labels the values of `faithful` and `tuned` were chosen, beside folders of photographs
+(docs/afrad_defaults.md)."""
+
+
 def _nested(reading: Literal["printed", "faithful"]) -> Mapping[str, Any]:
     total: dict[str, Any] = {}
     for choice in CHOICES:
@@ -75,6 +80,17 @@ def _nested(reading: Literal["printed", "faithful"]) -> Mapping[str, Any]:
 READINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"printed": _nested("printed"), "faithful": _nested("faithful"), "tuned": MappingProxyType({})}
 )
+
+
+def measured(config: Any) -> bool:
+    """Whether a field of this configuration has a value that measurement chose: any that is not that of `printed`."""
+    return any(_value(config, choice.field) != choice.printed for choice in CHOICES)
+
+
+def _value(config: Any, field: str) -> Any:
+    for name in field.split("."):
+        config = getattr(config, name)
+    return config
 
 
 def values_of(reading: object) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from afrad_bench import published
 from afrad_bench.methods.recipes import DIFFERS
 from afrad_bench.report.basis.comparison import Footnotes, Item, compare, fact
 from afrad_bench.report.basis.grid import Grid, Use, one_line
-from afrad_bench.report.basis.recipes import stated
+from afrad_bench.report.basis.recipes import chosen, stated
 from afrad_bench.report.model import Entry, Fact, Heading, Level, Line, RowSpec, Table
 from afrad_bench.types import MEAN
 
@@ -36,10 +36,12 @@ def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: 
     for item, column in zip(columns, made, strict=True):
         group = item.dataset if len(grid.datasets) > 1 else ""
         headings.append(replace(_heading(item, group), refs=column.refs))
-    lines, told = [], stated(grid)
+    lines, told, marked = [], stated(grid), {} if folded else chosen(grid)
     for i, row in enumerate(rows):
         seeds = {column.facts[i].summary.seeds for column in made} - {0}
         refs = (notes.refer(told[row.label]),) if not folded and DIFFERS in told.get(row.label, "") else ()
+        if row.label in marked:
+            refs = (*refs, notes.refer(marked[row.label]))
         name = Entry(row.label, refs=refs, flag=_flag(grid, row))
         lines.append(Line((name, Entry(_range(seeds)), *(column.entries[i] for column in made))))
     return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts), folded)

@@ -8,7 +8,7 @@ from typing import Any
 
 from afrad_bench.methods.recipes import DIFFERS
 from afrad_bench.report.basis.grid import Counted, Grid
-from afrad_bench.report.basis.recipes import stated
+from afrad_bench.report.basis.recipes import UNDECLARED, chosen, stages_of, stated
 from afrad_bench.report.basis.results import Run
 from afrad_bench.report.model import Level, Term
 
@@ -43,6 +43,8 @@ def terms(grid: Grid) -> tuple[Term, ...]:
         _configuration(grid),
         _term("Backbone", uses, "backbone"),
         _weights(uses),
+        *_stages(uses),
+        *_chosen(grid),
         _term("Epochs trained", uses, "epochs"),
         _term("Epoch scored", uses, "selection"),
         _seeds(grid),
@@ -135,6 +137,21 @@ def _configuration(grid: Grid) -> Term:
         found.setdefault(short_text, []).append(label)
     text = next(iter(found)) if len(found) == 1 else listed(found)
     return Term("Configuration", text, "note" if any(DIFFERS in each for each in found) else "plain")
+
+
+def _stages(uses: Sequence[Counted]) -> Iterable[Term]:
+    """Which backbone stages the rows read, if any method declares that."""
+    if by_value(uses, stages_of).keys() != {UNDECLARED}:
+        yield _term("Backbone stages", uses, "stages", stages_of)
+
+
+def _chosen(grid: Grid) -> Iterable[Term]:
+    """Which rows stand on data on which their method's defaults were chosen."""
+    found: dict[str, list[str]] = {}
+    for label, text in chosen(grid).items():
+        found.setdefault(text, []).append(label)
+    if found:
+        yield Term("Defaults", "; ".join(f"{text}: {some(labels)}" for text, labels in found.items()), "note")
 
 
 def _weights(uses: Sequence[Counted]) -> Term:

@@ -8,10 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from afrad_bench.backbone.weights import stages_field
 from afrad_bench.errors import Problem, fail, shortened
 from afrad_bench.suite.checked import Where, models_in, validated
 from afrad_bench.suite.file import Params
 from afrad_bench.suite.yaml import MAX_NESTING
+
+FEATURES = "features"
+"""A shared parameter: as a list, the backbone stages that every method on a frozen backbone reads."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,26 @@ def known_part(model: type[BaseModel], params: Mapping[str, Any]) -> Params:
         elif parts := [part for one in inner if (part := known_part(one, value))]:
             total[name] = parts[0]
     return total
+
+
+def restricted(layer: Layer, model: type[BaseModel]) -> Layer:
+    """The part of a layer of shared parameters that this model has fields for.
+
+    A list as `features` names backbone stages: it reaches the field that is marked by `STAGES`."""
+    stages, rest = layer.params.get(FEATURES), dict(layer.params)
+    if not isinstance(stages, list):
+        return Layer(known_part(model, rest), layer.at)
+    del rest[FEATURES]
+    name = stages_field(model)
+    if name is None:
+        return Layer(known_part(model, rest), layer.at)
+    path = tuple(name.split("."))
+
+    def at(location: Sequence[str | int]) -> str:
+        inside = tuple(location[: len(path)]) == path
+        return layer.at((FEATURES, *location[len(path) :]) if inside else location)
+
+    return Layer(_over(known_part(model, rest), nested({name: stages})), at)
 
 
 def dotted_names(model: type[BaseModel], before: str = "") -> Iterator[str]:

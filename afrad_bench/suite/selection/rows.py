@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
 from afrad_bench import published, registry
+from afrad_bench.backbone.weights import stages_field
 from afrad_bench.errors import Problem, shortened, unknown
 from afrad_bench.hashing import canonical
 from afrad_bench.suite.checked import Where
 from afrad_bench.suite.file import MethodEntry, Params, Profile, Searched, SuiteFile
 from afrad_bench.suite.selection.layers import (
+    FEATURES,
     Layer,
     dotted_names,
     holds,
@@ -23,6 +25,7 @@ from afrad_bench.suite.selection.layers import (
     leaves,
     merged,
     resolved,
+    restricted,
 )
 from afrad_bench.suite.selection.overrides import Overrides
 from afrad_bench.suite.selection.values import SuiteRow
@@ -96,6 +99,7 @@ class Rows:
                 self.problems.append(unknown("method", one.entry.method, known, place))
                 continue
             rows += self._rows_of(one, known[one.entry.method].load().Config)
+        rows += self._again(rows)
         self._check_rows(rows, complete=len(self.problems) == before)
         return self._chosen(rows) if len(self.problems) == before else tuple(rows)
 
@@ -121,9 +125,9 @@ class Rows:
         known = registry.entries("method")
         used = {one.entry.method for one in declared(self.file)} & set(known)
         models: list[type[BaseModel]] = [known[name].load().Config for name in sorted(used)]
-        for layer in (self._shared(), *self.overrides.shared):
+        for layer in (self._shared(), *(layer for _, layer in self._repeats()), *self.overrides.shared):
             for location in leaves(layer.params):
-                if models and not any(holds(known_part(model, layer.params), location) for model in models):
+                if models and not any(_reaches(layer, location, model) for model in models):
                     names = {name for model in models for name in dotted_names(model)}
                     kind = "shared field (no method of this suite has it)"
                     self.problems.append(unknown(kind, ".".join(location), names, layer.at(location)))
@@ -162,17 +166,48 @@ class Rows:
                 self.problems.append(Problem(text, place, "add another reading, or leave out the axis"))
         return made
 
-    def _variants(self, one: Declared, model: type[BaseModel]) -> Iterator[_Variant]:
-        """The variants of a method. In a sweep, the unchanged method comes first; the others are compared with it."""
+    def _repeats(self) -> Iterator[tuple[str, Layer]]:
+        """Label and shared parameters of each time that the rows are made again."""
+        own = self.profile.again is not None
+        base = ("profiles", self.name, "again") if own else ("again",)
+        for i, each in enumerate(self.file.again if self.profile.again is None else self.profile.again):
+            yield each.label, in_file(self.where, (*base, i, "shared"), each.shared)
+
+    def _again(self, rows: Sequence[SuiteRow]) -> list[SuiteRow]:
+        """The rows that `again` makes: one for each row that its parameters change into one that is not there yet."""
+        known = registry.entries("method")
+        there = {(row.method, row.params) for row in rows}
+        made: list[SuiteRow] = []
+        for label, layer in self._repeats():
+            for one in self.declared:
+                if one.entry.method not in known:
+                    continue
+                model = known[one.entry.method].load().Config
+                if one.entry.sweep:
+                    self.problems.append(Problem("again cannot repeat the rows of a sweep", layer.at(())))
+                elif (mine := restricted(layer, model)).params:
+                    for variant in self._variants(one, model, [mine]):
+                        named = replace(variant, label=f"{variant.label}, {label}", published=None, searched=None)
+                        row = self._row(one, model, named)
+                        if row is not None and (row.method, row.params) not in there:
+                            there.add((row.method, row.params))
+                            made.append(row)
+        return made
+
+    def _variants(self, one: Declared, model: type[BaseModel], extra: Sequence[Layer] = ()) -> Iterator[_Variant]:
+        """The variants of a method, with `extra` over what the file says of each. In a sweep, the unchanged method
+        comes first; the others are compared with it."""
         entry, at = one.entry, one.location
         base = [in_file(self.where, (*at, "params"), entry.params)]
-        base.append(_restricted(self._shared(), model))
+        base.append(restricted(self._shared(), model))
         own = ("profiles", self.name, "params", entry.method)
         base.append(in_file(self.where, own, self.profile.params.get(entry.method, {})))
-        last = [_restricted(layer, model) for layer in self.overrides.shared]
+        last = [*extra, *(restricted(layer, model) for layer in self.overrides.shared)]
         last += self.overrides.parts.get(entry.method, [])
         label = entry.label or entry.method
         for k, variant in enumerate(entry.variants):
+            if variant.profiles is not None and self.name not in variant.profiles:
+                continue
             layer = in_file(self.where, (*at, "variants", k, "params"), variant.params)
             yield _Variant(variant.label, [*base, layer, *last], variant.published, searched=variant.searched)
         for point in _points(entry):
@@ -201,8 +236,11 @@ class Rows:
         return SuiteRow(label, method, params, variant.published, changed, variant.axis, variant.searched, place)
 
 
-def _restricted(layer: Layer, model: type[BaseModel]) -> Layer:
-    return Layer(known_part(model, layer.params), layer.at)
+def _reaches(layer: Layer, location: Sequence[str], model: type[BaseModel]) -> bool:
+    """Whether a shared parameter at this location reaches a field of the model."""
+    if location == (FEATURES,) and isinstance(layer.params[FEATURES], list):
+        return stages_field(model) is not None
+    return holds(known_part(model, layer.params), location)
 
 
 def _override_text(params: Params) -> str:
