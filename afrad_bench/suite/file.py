@@ -290,6 +290,9 @@ class Profile(_Part):
     measures: Measures | None = Field(None, min_length=1)
     shared: Params = Field({}, description="Parameters for every method of the suite that has these fields.")
     params: dict[str, Params] = Field({}, description="Method -> parameters that this profile changes.")
+    sweep: dict[str, dict[str, Axis]] = Field(
+        {}, description="Method with a sweep -> further axes of it, in this profile only."
+    )
     again: tuple[Again, ...] | None = Field(None, description="Replaces the suite's `again`.")
     search: Params = Field({}, description="Fields of the suite's search that this profile changes.")
 

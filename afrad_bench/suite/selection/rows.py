@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from afrad_bench.backbone.weights import stages_field
 from afrad_bench.errors import Problem, shortened, unknown
 from afrad_bench.hashing import canonical
 from afrad_bench.suite.checked import Where
-from afrad_bench.suite.file import MethodEntry, Params, Profile, Searched, SuiteFile
+from afrad_bench.suite.file import Axis, MethodEntry, Params, Profile, Searched, SuiteFile
 from afrad_bench.suite.selection.layers import (
     FEATURES,
     Layer,
@@ -119,6 +119,13 @@ class Rows:
             if method not in used:
                 place = self.where(("profiles", self.name, "params", method))
                 self.problems.append(unknown("method of this suite", method, used, place))
+        swept = {one.entry.method: set(one.entry.sweep) for one in declared(self.file) if one.entry.sweep}
+        for method, axes in self.profile.sweep.items():
+            place = self.where(("profiles", self.name, "sweep", method))
+            if method not in swept:
+                self.problems.append(unknown("method of this suite with a sweep", method, swept, place))
+            for axis in set(axes) & swept.get(method, set()):
+                self.problems.append(Problem(f"the axis {axis!r} is one of the suite's already", place))
 
     def _check_shared(self) -> None:
         """Report shared parameters that no method of the suite has."""
@@ -161,7 +168,9 @@ class Rows:
                 made.append(row)
         for axis, found in different.items():
             if not found and not self.overrides.texts:
-                place = self.where((*one.location, "sweep", axis))
+                own = axis in self.profile.sweep.get(one.entry.method, {})
+                base = ("profiles", self.name, "sweep", one.entry.method) if own else (*one.location, "sweep")
+                place = self.where((*base, axis))
                 text = f"every reading of the axis {axis!r} equals the unchanged method"
                 self.problems.append(Problem(text, place, "add another reading, or leave out the axis"))
         return made
@@ -217,9 +226,14 @@ class Rows:
         if not entry.variants and not entry.grid and not entry.include:
             yield _Variant(label, [*base, *last], entry.published)
         prefix = f"{label} " if len(self.declared) > 1 else ""
-        for axis, place, reading in _readings(entry):
-            layer = in_file(self.where, (*at, "sweep", *place), reading, dotted=True)
-            yield _Variant(f"{prefix}{_override_text(reading)}", [*base, layer, *last], axis=axis)
+        for base_place, axes in (((*at, "sweep"), entry.sweep), self._own_sweep(entry)):
+            for axis, place, reading in _readings(axes):
+                layer = in_file(self.where, (*base_place, *place), reading, dotted=True)
+                yield _Variant(f"{prefix}{_override_text(reading)}", [*base, layer, *last], axis=axis)
+
+    def _own_sweep(self, entry: MethodEntry) -> tuple[tuple[str | int, ...], Mapping[str, Axis]]:
+        """The axes that the profile adds to a method's sweep, and where."""
+        return ("profiles", self.name, "sweep", entry.method), self.profile.sweep.get(entry.method, {})
 
     def _shared(self) -> Layer:
         return in_file(self.where, ("profiles", self.name, "shared"), self.profile.shared)
@@ -259,9 +273,9 @@ def _points(entry: MethodEntry) -> Iterator[Params]:
     yield from entry.include
 
 
-def _readings(entry: MethodEntry) -> Iterator[tuple[str, tuple[str | int, ...], Params]]:
+def _readings(axes: Mapping[str, Axis]) -> Iterator[tuple[str, tuple[str | int, ...], Params]]:
     """For each reading: its axis, its location below `sweep`, and the fields that it changes."""
-    for axis, readings in entry.sweep.items():
+    for axis, readings in axes.items():
         if isinstance(readings, dict):
             for name, values in readings.items():
                 yield from ((axis, (axis,), {name: value}) for value in values)
