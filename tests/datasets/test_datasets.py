@@ -473,6 +473,18 @@ def test_test_images_that_were_trained_on_are_noted(tmp_path: Path) -> None:
     assert "test images that are training images too (1): part/test/crack/000" in load(folder, at).notes
 
 
+def test_training_images_that_count_twice_are_noted(tmp_path: Path) -> None:
+    at = category(tmp_path / "part")
+    assert not any("there already" in note for note in load(folder, at).notes)
+    first, *others = sorted((at / "train" / "good").iterdir())
+    for copy in others:
+        copy.write_bytes(first.read_bytes())
+    found = [f"part/train/good/{copy.stem}" for copy in others]
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    wanted = f"training images that are there already ({len(found)}): {', '.join(found[:3])}{more}"
+    assert wanted in load(folder, at).notes
+
+
 # -------------------------------------------------------------------------------------------------------------- limits
 
 

@@ -192,9 +192,21 @@ def _undefined(test: Sequence[Sample]) -> Iterator[str]:
 
 
 def _repeated(train: Iterable[Sample], test: Iterable[Sample]) -> Iterator[str]:
-    """A note on leakage: test images with the same content as a training image."""
-    seen = {one.image.fingerprint() for one in train}
+    """Notes on images of equal content: test images that are training images (leakage), and training images that count
+    more than once."""
+    seen: set[str] = set()
+    again: list[str] = []
+    for one in train:
+        content = one.image.fingerprint()
+        if content in seen:
+            again.append(one.id)
+        seen.add(content)
     leaks = [one.id for one in test if one.image.fingerprint() in seen]
     if leaks:
-        more = f" and {len(leaks) - 3} more" if len(leaks) > 3 else ""
-        yield f"test images that are training images too ({len(leaks)}): {', '.join(leaks[:3])}{more}"
+        yield f"test images that are training images too ({len(leaks)}): {_some(leaks)}"
+    if again:
+        yield f"training images that are there already ({len(again)}): {_some(again)}"
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
