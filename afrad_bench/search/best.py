@@ -26,7 +26,7 @@ DEFAULT = "default"
 def best_trials(study: Study, declared: Declared, count: int) -> list[FrozenTrial]:
     """The best complete trials that keep every limit, of different parameters: by value, or from the Pareto front in
     the order of the first objective. The configuration as it was is none of them."""
-    own = json.loads(declared.row.params)
+    own = declared.own
     found: list[FrozenTrial] = []
     for trial in ranked(study, declared):
         same = any(trial.params == other.params for other in found)

@@ -61,6 +61,11 @@ class Declared:
         return f"{self.selection.suite}-{self.selection.profile}"
 
     @property
+    def own(self) -> space.Values:
+        """Every field of the original configuration, nested by part."""
+        return space.complete(registry.find("method", self.row.method).load().Config, self.row.params)
+
+    @property
     def identity(self) -> str:
         """A digest; equal for searches whose trials may be in one study."""
         search = self.search.model_dump(mode="json", include={"space", "objectives", "constraints", "validation"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -124,7 +123,7 @@ def _trials_table(study: Study, declared: Declared) -> Table:
     )
     front = len(declared.objectives) > 1
     shown = complete if front else complete[:SHOWN]
-    default = space.standing(declared.axes, json.loads(declared.row.params))
+    default = space.standing(declared.axes, declared.own)
     also = [trial for trial in complete[len(shown) :] if trial.params == default]
     lines = []
     for trial in (*shown, *also):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from afrad_bench.errors import Problem, unknown
 from afrad_bench.hashing import canonical
@@ -89,8 +90,19 @@ def suggested(trial: Trial, axes: Sequence[Axis]) -> Values:
     return chosen
 
 
+def complete(model: type[BaseModel], params: str) -> Values:
+    """Every field of a stored configuration (JSON), nested by part; those too that are stored only if they differ from
+    their default."""
+
+    def fields(part: BaseModel) -> Values:
+        values = ((name, getattr(part, name)) for name in type(part).model_fields)
+        return {name: fields(v) if isinstance(v, BaseModel) else to_jsonable_python(v) for name, v in values}
+
+    return fields(model.model_validate_json(params))
+
+
 def standing(axes: Sequence[Axis], params: Mapping[str, Any]) -> Values | None:
-    """The values of a configuration in the space, encoded; None if the configuration is outside the space."""
+    """The values of a complete configuration in the space, encoded; None if the configuration is outside the space."""
     chosen: Values = {}
     for axis in axes:
         if axis.exists(chosen):

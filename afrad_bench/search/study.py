@@ -11,7 +11,6 @@ process, is withdrawn before it runs."""
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -56,7 +55,7 @@ def opened(declared: Declared, store: Path) -> Study:
     )
     if not study.get_trials(deepcopy=False) and IDENTITY not in study.user_attrs:
         study.set_user_attr(IDENTITY, declared.identity)
-        first = space.standing(declared.axes, json.loads(declared.row.params))
+        first = space.standing(declared.axes, declared.own)
         if first is not None and declared.search.sampler.name not in ("grid", "brute_force"):
             study.enqueue_trial(first)  # of two processes that do so at once, one withdraws it
     if study.user_attrs.get(IDENTITY) != declared.identity:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
@@ -32,7 +31,7 @@ IN_WORDS: Mapping[Verdict, str] = {
 
 def of_trials(study: Study, declared: Declared) -> Verdict:
     """By the trials' own values, on the images of the search: "better", "not better" or "unknown"."""
-    default = space.standing(declared.axes, json.loads(declared.row.params))
+    default = space.standing(declared.axes, declared.own)
     kept = ranked(study, declared)
     own = next((trial for trial in kept if trial.params == default), None)
     best = best_trials(study, declared, 1)

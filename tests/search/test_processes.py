@@ -172,7 +172,7 @@ def test_a_lost_trial_is_queued_once_by_two_processes(tmp_path: Path) -> None:
 def test_the_first_trial_of_two_processes_is_the_default_once(tmp_path: Path) -> None:
     made = loaded(tmp_path)
     first, second = (study.opened(made, tmp_path) for _ in range(2))
-    first.enqueue_trial(space.standing(made.axes, json.loads(made.row.params)))  # as if both had found it empty
+    first.enqueue_trial(space.standing(made.axes, made.own))  # as if both had found it empty
     one, two = drawn(made, first), drawn(made, second)
     assert one.params == two.params
     assert study.is_repeated(second, two.number, ever=False)

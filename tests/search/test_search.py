@@ -20,14 +20,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from afrad_bench import search
+from afrad_bench import registry, search
 from afrad_bench.cli.again import run_command
 from afrad_bench.cli.options import Place as Places
 from afrad_bench.errors import UserError
+from afrad_bench.hashing import canonical
 from afrad_bench.running.search_split import part_of
 from afrad_bench.search import report, space, study
+from afrad_bench.search.best import best_trials
 from afrad_bench.suite import suite
 from afrad_bench.suite.file import Parameter, Split
+from afrad_bench.suite.selection.layers import dotted_names
 from tests.conftest import ROOT, drawn_dataset
 from tests.program import Place
 
@@ -59,6 +62,20 @@ profiles:
   demo:
     datasets: [folder]
     image_size: 64
+"""
+OF_PATCHCORE = """\
+suite: bank
+title: A bank
+measures: [accuracy]
+methods:
+  - {method: patchcore, params: {backbone: {name: resnet18, weights: random}}}
+search:
+  space: {batch_norm: [official, pretrained], neighbours: [1, 3]}
+  objectives: [image_auroc: maximize]
+  validation: {planted: 0.5}
+  trials: 4
+profiles:
+  demo: {datasets: [folder], image_size: 64}
 """
 SLOWER = SUITE.replace("epochs: 4", "epochs: 12").replace("seeds: [11, 12]", "seeds: [11]")
 """Slow enough to be killed in a trial."""
@@ -186,10 +203,44 @@ def test_conditional_parameters_exist_only_where_they_should(tmp_path: Path) -> 
 
 def test_the_configuration_as_it_was_is_a_point_of_the_space(tmp_path: Path) -> None:
     made = loaded(tmp_path)
-    params = json.loads(made.row.params)
+    params = made.own
     assert space.standing(made.axes, params) == {"training.lr": 1e-3, "mfpn.widths": "[8,8,8,8]", "ngib": True}
     params["training"]["lr"] = 1.0
     assert space.standing(made.axes, params) is None
+
+
+@pytest.mark.parametrize("method", sorted(registry.entries("method")))
+def test_a_complete_configuration_has_every_field(method: str) -> None:
+    """Those too that are stored only where they differ from the default, which a search may vary as any other."""
+    model = registry.find("method", method).load().Config
+    stored = canonical(model().model_dump(mode="json"))
+    found = space.complete(model, stored)
+    for name in dotted_names(model):
+        value = found
+        for step in name.split("."):
+            value = value[step]
+    assert model.model_validate(found) == model()
+
+
+def test_a_field_that_is_stored_only_if_it_differs_can_be_searched(tmp_path: Path) -> None:
+    """The default is a point of the space; the sampler proposes it first, and no trial equal to it is the best."""
+    made = loaded(tmp_path, OF_PATCHCORE)
+    assert "batch_norm" not in json.loads(made.row.params)
+    default = {"batch_norm": "official", "neighbours": 1}
+    assert space.standing(made.axes, made.own) == default
+    found = study.opened(made, tmp_path / "store")
+    (waiting,) = found.get_trials(states=(TrialState.WAITING,))
+    assert waiting.system_attrs["fixed_params"] == default
+    trials = [
+        create_trial(params=params, values=[value], distributions=_distributions(made))
+        for params, value in ((default, 0.9), ({**default, "neighbours": 3}, 0.8))
+    ]
+    found.add_trials(trials)
+    assert [trial.params for trial in best_trials(found, made, 2)] == [{**default, "neighbours": 3}]
+
+
+def _distributions(made: search.Declared) -> dict[str, optuna.distributions.BaseDistribution]:
+    return {axis.name: optuna.distributions.CategoricalDistribution(axis.parameter.choices or ()) for axis in made.axes}
 
 
 def test_a_grid_lists_every_value() -> None:
