@@ -68,7 +68,7 @@ def demo_patches(count: int) -> Tensor:
     config = patchcore.Config.model_validate({"backbone": {"name": "tf_efficientnet_lite0", "weights": "packaged"}})
     method = patchcore.build(config, Bench("cpu", side, Seeds(0, 0), FeatureCache(None)))
     images = torch.stack([square(sample.image.read(), side) for sample in data.train[:: len(data.train) // 150][:150]])
-    matrix, _ = coreset.draw(config.width, config.projection, 1, 1, 0)
+    matrix, _ = coreset.mapper(config.width, config.projection, 0)
     assert matrix is not None
     with torch.inference_mode():
         points = torch.cat([rows @ matrix for rows in method._patches(ImageArray(images.numpy()), "patches")])

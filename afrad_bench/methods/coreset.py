@@ -33,22 +33,33 @@ Batches = Callable[[str], Iterable[Tensor]]
 
 
 def memory_bank(
-    batches: Batches, total: int, kept: int, width: int, projection: int, starts: int, seed: int, device: str,
+    batches: Batches,
+    kept: Callable[[int], int],
+    width: int,
+    projection: int,
+    starts: int,
+    seed: int,
+    device: str,
     watch: Watch = unwatched,
-) -> Tensor:  # fmt: skip
-    """(kept, width) vectors of the coreset of `total` vectors, in the order of the batches.
+) -> Tensor:
+    """(M, width) vectors of the coreset, in the order of the batches.
 
-    Two passes: one projects every vector, one keeps the chosen ones. So not all vectors are in memory together."""
-    chosen = torch.arange(total)
-    if kept < total:
-        matrix, first = draw(width, projection, total, starts, seed)
-        matrix = None if matrix is None else matrix.to(device)
-        points = torch.empty(total, projection, device=device)
-        for start, vectors in _placed(batches("patch embeddings")):
-            points[start : start + len(vectors)] = vectors if matrix is None else vectors @ matrix
-        chosen = farthest_first(points, kept, first.to(device), watch).cpu().sort().values
+    `kept`: from the number of all vectors to M. The first pass projects every vector, the second keeps the chosen
+    ones, so that not all vectors are in memory together."""
+    matrix, generator = mapper(width, projection, seed)
+    matrix = None if matrix is None else matrix.to(device)
+    projected = [vectors if matrix is None else vectors @ matrix for vectors in batches("patch embeddings")]
+    total = sum(map(len, projected))
+    count = kept(total)
+    if count == total:
+        chosen = torch.arange(total)
+    else:
+        points = torch.cat(projected)
+        del projected
+        first = draw(total, starts, generator)
+        chosen = farthest_first(points, count, first.to(device), watch).cpu().sort().values
         del points
-    bank = torch.empty(kept, width, device=device)
+    bank = torch.empty(count, width, device=device)
     for start, vectors in _placed(batches("memory bank")):
         low, high = torch.searchsorted(chosen, torch.tensor([start, start + len(vectors)])).tolist()
         bank[low:high] = vectors[(chosen[low:high] - start).to(vectors.device)]
@@ -61,6 +72,17 @@ def _placed(batches: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
     for vectors in batches:
         yield done, vectors
         done += len(vectors)
+
+
+def share(method: str, fraction: float, total: int, images: int) -> int:
+    """How many of `total` patches are a fraction. Raises `UserError` if none."""
+    kept = int(fraction * total)
+    if not kept:
+        raise fail(
+            f"{method}'s bank would be empty: {fraction:g} of {total} patches of {images} images",
+            hint="raise `fraction`, or give more training images",
+        )
+    return kept
 
 
 def must_fit(
@@ -81,15 +103,20 @@ def must_fit(
         )
 
 
-def draw(values: int, outputs: int, total: int, starts: int, seed: int) -> tuple[Tensor | None, Tensor]:
-    """Random parts of the coreset: a projection (values, outputs), and starting points among `total` vectors.
+def mapper(values: int, outputs: int, seed: int) -> tuple[Tensor | None, torch.Generator]:
+    """A random projection (values, outputs), and the generator from which the starting points are drawn next.
 
-    The projection is the official mapper, a linear layer without bias, with torch's initial values: uniform in
+    The projection is the official one, a linear layer without bias, with torch's initial values: uniform in
     ±1/sqrt(values), not scaled to keep lengths. It is None if both widths are equal: then nothing is projected."""
     generator = torch.Generator().manual_seed(seed)
     bound = values**-0.5
     matrix = torch.empty(outputs, values).uniform_(-bound, bound, generator=generator).T.contiguous()
-    return None if values == outputs else matrix, torch.randperm(total, generator=generator)[:starts]
+    return None if values == outputs else matrix, generator
+
+
+def draw(total: int, starts: int, generator: torch.Generator) -> Tensor:
+    """Starting points among `total` vectors."""
+    return torch.randperm(total, generator=generator)[:starts]
 
 
 def farthest_first(points: Tensor, count: int, starts: Tensor, watch: Watch = unwatched) -> Tensor:

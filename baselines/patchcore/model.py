@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from afrad_bench.errors import fail
-from afrad_bench.methods.coreset import memory_bank, must_fit
+from afrad_bench.methods.coreset import memory_bank, must_fit, share
 from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.methods.neighbours import MemoryBank
 from afrad_bench.methods.patch_embedding import PatchEmbedding, rows
@@ -67,20 +66,14 @@ class Patchcore:
 
         Two passes over the features: one projects every patch, one embeds the chosen patches."""
         total = len(train) * self.grid[0] * self.grid[1]
-        kept = int(self.config.fraction * total)
-        if not kept:
-            raise fail(
-                f"PatchCore's bank would be empty: {self.config.fraction:g} of {total} patches of {len(train)} images",
-                hint="raise `fraction`, or give more training images",
-            )
+        kept = share("PatchCore", self.config.fraction, total, len(train))
         config, device = self.config, self.bench.device
         hint = f"lower `fraction` (now {config.fraction:g}), the image size or the number of training images"
         must_fit("PatchCore", kept, total, config.width, config.projection, device, config.max_bank_bytes, hint)
         with torch.inference_mode():
             vectors = memory_bank(
                 lambda what: self._patches(train, what),
-                total,
-                kept,
+                lambda total: kept,
                 config.width,
                 config.projection,
                 config.starts,
@@ -91,8 +84,7 @@ class Patchcore:
         side = (self.bench.image_size, self.bench.image_size)
         pixels = PixelMap(self.grid, side, self.config.sigma)
         self._head = Head(self.embedding, MemoryBank(vectors), pixels, self.config).to(self.bench.device).eval()
-        passes = 1 if kept == total else 2
-        return TrainingRecord(images_seen=passes * len(train), notes=self._notes(kept, total))
+        return TrainingRecord(images_seen=2 * len(train), notes=self._notes(kept, total))
 
     def predict(self, images: Images) -> Prediction:
         """Score a batch by its distances to the bank, from its cached features."""

@@ -8,9 +8,8 @@ import torch
 from timm.optim import AdamP
 from torch import Tensor, nn
 
-from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical, seed_for
-from afrad_bench.methods.coreset import memory_bank, must_fit
+from afrad_bench.methods.coreset import memory_bank, must_fit, share
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, rate_factor, train_epochs
 from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.methods.neighbours import MemoryBank
@@ -114,26 +113,24 @@ class ReConPatch:
     def _kept(self, train: Images) -> tuple[int, int]:
         """Patches that the bank keeps, and all."""
         total = len(train) * self.embedding.grid[0] * self.embedding.grid[1]
-        kept = int(self.config.fraction * total)
-        if not kept:
-            raise fail(
-                f"ReConPatch's bank would be empty: {self.config.fraction:g} of {total} patches of {len(train)} images",
-                hint="raise `fraction`, or give more training images",
-            )
+        kept = share("ReConPatch", self.config.fraction, total, len(train))
         return kept, total
 
     @torch.inference_mode()
     def _bank(self, train: Images) -> Tensor:
         """The vectors of the coreset."""
         config, bench = self.config, self.bench
-        kept, total = self._kept(train)
-        size, width, starts = config.projection, config.representation, config.starts
-        seed = bench.seeds.init
-        vectors = memory_bank(
-            lambda what: self._represented(train, what), total, kept, width, size, starts, seed, bench.device,
+        kept, _ = self._kept(train)
+        return memory_bank(
+            lambda what: self._represented(train, what),
+            lambda total: kept,
+            config.representation,
+            config.projection,
+            config.starts,
+            bench.seeds.init,
+            bench.device,
             bench.watch,
-        )  # fmt: skip
-        return vectors
+        )
 
     def _represented(self, train: Images, what: str) -> Iterator[Tensor]:
         """The represented patches of each batch of images."""

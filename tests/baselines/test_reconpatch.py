@@ -141,7 +141,7 @@ def test_five_points_by_hand(count: int, rows: list[list[float]], loss: float) -
     config = Training(neighbours=count)
     np.testing.assert_allclose(contextual(squared_distances(LINE), count).numpy(), rows, atol=1e-12)
     found = contrastive(LINE, similarities(LINE, config), config.margin)
-    assert float(found) == pytest.approx(loss, rel=1e-5)  # whose roots have nothing added
+    assert float(found) == pytest.approx(loss, rel=1e-4)  # whose roots have nothing added
 
 
 def test_loss_depends_on_relative_distances_of_the_trained_side_only() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from afrad_bench.errors import UserError
 from afrad_bench.methods import coreset
-from afrad_bench.methods.coreset import draw, farthest_first, memory_bank, must_fit
+from afrad_bench.methods.coreset import draw, farthest_first, mapper, memory_bank, must_fit
 
 
 def naive_coreset(points: np.ndarray, count: int, starts: list[int]) -> list[int]:
@@ -55,17 +55,19 @@ def test_coreset_leaves_the_points_as_they_are() -> None:
 
 
 def test_projection_is_drawn_as_the_official_layer_is() -> None:
-    matrix, starts = draw(1024, 128, 500, 10, seed=1)
+    matrix, generator = mapper(1024, 128, seed=1)
     assert matrix is not None
     assert matrix.shape == (1024, 128)
     assert float(matrix.abs().max()) <= 1 / 32
     assert float(matrix.std()) == pytest.approx(1 / 32 / 3**0.5, rel=0.01)
-    assert len(set(starts.tolist())) == 10
-    again, _ = draw(1024, 128, 500, 10, seed=1)
-    other, _ = draw(1024, 128, 500, 10, seed=2)
+    assert len(set(draw(500, 10, generator).tolist())) == 10
+    assert len(draw(5, 10, generator)) == 5
+    again, _ = mapper(1024, 128, seed=1)
+    other, _ = mapper(1024, 128, seed=2)
     assert torch.equal(matrix, again)
+    assert other is not None
     assert not torch.equal(matrix, other)
-    assert draw(128, 128, 500, 10, seed=1)[0] is None
+    assert mapper(128, 128, seed=1)[0] is None
 
 
 def test_far_points_alone_are_compared_with_all_choices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,18 +102,17 @@ def batches_of(vectors: Tensor, size: int, steps: list[str]) -> coreset.Batches:
 
 def test_bank_holds_the_chosen_vectors_in_their_order() -> None:
     vectors, steps = torch.rand(100, 12, generator=torch.Generator().manual_seed(0)), list[str]()
-    bank = memory_bank(batches_of(vectors, 17, steps), 100, 30, 12, 5, 10, seed=3, device="cpu")
-    matrix, starts = draw(12, 5, 100, 10, seed=3)
+    bank = memory_bank(batches_of(vectors, 17, steps), lambda total: 3 * total // 10, 12, 5, 10, 3, "cpu")
+    matrix, generator = mapper(12, 5, seed=3)
     assert matrix is not None
-    chosen = farthest_first(vectors @ matrix, 30, starts)
+    chosen = farthest_first(vectors @ matrix, 30, draw(100, 10, generator))
     assert torch.equal(bank, vectors[chosen.sort().values])
     assert steps == ["patch embeddings", "memory bank"]
 
 
-def test_whole_bank_is_read_in_one_pass() -> None:
-    vectors, steps = torch.rand(20, 3), list[str]()
-    assert torch.equal(memory_bank(batches_of(vectors, 6, steps), 20, 20, 3, 5, 10, 0, "cpu"), vectors)
-    assert steps == ["memory bank"]
+def test_whole_bank_is_kept_in_order() -> None:
+    vectors = torch.rand(20, 3)
+    assert torch.equal(memory_bank(batches_of(vectors, 6, []), lambda total: total, 3, 5, 10, 0, "cpu"), vectors)
 
 
 def test_memory_is_demanded_for_bank_and_choice(monkeypatch: pytest.MonkeyPatch) -> None:
