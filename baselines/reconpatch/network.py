@@ -69,18 +69,14 @@ def contextual(squared: Tensor, count: int) -> Tensor:
 
     First, for each of the k nearest j of i, itself included, the share of i's neighbours that are also j's. Then its
     mean over the patches that are mutually among the nearest k/2 of i, and the mean of both directions."""
-    near = _nearest(squared, count)
+    nearest = squared.topk(min(count, len(squared)), 1, largest=False).values
+    near = (squared <= nearest[:, -1:]).to(squared.dtype)  # ties count
     shared = near @ near.T / near.sum(1, keepdim=True) * near
-    close = _nearest(squared, max(1, count // 2))
+    half = max(1, count // 2)
+    close = (squared <= nearest[:, :half].amax(1, keepdim=True)).to(squared.dtype)
     mutual = close * close.T
     expanded = mutual @ shared / mutual.sum(1, keepdim=True)
     return (expanded + expanded.T) / 2
-
-
-def _nearest(squared: Tensor, count: int) -> Tensor:
-    """(N, N): 1 where j is not farther from i than the `count`-th nearest, else 0; ties count."""
-    count = min(count, len(squared))
-    return (squared <= squared.kthvalue(count, dim=1, keepdim=True).values).to(squared.dtype)
 
 
 def contrastive(z: Tensor, similarity: Tensor, margin: float) -> Tensor:
