@@ -14,9 +14,9 @@ an image of ones, which moves the statistics of the batch norms once; so does th
 Deviations: the harness resizes directly to a square (official: crops 224 of 256 pixels); projection and starting points
 are drawn from the cell's seed; no min-max scaling with the scores of the test set. If all distances are zero, the
 official sampler may choose a vector twice; here each is chosen once. Same results with less work: the two average
-poolings of a patch are one grouped convolution; the greedy choice takes many centres per sweep over the vectors; memory
-holds only the projected vectors and the bank, not all embeddings. The exact greedy sampler and ensembles of backbones
-are left out: the former needs all N x N distances, the latter several features per method.
+poolings of a patch are one grouped convolution; the greedy choice compares a vector only when it may be the next one;
+memory holds only the projected vectors and the bank, not all embeddings. The exact greedy sampler and ensembles of
+backbones are left out: the former needs all N x N distances, the latter several features per method.
 
 The bank of a large unified set is expensive: for the 3,629 normal images of MVTec AD at 256 pixels, 10 % are 371,609
 vectors (1.5 GB, 390 G multiply-accumulates per image). The notes of the result name a different `fraction`."""
@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
+from afrad_bench.methods.demands import costly_bank
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ RECIPES = (
 )
 
 OFFICIAL_FRACTION = 0.1
-MANY_TO_CHOOSE, MANY_TO_SCORE = 10**13, 5 * 10**10
-"""Multiply-accumulates from which the coreset and an image take minutes and seconds on a CPU."""
 
 
 class Config(BaseModel):
@@ -108,16 +107,7 @@ def check(config: Config, image_size: int) -> None:
 def warn(config: Config, image_size: int, train_images: int) -> str | None:
     """A line on a bank that is expensive to choose or to score with: the work grows with the square of the patches."""
     side = -(-image_size // config.reductions[0])
-    total = train_images * side**2
-    kept = int(config.fraction * total)
-    choosing, scoring = kept * total * config.projection if kept < total else 0, side**2 * kept * config.width
-    if choosing < MANY_TO_CHOOSE and scoring < MANY_TO_SCORE:
-        return None
-    return (
-        f"a bank of {kept:,} of {total:,} patches, {4 * kept * config.width / 2**30:.2f} GiB; multiply-accumulates: "
-        f"{choosing:.1e} to choose it, {scoring:.1e} to score an image; they grow with the square of the number of "
-        f"images and more with their size; `fraction` (now {config.fraction:g}) lowers them"
-    )
+    return costly_bank(side**2, train_images, config.fraction, config.width, config.projection)
 
 
 def build(config: Config, bench: Bench) -> Patchcore:

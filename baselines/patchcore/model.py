@@ -7,18 +7,15 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from afrad_bench.errors import fail
-from afrad_bench.machine.free_memory import free_bytes
+from afrad_bench.methods.coreset import memory_bank, must_fit, share
 from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.methods.neighbours import MemoryBank
 from afrad_bench.methods.patch_embedding import PatchEmbedding, rows
 from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.patchcore import Config
-from afrad_bench_baselines.patchcore.bank import MemoryBank
-from afrad_bench_baselines.patchcore.coreset import draw, farthest_first
 
 BATCH = 4
-GIB = 2**30
 
 
 class Head(nn.Module):
@@ -69,21 +66,25 @@ class Patchcore:
 
         Two passes over the features: one projects every patch, one embeds the chosen patches."""
         total = len(train) * self.grid[0] * self.grid[1]
-        kept = int(self.config.fraction * total)
-        if not kept:
-            raise fail(
-                f"PatchCore's bank would be empty: {self.config.fraction:g} of {total} patches of {len(train)} images",
-                hint="raise `fraction`, or give more training images",
-            )
-        self._must_fit(kept, total)
+        kept = share("PatchCore", self.config.fraction, total, len(train))
+        config, device = self.config, self.bench.device
+        hint = f"lower `fraction` (now {config.fraction:g}), the image size or the number of training images"
+        must_fit("PatchCore", kept, total, config.width, config.projection, device, config.max_bank_bytes, hint)
         with torch.inference_mode():
-            chosen = self._chosen(train, kept, total)
-            bank = MemoryBank(self._embedded(train, chosen))
+            vectors = memory_bank(
+                lambda what: self._patches(train, what),
+                lambda total: kept,
+                config.width,
+                config.projection,
+                config.starts,
+                self.bench.seeds.init,
+                device,
+                self.bench.watch,
+            )
         side = (self.bench.image_size, self.bench.image_size)
         pixels = PixelMap(self.grid, side, self.config.sigma)
-        self._head = Head(self.embedding, bank, pixels, self.config).to(self.bench.device).eval()
-        passes = 1 if kept == total else 2
-        return TrainingRecord(images_seen=passes * len(train), notes=self._notes(kept, total))
+        self._head = Head(self.embedding, MemoryBank(vectors), pixels, self.config).to(self.bench.device).eval()
+        return TrainingRecord(images_seen=2 * len(train), notes=self._notes(kept, total))
 
     def predict(self, images: Images) -> Prediction:
         """Score a batch by its distances to the bank, from its cached features."""
@@ -98,54 +99,13 @@ class Patchcore:
             raise RuntimeError("PatchCore was not fitted yet")
         return self._head
 
-    def _patches(self, train: Images, what: str) -> Iterator[tuple[int, Tensor]]:
-        """Position of the first patch of each batch among all patches, and the batch's embeddings (rows, D)."""
+    def _patches(self, train: Images, what: str) -> Iterator[Tensor]:
+        """The embeddings (rows, D) of each batch of images."""
         done = 0
         for batch in train.batches(BATCH):
-            yield (
-                done * self.grid[0] * self.grid[1],
-                rows(self.embedding(feature_maps(self.bench, self.extractor, batch))),
-            )
+            yield rows(self.embedding(feature_maps(self.bench, self.extractor, batch)))
             done += len(batch)
             self.bench.watch(done, len(train), what)
-
-    def _chosen(self, train: Images, kept: int, total: int) -> Tensor:
-        """Positions of the coreset among all patches, ascending."""
-        if kept == total:
-            return torch.arange(total)
-        config, device = self.config, self.bench.device
-        matrix, starts = draw(config.width, config.projection, total, config.starts, self.bench.seeds.init)
-        matrix = None if matrix is None else matrix.to(device)
-        points = torch.empty(total, config.projection, device=device)
-        for first, patches in self._patches(train, "patch embeddings"):
-            points[first : first + len(patches)] = patches if matrix is None else patches @ matrix
-        chosen = farthest_first(points, kept, starts.to(device), self.bench.watch)
-        return chosen.cpu().sort().values
-
-    def _embedded(self, train: Images, chosen: Tensor) -> Tensor:
-        """(M, D) embeddings of these patches."""
-        vectors = torch.empty(len(chosen), self.config.width, device=self.bench.device)
-        for first, patches in self._patches(train, "memory bank"):
-            start, end = torch.searchsorted(chosen, torch.tensor([first, first + len(patches)])).tolist()
-            vectors[start:end] = patches[(chosen[start:end] - first).to(patches.device)]
-        return vectors
-
-    def _must_fit(self, kept: int, total: int) -> None:
-        """Raise `UserError` unless the bank, and the projected patches while it is chosen, fit into memory."""
-        bank = 4 * kept * self.config.width
-        limit = self.config.max_bank_bytes
-        hint = f"lower `fraction` (now {self.config.fraction:g}), the image size or the number of training images"
-        size = f"PatchCore's bank of {kept} vectors takes {bank / GIB:.2f} GiB"
-        if limit is not None and bank > limit:
-            raise fail(f"{size}, more than `max_bank_bytes` ({limit / GIB:.2f} GiB) allows", hint=hint)
-        points = 0 if kept == total else 2 * 4 * total * self.config.projection
-        free = free_bytes(self.bench.device)
-        if bank + points > free:
-            raise fail(
-                f"{size} and choosing it {points / GIB:.2f} GiB, but {free / GIB:.2f} GiB are free on "
-                f"{self.bench.device}",
-                hint=hint,
-            )
 
     def _notes(self, kept: int, total: int) -> tuple[str, ...]:
         size = 4 * kept * self.config.width / 2**20

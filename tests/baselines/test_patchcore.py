@@ -9,23 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
+from afrad_bench.methods import coreset
+from afrad_bench.methods.coreset import farthest_first
 from afrad_bench.methods.frozen import feature_maps
 from afrad_bench.methods.patch_embedding import PatchEmbedding, rows
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
-from afrad_bench_baselines.patchcore import Config, build, coreset
-from afrad_bench_baselines.patchcore import bank as bank_module
-from afrad_bench_baselines.patchcore import model as patchcore_model
-from afrad_bench_baselines.patchcore.bank import MemoryBank
-from afrad_bench_baselines.patchcore.coreset import draw, farthest_first
+from afrad_bench_baselines.patchcore import Config, build
 from tests.adapters import bench_at, check_it_finds_planted_gravel, ruled_images, ruled_weights
 
 RANDOM_R18 = {"name": "resnet18", "weights": "random"}
@@ -130,15 +126,15 @@ def test_embedding_coreset_maps_and_scores_are_those_of_the_official_code(
     train, test = ImageArray(ruled_images(8, 64)), ImageArray(ruled_images(2, 64, first=50))
 
     matrix = np.random.Generator(np.random.PCG64(5)).uniform(-1 / 32, 1 / 32, (1024, 128)).astype(np.float32)
-    chance = (torch.from_numpy(matrix), torch.arange(10) * 47)
-    monkeypatch.setattr(patchcore_model, "draw", lambda *names: chance)
+    monkeypatch.setattr(coreset, "mapper", lambda *names: (torch.from_numpy(matrix), torch.Generator()))
+    monkeypatch.setattr(coreset, "draw", lambda *names: torch.arange(10) * 47)
     chosen: list[Tensor] = []
 
     def remembered(*arguments: Tensor) -> Tensor:
         chosen.append(farthest_first(*arguments))  # type: ignore[arg-type]
         return chosen[-1]
 
-    monkeypatch.setattr(patchcore_model, "farthest_first", remembered)
+    monkeypatch.setattr(coreset, "farthest_first", remembered)
     record = method.fit(train)
     assert chosen[0].tolist()[:20] == OFFICIAL_CORESET[:20]
     assert set(chosen[0].tolist()) == set(OFFICIAL_CORESET)
@@ -209,106 +205,6 @@ def test_zeros_beyond_the_border_lower_the_embedding_there() -> None:
     np.testing.assert_allclose(first[:, 0, 0], 0.5, rtol=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------------------ coreset
-
-
-def naive_coreset(points: np.ndarray, count: int, starts: list[int]) -> list[int]:
-    """The official loop in float64: one sweep per choice."""
-    reach = np.linalg.norm(points[:, None] - points[starts], axis=2).mean(1)
-    chosen = []
-    for _ in range(count):
-        chosen.append(int(reach.argmax()))
-        reach = np.minimum(reach, np.linalg.norm(points - points[chosen[-1]], axis=1))
-    return chosen
-
-
-@pytest.mark.parametrize("candidates", [1, 5, 64, 1000])
-def test_coreset_is_the_one_of_the_naive_loop(candidates: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coreset, "CANDIDATES", candidates)
-    monkeypatch.setattr(coreset, "DISTANCES", 3000)
-    rng = np.random.default_rng(candidates)
-    points = np.concatenate([rng.normal(100, 1, (350, 8)), rng.normal(103, 0.2, (250, 8))])
-    starts = torch.from_numpy(rng.choice(600, 10, replace=False))
-    found = farthest_first(torch.from_numpy(points).float(), 120, starts)
-    assert found.tolist() == naive_coreset(points, 120, starts.tolist())
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**16), st.booleans())
-def test_coreset_takes_distinct_points_whatever_there_is(total: int, starts: int, seed: int, equal: bool) -> None:
-    points = torch.zeros(total, 3) if equal else torch.rand(total, 3, generator=torch.Generator().manual_seed(seed))
-    count = 1 + seed % total
-    found = farthest_first(points, count, torch.arange(min(starts, total))).tolist()
-    assert len(found) == len(set(found)) == count
-
-
-def test_coreset_leaves_the_points_as_they_are() -> None:
-    points = torch.rand(50, 4)
-    before = points.clone()
-    farthest_first(points, 10, torch.arange(10))
-    assert torch.equal(points, before)
-
-
-def test_projection_is_drawn_as_the_official_layer_is() -> None:
-    matrix, starts = draw(1024, 128, 500, 10, seed=1)
-    assert matrix is not None
-    assert matrix.shape == (1024, 128)
-    assert float(matrix.abs().max()) <= 1 / 32
-    assert float(matrix.std()) == pytest.approx(1 / 32 / 3**0.5, rel=0.01)
-    assert len(set(starts.tolist())) == 10
-    again, _ = draw(1024, 128, 500, 10, seed=1)
-    other, _ = draw(1024, 128, 500, 10, seed=2)
-    assert torch.equal(matrix, again)
-    assert not torch.equal(matrix, other)
-    assert draw(128, 128, 500, 10, seed=1)[0] is None
-
-
-# --------------------------------------------------------------------------------------------------------------- bank
-
-
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_neighbours_are_those_of_a_loop(count: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bank_module, "CHUNK", chunk)
-    rng = np.random.default_rng(0)
-    vectors, queries = rng.normal(size=(40, 6)).astype(np.float32), rng.normal(size=(9, 6)).astype(np.float32)
-    squared, index = MemoryBank(torch.from_numpy(vectors)).nearest(torch.from_numpy(queries), count)
-    for query, found, where in zip(queries, squared.numpy(), index.numpy(), strict=True):
-        every = ((vectors.astype(float) - query) ** 2).sum(1)
-        np.testing.assert_allclose(found, np.sort(every)[:count], rtol=1e-5)
-        assert where.tolist() == np.argsort(every)[:count].tolist()
-
-
-def test_small_distances_beside_large_lengths_lose_no_digits() -> None:
-    vectors = torch.full((3, 1024), 30.0) + torch.arange(3.0)[:, None]
-    squared, _ = MemoryBank(vectors).nearest(vectors[:2] + 1e-3, 1)
-    np.testing.assert_allclose(squared.numpy(), 1024 * 1e-6, rtol=1e-2)  # 30.001 itself is rounded by 1e-6
-
-
-def test_a_bank_smaller_than_k_gives_what_it_has() -> None:
-    squared, index = MemoryBank(torch.tensor([[0.0], [2.0]])).nearest(torch.tensor([[0.5]]), 5)
-    assert squared.tolist() == [[0.25, 2.25]]
-    assert index.tolist() == [[0, 1]]
-
-
-def test_reweighting_by_hand() -> None:
-    bank = MemoryBank(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]))
-    patch = torch.tensor([[2.0, 1.4]])
-    squared, index = bank.nearest(patch, 1)
-    assert index.item() == 1
-    assert squared.sqrt().item() == pytest.approx(1.720465, abs=1e-6)
-    assert bank.reweighted(patch, index[:, 0], 3).item() == pytest.approx(1.338176, abs=1e-6)
-    shares = np.exp(np.linalg.norm(np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 2.0]]) - [2.0, 1.4], axis=1))
-    assert 1 - shares[0] / shares.sum() == pytest.approx(0.777799, abs=1e-6)
-
-
-def test_reweighting_of_huge_distances_stays_finite() -> None:
-    bank = MemoryBank(1e4 * torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]))
-    patch = torch.tensor([[2e4, 1.4e4]])
-    score = bank.reweighted(patch, bank.nearest(patch, 1)[1][:, 0], 3).item()
-    assert 0 <= score <= 17204.66
-
-
 def test_papers_score_reweights_the_worst_patch_of_each_image() -> None:
     features, train, images = FeatureCache(None), small_images(4, 64, 1), small_images(3, 64, 2)
     shared = {"backbone": RANDOM_R18, "fraction": 0.5}
@@ -322,7 +218,7 @@ def test_papers_score_reweights_the_worst_patch_of_each_image() -> None:
     bank = paper._fitted().bank
     with torch.inference_mode():
         patches = rows(paper.embedding(feature_maps(paper.bench, paper.extractor, images))).view(3, -1, 1024).double()
-    stored = bank.vectors.double()
+    stored = (bank.vectors + bank.centre).double()
     for image in range(3):
         distances = torch.cdist(patches[image], stored)
         worst = int(distances.amin(1).argmax())
@@ -345,7 +241,7 @@ def test_a_training_image_lies_in_a_bank_that_keeps_everything() -> None:
     train = small_images(3, 64, 0)
     method = build(Config.model_validate({"backbone": RANDOM_R18, "fraction": 1.0}), bench_at(64))
     record = method.fit(train)
-    assert record.images_seen == 3
+    assert record.images_seen == 6  # in two passes
     assert record.notes == ("bank of 192 of 192 patches, 0.8 MiB",)
     np.testing.assert_allclose(method.predict(train).pred_score, 0.0, atol=1e-6)
 
@@ -365,7 +261,7 @@ def test_a_bank_beyond_its_limit_is_an_error() -> None:
 
 
 def test_a_bank_beyond_the_free_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patchcore_model, "free_bytes", lambda device: 4 * 1024 * 12)
+    monkeypatch.setattr(coreset, "free_bytes", lambda device: 4 * 1024 * 12)
     method = build(Config.model_validate({"backbone": RANDOM_R18}), bench_at(64))
     with pytest.raises(UserError, match=r"bank of 12 vectors .* are free on cpu"):
         method.fit(small_images(2, 64, 0))

@@ -1,4 +1,6 @@
-"""The memory bank: exact nearest neighbours by matrix products, and the image score of the paper."""
+"""A bank of vectors: exact nearest neighbours by matrix products on the bank's device, and PatchCore's image score.
+
+PatchCore, ReConPatch and Uniformaly score patches by this."""
 
 from __future__ import annotations
 
@@ -10,23 +12,32 @@ CHUNK = 8192
 
 
 class MemoryBank(nn.Module):
-    """M vectors of D values; queries are compared with them by Euclidean distance."""
+    """M vectors of D values; queries are compared with them by Euclidean distance.
 
+    Vectors and queries are held minus the mean of the vectors: the distances stay the same, and shorter vectors lose
+    fewer digits in products."""
+
+    centre: Tensor
     vectors: Tensor
     norms: Tensor
 
     def __init__(self, vectors: Tensor) -> None:
         super().__init__()
-        self.register_buffer("vectors", vectors)
-        self.register_buffer("norms", vectors.square().sum(1))
+        self.register_buffer("centre", vectors.mean(0))
+        self.register_buffer("vectors", vectors - self.centre)
+        self.register_buffer("norms", self.vectors.square().sum(1))
         self.size = len(vectors)
 
     def nearest(self, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Squared distances (Q, k) of queries (Q, D) to their k nearest vectors, ascending, and their indices.
 
-        k is `count`, or the bank's size if that is less. Neighbours are found by |m|^2 - 2 q m. Their distances are
-        then computed from the differences, which loses no digits if a distance is small compared with the vectors'
-        lengths."""
+        k is `count`, or the bank's size if that is less. Neighbours are found by |m|^2 - 2 q m, a part of the bank at
+        a time. Their distances are then computed from the differences, which loses no digits if a distance is small
+        compared with the vectors' lengths."""
+        return self._nearest(queries - self.centre, count)
+
+    def _nearest(self, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The same for queries minus the centre."""
         count = min(count, self.size)
         values, places = [], []
         for start in range(0, self.size, CHUNK):
@@ -49,7 +60,8 @@ class MemoryBank(nn.Module):
 
         N_b(m*) are the `support` vectors nearest to m*, including m* itself. The quotient is computed as a softmax, so
         that large distances do not overflow."""
-        _, around = self.nearest(self.vectors[nearest], support)
+        patches = patches - self.centre
+        _, around = self._nearest(self.vectors[nearest], support)
         distance = (self.vectors[nearest] - patches).square().sum(1).sqrt()
         distances = (self.vectors[around] - patches[:, None]).square().sum(2).sqrt()
         share = (distance - distances.logsumexp(1)).exp()

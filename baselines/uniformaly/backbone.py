@@ -1,0 +1,127 @@
+"""The frozen vision transformer: mean patch tokens of some blocks, and the class token's attention in the last one.
+
+Axes: B images, T tokens (the class token first), D values of a token, (h, w) the grid of patches."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from afrad_bench.backbone.extractor import Extractor, state_dict
+from afrad_bench.backbone.weights import BackboneConfig, Weights
+from afrad_bench.errors import fail
+from afrad_bench.hashing import digest, seed_for
+
+VERSION = "1"
+NUDGE = 0.1
+"""DINO's addition to the sides of the grid, against rounding when positions are interpolated."""
+
+
+@lru_cache(maxsize=16)
+def _described(name: str) -> tuple[int, int, int]:
+    """Blocks, pixels of a patch's side and values of a token. Raises `UserError` if it is no such transformer."""
+    with torch.device("meta"):
+        net = timm.create_model(name, pretrained=False)
+    prefixed = getattr(net, "num_prefix_tokens", 0) == 1 and not getattr(net, "no_embed_class", True)
+    if type(net) is not VisionTransformer or not prefixed or net.cls_token is None or net.pos_embed is None:
+        raise fail(
+            f"the backbone {name} is no vision transformer with a class token, whose attention masks the background",
+            hint="the published one is vit_base_patch8_224.dino; vit_small_patch8_224.dino is a smaller one",
+        )
+    return len(net.blocks), int(net.patch_embed.patch_size[0]), int(net.embed_dim)
+
+
+def plain(name: str) -> tuple[int, int]:
+    """Number of blocks and pixels of a patch's side of a timm model. Raises `UserError` if Uniformaly cannot use it."""
+    blocks, patch, _ = _described(name)
+    return blocks, patch
+
+
+def width_of(name: str) -> int:
+    """Values of a token of a timm model."""
+    return _described(name)[2]
+
+
+class Tokens(Extractor):
+    """(B, 3, H, W) in [0, 1] -> mean tokens (B, D, h, w) and attention (B, 1, h, w), as feature maps for the cache."""
+
+    def __init__(self, config: BackboneConfig, weights: Weights, layers: tuple[int, ...], image_size: int) -> None:
+        nn.Module.__init__(self)
+        _, patch, width = _described(config.name)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_for("backbone", config.name))  # seed of `random` weights
+            net = timm.create_model(config.name, pretrained=False)
+        if weights.path is not None:
+            net.load_state_dict(state_dict(config.name, weights))
+        self.net = nn.Module()
+        self.net.patches = net.patch_embed.proj
+        self.net.norm = net.norm_pre
+        self.net.blocks = net.blocks[: layers[-1] + 1]
+        self.net.cls_token = net.cls_token
+        self.net.positions = nn.Parameter(interpolated(net.pos_embed.detach(), image_size // patch))
+        self.layers = layers
+        self.side = image_size // patch
+        self.image_size = image_size
+        self.map_channels = (width, 1)
+        self.reductions = (patch, patch)
+        self.grid = None
+        self.channels_last = False
+        mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        parts = (VERSION, timm.__version__, config.name, weights.sha256, repr(layers), repr((mean, std)))
+        self.key = digest("uniformaly", *parts)
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple((channels, self.side, self.side) for channels in self.map_channels)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        net = self.net
+        tokens = net.patches((images - self.mean) / self.std).flatten(2).transpose(1, 2)
+        tokens = torch.cat([net.cls_token.expand(len(tokens), -1, -1), tokens], 1) + net.positions
+        tokens = net.norm(tokens)
+        total, attention = torch.zeros(()), torch.zeros(())
+        for i, block in enumerate(net.blocks):
+            if i == self.layers[-1]:
+                attention = class_attention(block, tokens)
+            tokens = block(tokens)
+            if i == self.layers[0]:
+                total = tokens[:, 1:]
+            elif i in self.layers:
+                total = total + tokens[:, 1:]
+        mean = (total / len(self.layers)).transpose(1, 2)
+        size = (self.side, self.side)
+        return mean.unflatten(2, size), attention[:, None].unflatten(2, size)
+
+
+def class_attention(block: nn.Module, tokens: Tensor) -> Tensor:
+    """(B, T - 1) attention of the class token to the patches in this block, mean over its heads."""
+    part = block.attn
+    normed = block.norm1(tokens)
+    width = normed.shape[-1]
+    weight, bias = part.qkv.weight, part.qkv.bias
+    query = F.linear(normed[:, :1], weight[:width], None if bias is None else bias[:width])
+    keys = F.linear(normed, weight[width : 2 * width], None if bias is None else bias[width : 2 * width])
+    query, keys = (part_of.unflatten(2, (part.num_heads, -1)).transpose(1, 2) for part_of in (query, keys))
+    weights = (part.q_norm(query) * part.scale @ part.k_norm(keys).transpose(2, 3)).softmax(3)
+    return weights.mean(1)[:, 0, 1:]
+
+
+def interpolated(positions: Tensor, side: int) -> Tensor:
+    """Positional embeddings (1, 1 + n n, D) on a grid of another side: bicubic as in DINO, without antialiasing."""
+    first, grid = positions[:, :1], positions[:, 1:]
+    before = round(grid.shape[1] ** 0.5)
+    if before == side:
+        return positions
+    scale = (side + NUDGE) / before
+    maps = grid.transpose(1, 2).unflatten(2, (before, before))
+    maps = F.interpolate(maps, scale_factor=(scale, scale), mode="bicubic", recompute_scale_factor=False)
+    return torch.cat([first, maps.flatten(2).transpose(1, 2)], 1)
