@@ -44,6 +44,7 @@ OFFICIAL = (
     Official("simplenet", "SimpleNet", 28.800, 16.10, RANDOM),
     Official("destseg", "DeSTSeg", 35.154, 38.50, RANDOM),
     Official("draem", "DRAEM", 97.423, 198.27, {}),
+    Official("hvq_trans", "HVQ-Trans, one category", 19.627, 6.313, RANDOM),
 )
 HEAD = (
     "| | parameters, total / trained / inference (M) | official, inference (M) | GMAC | official | difference |",
