@@ -77,7 +77,12 @@ def _counts(name: str) -> bool:
 
 def note(path: Path) -> str:
     """Note for the result of a method that starts from this checkpoint."""
-    return f"starts from the official checkpoint {path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return f"starts from the official checkpoint {path.name}, sha256 {sha256(path)}"
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file's content, by which a result names it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
