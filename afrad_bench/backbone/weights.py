@@ -62,6 +62,32 @@ class WideResNet50(BackboneConfig):
     )
 
 
+class UniadBackbone(BackboneConfig):
+    """The backbone of UniAD and of the methods that build on its code, with the padding of that code."""
+
+    name: str = Field(
+        "tf_efficientnet_b4.aa_in1k",
+        description="timm model with feature maps. The published one: tf_efficientnet_b4.aa_in1k.",
+    )
+
+    @property
+    def padded_for(self) -> int | None:
+        """The side for which the official code pads it; None for a backbone that is padded as in timm."""
+        return OFFICIAL_SIDES.get(self.name.partition(".")[0])
+
+
+OFFICIAL_SIDES = {
+    "tf_efficientnet_b0": 224,
+    "tf_efficientnet_b1": 240,
+    "tf_efficientnet_b2": 260,
+    "tf_efficientnet_b3": 300,
+    "tf_efficientnet_b4": 380,
+    "tf_efficientnet_b5": 456,
+    "tf_efficientnet_b6": 528,
+}
+"""The side in pixels for which UniAD's code pads a backbone, by timm name without its tag."""
+
+
 def _finest_first(value: tuple[int, ...]) -> tuple[int, ...]:
     if list(value) != sorted(set(value)) or min(value, default=1) < 1:
         raise ValueError(f"reductions must be given once each, finest first, but got {list(value)}")

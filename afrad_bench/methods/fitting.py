@@ -63,14 +63,24 @@ def jittered(features: Tensor, scale: float, generator: torch.Generator) -> Tens
     return features + noise * deviation
 
 
-def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None) -> float:
-    """One optimizer step on this loss, with the norm of all gradients clipped to `clip`; returns the loss value."""
-    optimizer.zero_grad(set_to_none=True)
+def stepped(
+    loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None, set_to_none: bool = True
+) -> Tensor:
+    """One optimizer step on this loss, with the norm of all gradients clipped to `clip`; returns the loss, detached.
+
+    It does not wait for the device. `set_to_none`: False leaves a gradient of 0 to a parameter that had one before and
+    is not used now, so that its moments and its weight decay go on, as torch did before version 2."""
+    optimizer.zero_grad(set_to_none=set_to_none)
     loss.backward()
     if clip is not None:
         torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
     optimizer.step()
-    return float(loss.detach())
+    return loss.detach()
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None) -> float:
+    """One optimizer step as by `stepped`; returns the loss value."""
+    return float(stepped(loss, optimizer, clip))
 
 
 def rate_factor(kind: str, epoch: int, epochs: int) -> float:

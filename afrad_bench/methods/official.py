@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +63,54 @@ def load_into(module: nn.Module, what: str, state: Mapping[str, Tensor], path: P
     module.load_state_dict(state)
 
 
+def in_order(net: nn.Module, official: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]] | None:
+    """Pairs of the tensors of a timm backbone and of the official one, which may have later stages; None if the shapes
+    differ. Both store their tensors in the order in which they compute."""
+    mine, theirs = ([tensor for name, tensor in of.items() if _counts(name)] for of in (net.state_dict(), official))
+    pairs = list(zip_longest(mine, theirs[: len(mine)]))
+    return None if any(a is None or b is None or a.shape != b.shape for a, b in pairs) else pairs
+
+
+def _counts(name: str) -> bool:
+    return not name.endswith("num_batches_tracked")
+
+
 def note(path: Path) -> str:
     """Note for the result of a method that starts from this checkpoint."""
-    return f"starts from the official checkpoint {path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return f"starts from the official checkpoint {path.name}, sha256 {sha256(path)}"
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file's content, by which a result names it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
     return tuple(state[name].shape) if name in state else None
+
+
+# UniAD's code, and what builds on it, saves its configuration and best metric in the same file, as objects of
+# `easydict` and numpy. They are not needed; these classes replace them, so that only tensors are loaded.
+
+
+class _Configuration:
+    def __new__(cls) -> OrderedDict[str, object]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+class _Number:
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+def _named(kind: type, module: str, name: str) -> type:
+    return type(name, (kind,), {"__module__": module})
+
+
+EASYDICT = (
+    _named(_Configuration, "easydict", "EasyDict"),
+    _named(_Number, "numpy", "dtype"),
+    _named(_Number, "numpy.core.multiarray", "scalar"),
+    _named(_Number, "numpy._core.multiarray", "scalar"),
+)

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from afrad_bench.backbone.offered import needed
-from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
+from afrad_bench.backbone.weights import FinestFirst, UniadBackbone
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
@@ -71,34 +71,9 @@ RECIPES = (
 )
 """ADer's timm pads the backbone in another way, and it leaves out the last partial batch: neither is a field here."""
 
-OFFICIAL_SIDES = {
-    "tf_efficientnet_b0": 224,
-    "tf_efficientnet_b1": 240,
-    "tf_efficientnet_b2": 260,
-    "tf_efficientnet_b3": 300,
-    "tf_efficientnet_b4": 380,
-    "tf_efficientnet_b5": 456,
-    "tf_efficientnet_b6": 528,
-}
-"""The side in pixels for which the official code pads a backbone, by timm name without its tag."""
-
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Backbone(BackboneConfig):
-    """A frozen backbone; by default the published one."""
-
-    name: str = Field(
-        "tf_efficientnet_b4.aa_in1k",
-        description="timm model with feature maps. The published one: tf_efficientnet_b4.aa_in1k.",
-    )
-
-    @property
-    def padded_for(self) -> int | None:
-        """The side for which the official code pads it; None for a backbone that is padded as in timm."""
-        return OFFICIAL_SIDES.get(self.name.partition(".")[0])
 
 
 class Features(_Part):
@@ -175,7 +150,7 @@ class Score(_Part):
 class Config(_Part):
     """UniAD with the defaults of the official code."""
 
-    backbone: Backbone = Field(Backbone(), description="Frozen backbone and where its weights come from.")
+    backbone: UniadBackbone = Field(UniadBackbone(), description="Frozen backbone and where its weights come from.")
     features: Features = Field(Features(), description="The features that are restored.")
     transformer: Transformer = Field(Transformer(), description="The reconstruction (section 3.2).")
     start: str | None = Field(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
-from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.errors import fail
-from afrad_bench.methods.official import load_into, read
+from afrad_bench.methods.official import EASYDICT, in_order, load_into, read
 from afrad_bench_baselines.uniad.reconstruction import Reconstruction
 
 RENAMED = (
@@ -52,7 +50,7 @@ def load_official(reconstruction: Reconstruction, extractor: Extractor, path: Pa
     """Load an official checkpoint into a reconstruction of the same architecture; raises `UserError` for another.
 
     Returns notes for the result: whether it was trained on other weights of the backbone."""
-    loaded = read(path, "`start` names a file of the official code, e.g. ckpt.pth.tar", STAND_INS)
+    loaded = read(path, "`start` names a file of the official code, e.g. ckpt.pth.tar", EASYDICT)
     state = loaded.get("state_dict") if isinstance(loaded, dict) else None
     inner: dict[str, dict[str, Tensor]] = {"backbone": {}, "reconstruction": {}}
     for name, tensor in state.items() if isinstance(state, dict) else ():
@@ -79,10 +77,8 @@ def load_official(reconstruction: Reconstruction, extractor: Extractor, path: Pa
 def _compared(extractor: Extractor, official: Mapping[str, Tensor], path: Path) -> tuple[str, ...]:
     """A note if the checkpoint's backbone has other weights. Both store their tensors in the order in which they
     compute; the official one also has later stages."""
-    ours = [tensor for name, tensor in extractor.net.state_dict().items() if _counts(name)]
-    theirs = [tensor for name, tensor in official.items() if _counts(name)][: len(ours)]
-    pairs = list(zip_longest(ours, theirs))
-    if any(a is None or b is None or a.shape != b.shape for a, b in pairs):
+    pairs = in_order(extractor.net, official)
+    if pairs is None:
         raise fail(
             "the checkpoint was trained on another backbone than is configured",
             str(path),
@@ -91,34 +87,3 @@ def _compared(extractor: Extractor, official: Mapping[str, Tensor], path: Path) 
     if all(torch.allclose(a.cpu(), b.to(a.dtype), rtol=1e-4, atol=1e-6) for a, b in pairs):
         return ()
     return ("the official checkpoint was trained on other weights of the backbone",)
-
-
-def _counts(name: str) -> bool:
-    return not name.endswith("num_batches_tracked")
-
-
-# The official code saves its configuration and best metric in the same file, as objects of `easydict` and numpy. They
-# are not needed; these classes replace them, so that only tensors are loaded.
-
-
-class _Configuration:
-    def __new__(cls) -> OrderedDict[str, object]:  # type: ignore[misc]
-        return OrderedDict()
-
-
-class _Number:
-    def __init__(self, *_: object) -> None: ...
-
-    def __setstate__(self, _: object) -> None: ...
-
-
-def _named(kind: type, module: str, name: str) -> type:
-    return type(name, (kind,), {"__module__": module})
-
-
-STAND_INS = (
-    _named(_Configuration, "easydict", "EasyDict"),
-    _named(_Number, "numpy", "dtype"),
-    _named(_Number, "numpy.core.multiarray", "scalar"),
-    _named(_Number, "numpy._core.multiarray", "scalar"),
-)

@@ -4,11 +4,10 @@ Axes: B images, N = h · w tokens, C channels of the features, D channels of a t
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
+from afrad_bench.methods.attention import Attention, EncoderLayer, FeedForward, copies, positions
 from afrad_bench_baselines.uniad import Transformer
 
 
@@ -20,49 +19,6 @@ def hidden_neighbours(grid: tuple[int, int], size: int) -> Tensor:
     near_columns = (columns[:, None] - columns).abs() <= size // 2
     near = near_rows[:, None, :, None] & near_columns[None, :, None, :]
     return torch.zeros(near.shape).masked_fill(near, float("-inf")).flatten(2).flatten(0, 1)
-
-
-class Attention(nn.Module):
-    """Masked multi-head attention of queries (B, N, D) to keys and values (B, N, D), with dropout -> (B, N, D)."""
-
-    def __init__(self, config: Transformer) -> None:
-        super().__init__()
-        self.inner = nn.MultiheadAttention(config.width, config.heads, config.dropout, batch_first=True)
-        self.drop = nn.Dropout(config.dropout)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        found, _ = self.inner(query, key, value, attn_mask=mask, need_weights=False)
-        dropped: Tensor = self.drop(found)
-        return dropped
-
-
-class FeedForward(nn.Sequential):
-    """(B, N, D) -> (B, N, D), each token by itself."""
-
-    def __init__(self, config: Transformer) -> None:
-        super().__init__(
-            nn.Linear(config.width, config.hidden),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.hidden, config.width),
-            nn.Dropout(config.dropout),
-        )
-
-
-class EncoderLayer(nn.Module):
-    """Tokens and their positions -> tokens; positions are added to queries and keys, not to values."""
-
-    def __init__(self, config: Transformer) -> None:
-        super().__init__()
-        self.attention = Attention(config)
-        self.feed_forward = FeedForward(config)
-        self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(2))
-
-    def forward(self, tokens: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
-        placed = tokens + position
-        tokens = self.norms[0](tokens + self.attention(placed, placed, tokens, mask))
-        out: Tensor = self.norms[1](tokens + self.feed_forward(tokens))
-        return out
 
 
 class DecoderLayer(nn.Module):
@@ -91,7 +47,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: Transformer) -> None:
         super().__init__()
-        self.layers = _copies(EncoderLayer(config), config.encoder_layers)
+        self.layers = copies(EncoderLayer(config), config.encoder_layers)
 
     def forward(self, tokens: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
         for layer in self.layers:
@@ -104,7 +60,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: Transformer, tokens: int) -> None:
         super().__init__()
-        self.layers = _copies(DecoderLayer(config, tokens), config.decoder_layers)
+        self.layers = copies(DecoderLayer(config, tokens), config.decoder_layers)
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, memory: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
@@ -149,10 +105,4 @@ class Reconstruction(nn.Module):
 
     def position(self) -> Tensor:
         """(N, D): for each token the learned values of its column, then those of its row."""
-        columns = self.columns.expand(self.grid[0], -1, -1)
-        rows = self.rows[:, None].expand(-1, self.grid[1], -1)
-        return torch.cat([columns, rows], dim=-1).flatten(0, 1)
-
-
-def _copies(layer: nn.Module, count: int) -> nn.ModuleList:
-    return nn.ModuleList(copy.deepcopy(layer) for _ in range(count))
+        return positions(self.rows, self.columns)

@@ -20,12 +20,13 @@ from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
 from afrad_bench.instruments.metrics import auroc
 from afrad_bench.methods import fitting
+from afrad_bench.methods.attention import Attention
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
 from afrad_bench_baselines.uniad import Config, Score, Transformer, build
 from afrad_bench_baselines.uniad.model import Uniad
-from afrad_bench_baselines.uniad.reconstruction import Attention, Reconstruction, hidden_neighbours
+from afrad_bench_baselines.uniad.reconstruction import Reconstruction, hidden_neighbours
 from afrad_bench_baselines.uniad.scoring import Head
 from tests.adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights
 
