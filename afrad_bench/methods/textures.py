@@ -92,7 +92,7 @@ def must_be_here(config: TextureConfig) -> None:
 
 def _foreign(config: TextureConfig) -> FromFiles:
     if config.source == "photographs":
-        return _photographs()
+        return find_photographs("textures: instead of DTD")
     if config.source == "dtd":
         named = os.environ.get(ENVIRONMENT)
         if not named:
@@ -101,30 +101,32 @@ def _foreign(config: TextureConfig) -> FromFiles:
                 hint=f"set {ENVIRONMENT} to the unpacked folder (https://www.robots.ox.ac.uk/~vgg/data/dtd/), or name "
                 f"any folder of images: textures: {{source: folder:PATH}}\n{STAND_INS}",
             )
-        return _folder(Path(named), "DTD")
-    return _folder(Path(config.source.removeprefix("folder:")), "instead of DTD:")
+        return find_folder(Path(named), "textures: DTD", STAND_INS)
+    return find_folder(Path(config.source.removeprefix("folder:")), "textures: instead of DTD:", STAND_INS)
 
 
-def _folder(folder: Path, what: str) -> FromFiles:
+def find_folder(folder: Path, what: str, hint: str) -> FromFiles:
+    """All images of a folder; `what` begins their note. Raises a `UserError` with this hint if there are none."""
     folder = folder.expanduser()
     if not folder.is_dir():
-        raise fail(f"no such folder of textures: {folder}", hint=STAND_INS)
+        raise fail(f"no such folder of textures: {folder}", hint=hint)
     paths = tuple(sorted(images_below(folder)))
     if not paths:
-        raise fail("holds no images to take textures from", str(folder), STAND_INS)
+        raise fail("holds no images to take textures from", str(folder), hint)
     try:
         content = digest(*(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}" for path in paths))
     except OSError as error:
         raise fail(
             f"cannot be read: {error.strerror}", printable(error.filename), "replace or remove the file"
         ) from error
-    note = f"textures: {what} {len(paths)} images of the folder {folder.name}, names and sizes {content[:12]}"
+    note = f"{what} {len(paths)} images of the folder {folder.name}, names and sizes {content[:12]}"
     if left_out := sum(len(left_out_in(below)) for below in folders_below(folder)):
         note += f"; {left_out} files that look like images are left out, since their format is not read"
     return FromFiles(paths, note, cut=False)
 
 
-def _photographs() -> FromFiles:
+def find_photographs(what: str) -> FromFiles:
+    """Squares of scikit-image's photographs; `what` begins their note. Raises `UserError` if they are not installed."""
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         raise fail(
@@ -135,7 +137,7 @@ def _photographs() -> FromFiles:
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise fail(f"this version of scikit-image lacks the photographs {', '.join(missing)}")
-    return FromFiles(paths, f"textures: instead of DTD squares of {len(paths)} photographs of scikit-image", cut=True)
+    return FromFiles(paths, f"{what} squares of {len(paths)} photographs of scikit-image", cut=True)
 
 
 @dataclass(frozen=True, slots=True)

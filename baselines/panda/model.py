@@ -24,18 +24,17 @@ class Network(nn.Module):
 
     bank: Tensor
 
-    def __init__(self, extractor: Extractor, side: int, neighbours: int) -> None:
+    def __init__(self, extractor: Extractor, image_size: int, side: int, neighbours: int) -> None:
         super().__init__()
         self.extractor = extractor
-        self.side = side
+        self.first = round((image_size - side) / 2)
+        self.last = self.first + side
         self.neighbours = neighbours
         self.register_buffer("bank", torch.empty(0, extractor.channels[0]))
 
     def embedded(self, images: Tensor) -> Tensor:
         """(B, D): pooled features of the centre of each image."""
-        first = round((images.shape[-1] - self.side) / 2)
-        centre = images[..., first : first + self.side, first : first + self.side]
-        (maps,) = self.extractor(centre)
+        (maps,) = self.extractor(images[..., self.first : self.last, self.first : self.last])
         return maps.mean((2, 3))  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +61,7 @@ class Panda:
         self.key = shared.key
         extractor = copy.deepcopy(shared)
         release(extractor)
-        self.net = Network(extractor, side, config.neighbours).to(bench.device).eval()
+        self.net = Network(extractor, bench.image_size, side, config.neighbours).to(bench.device).eval()
         self.notes: tuple[str, ...] = ()
         self.fisher: dict[str, Tensor] = {}
         if config.ewc:

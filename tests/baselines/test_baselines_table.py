@@ -53,6 +53,8 @@ OFFICIAL = (
     Official("destseg", "DeSTSeg", 35.154, 38.50, RANDOM),
     Official("draem", "DRAEM", 97.423, 198.27, {}),
     Official("hvq_trans", "HVQ-Trans, one category", 19.627, 6.313, RANDOM),
+    Official("fcdd", "FCDD", 1.185, 0.249, {}),
+    Official("fcdd_oe", "FCDD+OE", 1.185, 0.249, {"outliers": "photographs"}),
     Official("panda", "PANDA, bank of 2", 58.144, 11.557, {**RANDOM, "training": {"epochs": 0}}),
 )
 HEAD = (

@@ -16,6 +16,7 @@ from afrad_bench.datasets._reading.layout import Split
 from afrad_bench.errors import UserError
 from afrad_bench.hashing import digest
 from afrad_bench.images.folders import content
+from afrad_bench.images.pickled_arrays import ArrayUnpickler
 
 if TYPE_CHECKING:
     from afrad_bench.types import ByteArray
@@ -60,7 +61,7 @@ def read_batches(folder: Path) -> tuple[list[tuple[Split, int, PlanarPicture]], 
     for name, md5 in BATCHES.items():
         try:
             raw = content(folder / name)
-            planes, labels = _checked(_ArrayUnpickler(io.BytesIO(raw), encoding="latin1").load())
+            planes, labels = _checked(ArrayUnpickler(io.BytesIO(raw), encoding="latin1").load())
         except _WRONG as error:
             faults.append(Fault(kinds.BAD_BATCH, name, getattr(error, "strerror", None) or str(error) or "truncated"))
             continue
@@ -96,35 +97,3 @@ def _checked(batch: object) -> tuple[ByteArray, list[int]]:
     if not len(planes) == len(labels) > 0:
         raise ValueError(f"{len(planes)} images, {len(labels)} labels")
     return planes, labels
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays and nothing else. Raises `pickle.UnpicklingError` for other types."""
-
-    def find_class(self, module: str, name: str) -> object:
-        import numpy as np
-
-        known: dict[tuple[str, str], object] = {
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): _dtype,
-            ("_codecs", "encode"): _encode,
-        }
-        for place in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            known[place, "_reconstruct"] = np.empty(0).__reduce__()[0]
-        if (module, name) not in known:
-            raise pickle.UnpicklingError(f"asks for {module}.{name}, which no valid batch needs; it was not executed")
-        return known[module, name]
-
-
-def _dtype(code: str, align: int = 0, copy: int = 0) -> object:
-    """`numpy.dtype` for flags given as numbers, as Python 2 wrote them; numpy no longer accepts those."""
-    import numpy as np
-
-    return np.dtype(code, align=bool(align), copy=bool(copy))
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Bytes from text: Python 3 writes bytes as text in pickle protocol 2."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"asks for the encoding {encoding!r}, which no valid batch needs")
-    return text.encode(encoding)

@@ -1,0 +1,60 @@
+"""FCDD+OE: FCDD with outlier exposure; images of other data are pushed away from the centre of the normal ones.
+
+Liznerski, Ruff, Vandermeulen, Franks, Kloft and Mueller, "Explainable Deep One-Class Classification", ICLR 2021,
+arXiv:2007.01760. Official code: liznerski/fcdd, whose script for CIFAR-10 has these defaults.
+
+Network, optimisation, score and deviations: see `fcdd`. Each training image is replaced by an outlier with probability
+0.5, which is then augmented and normalised like it; an outlier's loss is -log(1 - exp(-a)), where a is its mean
+distance. Officially outliers are the 50,000 training images of CIFAR-100: `outliers: FOLDER` is the unpacked
+cifar-100-python, or any folder of images, or `photographs`. Nothing is downloaded, and without outliers `check`
+refuses.
+
+Results with other outliers are not comparable, nor are they with methods that see no outliers: CIFAR-100 has no class
+of CIFAR-10, but similar ones (pickup truck, bus; wolf, fox, cattle). The result's notes name the outliers.
+
+Deviation: outliers are drawn with replacement (official: in a random order, repeated, in each loader process)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from afrad_bench.methods.fcdd import FcddConfig, must_fit
+from afrad_bench.methods.recipes import NEUTRAL, Recipe
+
+if TYPE_CHECKING:
+    from afrad_bench.methods.fcdd.method import Fcdd
+    from afrad_bench.types import Bench
+
+VERSION = "1"
+PAPER = "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021"
+
+RECIPES = (Recipe("official code, CIFAR-10, outliers from CIFAR-100", datasets=("cifar10",), image_size=32),)
+
+
+class Config(FcddConfig):
+    """FCDD+OE with the defaults of the official code for CIFAR-10."""
+
+    outliers: str | None = Field(
+        None,
+        description="Folder of cifar-100-python, or of any images, or `photographs` (of scikit-image). Needed; the "
+        "result's notes name it.",
+        json_schema_extra=NEUTRAL,
+    )
+
+
+def check(config: Config, image_size: int) -> None:
+    """Raise `UserError` if the image size is unusable or the outliers are missing."""
+    from afrad_bench.methods.fcdd.outliers import find
+
+    must_fit(config, image_size, "FCDD+OE")
+    find(config.outliers)
+
+
+def build(config: Config, bench: Bench) -> Fcdd:
+    """An untrained FCDD+OE; raises `UserError` if image size, snapshot or outliers are unusable."""
+    from afrad_bench.methods.fcdd.method import Fcdd
+    from afrad_bench.methods.fcdd.outliers import find
+
+    return Fcdd(config, bench, "FCDD+OE", find(config.outliers))
