@@ -11,6 +11,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,14 +64,31 @@ def jittered(features: Tensor, scale: float, generator: torch.Generator) -> Tens
     return features + noise * deviation
 
 
-def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None) -> float:
-    """One optimizer step on this loss, with the norm of all gradients clipped to `clip`; returns the loss value."""
-    optimizer.zero_grad(set_to_none=True)
+def stepped(
+    loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None, set_to_none: bool = True
+) -> Tensor:
+    """One optimizer step on this loss, with the norm of all gradients clipped to `clip`; returns the loss, detached.
+
+    It does not wait for the device. `set_to_none`: False leaves a gradient of 0 to a parameter that had one before and
+    is not used now, so that its moments and its weight decay go on, as torch did before version 2."""
+    optimizer.zero_grad(set_to_none=set_to_none)
     loss.backward()
     if clip is not None:
         torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
     optimizer.step()
-    return float(loss.detach())
+    return loss.detach()
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None) -> float:
+    """One optimizer step as by `stepped`; returns the loss value."""
+    return float(stepped(loss, optimizer, clip))
+
+
+def beforehand(bench: Bench, name: str) -> Bench:
+    """The bench of a training before the method's own, of a teacher for instance: it has a checkpoint of its own, which
+    is deleted with the method's, and is not stopped early."""
+    own = bench.checkpoint and bench.checkpoint.with_name(f".{bench.checkpoint.name}.{name}")
+    return replace(bench, checkpoint=own, should_continue=None)
 
 
 def rate_factor(kind: str, epoch: int, epochs: int) -> float:

@@ -61,9 +61,9 @@ def load_into(module: nn.Module, what: str, state: Mapping[str, Tensor], path: P
     module.load_state_dict(state)
 
 
-def note(path: Path) -> str:
+def note(path: Path, what: str = "starts from the official checkpoint") -> str:
     """Note for the result of a method that starts from this checkpoint."""
-    return f"starts from the official checkpoint {path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return f"{what} {path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
