@@ -44,6 +44,8 @@ OFFICIAL = (
     Official("simplenet", "SimpleNet", 28.800, 16.10, RANDOM),
     Official("destseg", "DeSTSeg", 35.154, 38.50, RANDOM),
     Official("draem", "DRAEM", 97.423, 198.27, {}),
+    Official("efficientad", "EfficientAD, S", 8.058, 37.95, {"teacher": {"weights": "random"}}),
+    Official("mkd", "MKD", 15.059, 20.956, RANDOM),
 )
 HEAD = (
     "| | parameters, total / trained / inference (M) | official, inference (M) | GMAC | official | difference |",
