@@ -339,6 +339,9 @@ class MethodModule(Protocol):
     backbone without the feature maps that are needed. `afrad-bench check`, `plan` and `run` call it before the first
     cell.
 
+    The module may also define `must_be_here(config)`, which raises `UserError` for files that the configuration needs
+    and this machine lacks (beside `start`, `textures` and a backbone's weights, which the harness looks for).
+
     The module may also define `RECIPES`, the configurations that it was published with (`methods.recipes`); without it,
     these are the defaults. Every row names in what it differs from them.
 

@@ -11,6 +11,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,6 +82,13 @@ def stepped(
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None) -> float:
     """One optimizer step as by `stepped`; returns the loss value."""
     return float(stepped(loss, optimizer, clip))
+
+
+def beforehand(bench: Bench, name: str) -> Bench:
+    """The bench of a training before the method's own, of a teacher for instance: it has a checkpoint of its own, which
+    is deleted with the method's, and is not stopped early."""
+    own = bench.checkpoint and bench.checkpoint.with_name(f".{bench.checkpoint.name}.{name}")
+    return replace(bench, checkpoint=own, should_continue=None)
 
 
 def rate_factor(kind: str, epoch: int, epochs: int) -> float:

@@ -11,10 +11,14 @@ from torch import Tensor, nn
 from afrad_bench.types import Bench, Images, Prediction
 
 
-def gathered(scored: Iterable[tuple[Tensor, Tensor]]) -> Prediction:
-    """Concatenate the anomaly maps (B, H, W) and image scores (B,) of all batches into one prediction."""
-    maps, scores = zip(*((maps.cpu().numpy(), scores.cpu().numpy()) for maps, scores in scored), strict=True)
-    return Prediction(np.concatenate(scores), np.concatenate(maps))
+def gathered(scored: Iterable[tuple[Tensor | None, Tensor]]) -> Prediction:
+    """Concatenate the anomaly maps (B, H, W), if there are any, and image scores (B,) of all batches."""
+    every_map, every_score = [], []
+    for maps, scores in scored:
+        every_score.append(scores.cpu().numpy())
+        if maps is not None:
+            every_map.append(maps.cpu().numpy())
+    return Prediction(np.concatenate(every_score), np.concatenate(every_map) if every_map else None)
 
 
 def predict(bench: Bench, network: nn.Module, images: Images, batch_size: int) -> Prediction:

@@ -75,9 +75,9 @@ def _counts(name: str) -> bool:
     return not name.endswith("num_batches_tracked")
 
 
-def note(path: Path) -> str:
+def note(path: Path, what: str = "starts from the official checkpoint") -> str:
     """Note for the result of a method that starts from this checkpoint."""
-    return f"starts from the official checkpoint {path.name}, sha256 {sha256(path)}"
+    return f"{what} {path.name}, sha256 {sha256(path)}"
 
 
 def sha256(path: Path) -> str:

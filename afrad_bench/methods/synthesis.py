@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from afrad_bench.types import Bench, Images
 
 if TYPE_CHECKING:
     from afrad_bench.types import BoolArray, FloatArray
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 LARGEST_LATTICE = 5
 """A lattice has 2^0 to 2^5 cells along each side; the two sides are drawn separately."""
@@ -117,12 +120,17 @@ def pairs(
         clean, corrupted, masks = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
         return Batch(places, clean, corrupted, masks[:, None].float())
 
+    return ahead(batch, batches)
+
+
+def ahead(make: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+    """`make` of each item in order, while a thread already makes that of the next item."""
     with ThreadPoolExecutor(1) as pool:
         waiting = None
-        for indices in batches:
-            ahead = pool.submit(batch, indices)
+        for item in items:
+            coming = pool.submit(make, item)
             if waiting is not None:
                 yield waiting.result()
-            waiting = ahead
+            waiting = coming
         if waiting is not None:
             yield waiting.result()

@@ -1,13 +1,15 @@
-"""Foreign textures for synthetic anomalies: sources, and drawing one texture at a time.
+"""Images from elsewhere, for synthetic anomalies and for the training of teachers: sources, and drawing one at a time.
 
 Sources, as written in a suite:
 
-    dtd           the Describable Textures Dataset, which the papers use; its folder is in AFRAD_BENCH_DTD
+    dtd           the Describable Textures Dataset, which synthetic anomalies use; its folder is in AFRAD_BENCH_DTD
+    imagenet      ImageNet's training images, which teachers learn from; their folder is in AFRAD_BENCH_IMAGENET
     folder:PATH   any folder of images, searched with its subfolders
     photographs   photographs in scikit-image's package (extra `demo`), cut into random squares
     training      the training images themselves: in the unified setting mostly of another category
+    none          no images, where a method can do without
 
-All but the first replace DTD, and the notes of the result name them. Nothing here downloads anything."""
+What replaces the published source is named in the notes of the result. Nothing here downloads anything."""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from afrad_bench.types import ByteArray
 
 ENVIRONMENT = "AFRAD_BENCH_DTD"
+IMAGENET = "AFRAD_BENCH_IMAGENET"
 SOURCES = ("dtd", "photographs", "training")
 STAND_INS = "or use other textures, which the notes of the result then name: source: photographs (or training)"
 PHOTOGRAPHS = (
@@ -58,14 +61,27 @@ class TextureConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    usual: ClassVar[str] = "DTD"
+    """What methods were published with."""
+    sources: ClassVar[tuple[str, ...]] = SOURCES
+
     source: str = Field("dtd", description="dtd, folder:PATH, photographs or training")
 
     @field_validator("source")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in SOURCES and not (value.startswith("folder:") and len(value) > len("folder:")):
-            raise ValueError(str(unknown("source of textures", value, [*SOURCES, "folder:PATH"])))
+        if value not in cls.sources and not (value.startswith("folder:") and len(value) > len("folder:")):
+            raise ValueError(str(unknown("source of textures", value, [*cls.sources, "folder:PATH"])))
         return value
+
+
+class NaturalImages(TextureConfig):
+    """Where the images come from with which a teacher and its students are trained beside the training images."""
+
+    usual: ClassVar[str] = "ImageNet"
+    sources: ClassVar[tuple[str, ...]] = ("imagenet", "photographs", "training", "none")
+
+    source: str = Field("imagenet", description="imagenet, folder:PATH, photographs, training or none")
 
 
 class Textures(Protocol):
@@ -80,19 +96,31 @@ class Textures(Protocol):
 
 
 def find(config: TextureConfig, train: Images) -> Textures:
-    """The source on this machine; raises a `UserError` that says what is missing and how to provide it."""
-    return FromTraining(train) if config.source == "training" else _foreign(config)
+    """The source on this machine (not `none`); raises a `UserError` that says what is missing and how to provide it."""
+    if config.source == "training":
+        return FromTraining(train, f"textures: instead of {config.usual} other training images")
+    return _foreign(config)
 
 
 def must_be_here(config: TextureConfig) -> None:
     """Raise the error of `find`, if there is one, before there are training images."""
-    if config.source != "training":
+    if config.source not in ("training", "none"):
         _foreign(config)
 
 
 def _foreign(config: TextureConfig) -> FromFiles:
     if config.source == "photographs":
-        return find_photographs("textures: instead of DTD")
+        return find_photographs(f"textures: instead of {config.usual}")
+    if config.source == "imagenet":
+        named = os.environ.get(IMAGENET)
+        if not named:
+            raise fail(
+                "ImageNet's training images, with which the teacher and its students are trained, are not on this "
+                "machine",
+                hint=f"set {IMAGENET} to their folder (https://www.image-net.org), or name any folder of natural "
+                f"images: textures: {{source: folder:PATH}}\n{STAND_INS}",
+            )
+        return find_folder(Path(named), "textures: ImageNet", STAND_INS)
     if config.source == "dtd":
         named = os.environ.get(ENVIRONMENT)
         if not named:
@@ -102,7 +130,7 @@ def _foreign(config: TextureConfig) -> FromFiles:
                 f"any folder of images: textures: {{source: folder:PATH}}\n{STAND_INS}",
             )
         return find_folder(Path(named), "textures: DTD", STAND_INS)
-    return find_folder(Path(config.source.removeprefix("folder:")), "textures: instead of DTD:", STAND_INS)
+    return find_folder(Path(config.source.removeprefix("folder:")), f"textures: instead of {config.usual}:", STAND_INS)
 
 
 def find_folder(folder: Path, what: str, hint: str) -> FromFiles:
@@ -130,7 +158,7 @@ def find_photographs(what: str) -> FromFiles:
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         raise fail(
-            "the photographs that replace DTD's textures are not installed",
+            "the photographs of scikit-image are not installed",
             hint="pip install scikit-image\nor all packages of the demo: pip install 'afrad-bench[demo]'",
         )
     paths = tuple(Path(spec.origin).parent / "data" / name for name in PHOTOGRAPHS)
@@ -166,7 +194,7 @@ class FromTraining:
     """Training images, whole."""
 
     train: Images
-    note: str = "textures: instead of DTD other training images"
+    note: str
 
     def draw(self, rng: np.random.Generator, side: int) -> ByteArray:
         import numpy as np

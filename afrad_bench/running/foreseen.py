@@ -27,9 +27,13 @@ def refusals(selection: Selection) -> list[Problem]:
 
 
 def absent_files(rows: Iterable[SuiteRow]) -> list[Problem]:
-    """Checkpoints to start from and textures that the rows name, but that this machine does not hold."""
-    checks = (_must_have_start, _must_have_textures)
-    return [problem for row in rows for check in checks for problem in _problems(row.label, row, check)]
+    """Checkpoints to start from, textures and other files that the rows name, but that this machine does not hold."""
+    found: list[Problem] = []
+    for row in rows:
+        own = getattr(registry.find("method", row.method).load(), "must_be_here", None)
+        for check in (_must_have_start, _must_have_textures, *([own] if own else [])):
+            found += _problems(row.label, row, check)
+    return found
 
 
 def must_build(plan: Plan, cells: Iterable[PlannedCell]) -> None:

@@ -56,6 +56,8 @@ OFFICIAL = (
     Official("fcdd", "FCDD", 1.185, 0.249, {}),
     Official("fcdd_oe", "FCDD+OE", 1.185, 0.249, {"outliers": "photographs"}),
     Official("panda", "PANDA, bank of 2", 58.144, 11.557, {**RANDOM, "training": {"epochs": 0}}),
+    Official("efficientad", "EfficientAD, S", 8.058, 37.95, {"teacher": {"weights": "random"}}),
+    Official("mkd", "MKD", 15.059, 20.956, RANDOM),
 )
 HEAD = (
     "| | parameters, total / trained / inference (M) | official, inference (M) | GMAC | official | difference |",

@@ -90,6 +90,10 @@ OTHER = {
     "training.betas": [0.9, 0.999],
     "training.milestones": [0.5],
     "start": "a_checkpoint.pt",
+    "receptive_fields": [17, 33],
+    "teacher.weights": "random",
+    "teacher.backbone.name": "resnet50.a1_in1k",
+    "teacher.backbone.weights": "random",
 }
 
 
