@@ -5,9 +5,9 @@ arXiv:2007.01760. Official code: liznerski/fcdd, whose script for CIFAR-10 has t
 
 Network, optimisation, score and deviations: see `fcdd`. Each training image is replaced by an outlier with probability
 0.5, which is then augmented and normalised like it; an outlier's loss is -log(1 - exp(-a)), where a is its mean
-distance. Officially outliers are the 50,000 training images of CIFAR-100: `outliers: FOLDER` is the unpacked
-cifar-100-python, or any folder of images, or `photographs`. Nothing is downloaded, and without outliers `check`
-refuses.
+distance. Outliers are the 50,000 training images of CIFAR-100, from the unpacked cifar-100-python in the folder that
+AFRAD_BENCH_CIFAR100 names, or other images by the field `outliers`. Nothing is downloaded, and without outliers
+nothing is trained.
 
 Results with other outliers are not comparable, nor are they with methods that see no outliers: CIFAR-100 has no class
 of CIFAR-10, but similar ones (pickup truck, bus; wolf, fox, cattle). The result's notes name the outliers.
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from afrad_bench.methods.fcdd import FcddConfig, must_fit
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fcdd.outliers import CIFAR100, find
+from afrad_bench.methods.recipes import Recipe
 
 if TYPE_CHECKING:
     from afrad_bench.methods.fcdd.method import Fcdd
@@ -36,25 +37,27 @@ RECIPES = (Recipe("official code, CIFAR-10, outliers from CIFAR-100", datasets=(
 class Config(FcddConfig):
     """FCDD+OE with the defaults of the official code for CIFAR-10."""
 
-    outliers: str | None = Field(
-        None,
-        description="Folder of cifar-100-python, or of any images, or `photographs` (of scikit-image). Needed; the "
-        "result's notes name it.",
-        json_schema_extra=NEUTRAL,
+    outliers: str = Field(
+        CIFAR100,
+        pattern="^(cifar100|photographs|folder:.+)$",
+        description="cifar100: its training images, in the folder that AFRAD_BENCH_CIFAR100 names. folder:PATH: "
+        "cifar-100-python there, or any images. photographs: of scikit-image, for a trial. The result names them.",
     )
 
 
 def check(config: Config, image_size: int) -> None:
-    """Raise `UserError` if the image size is unusable or the outliers are missing."""
-    from afrad_bench.methods.fcdd.outliers import find
-
+    """Raise `UserError` if the image size is unusable."""
     must_fit(config, image_size, "FCDD+OE")
-    find(config.outliers)
+
+
+def must_be_here(config: Config) -> None:
+    """Raise `UserError` if the outliers are not on this machine."""
+    if config.training.epochs:
+        find(config.outliers)
 
 
 def build(config: Config, bench: Bench) -> Fcdd:
     """An untrained FCDD+OE; raises `UserError` if image size, snapshot or outliers are unusable."""
     from afrad_bench.methods.fcdd.method import Fcdd
-    from afrad_bench.methods.fcdd.outliers import find
 
-    return Fcdd(config, bench, "FCDD+OE", find(config.outliers))
+    return Fcdd(config, bench, "FCDD+OE", find(config.outliers) if config.training.epochs else None)

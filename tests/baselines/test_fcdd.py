@@ -22,6 +22,7 @@ from afrad_bench.methods.fcdd.method import Fcdd
 from afrad_bench.methods.fcdd.networks import Hypersphere, Network, averaged, gaussian, objective
 from afrad_bench.methods.fcdd.outliers import find
 from afrad_bench.methods.fitting import stepped
+from afrad_bench.methods.recipes import differences
 from afrad_bench.registry import find as find_entry
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
@@ -268,26 +269,27 @@ def test_a_fitted_method_is_made_again_from_its_state() -> None:
 # ------------------------------------------------------------------------------------------------------------ outliers
 
 
-def test_outliers_come_from_cifar_100(tmp_path: Path) -> None:
+def test_outliers_come_from_cifar_100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
     planes = np.repeat(np.arange(3, dtype=np.uint8), 1024)[None].repeat(5, 0) * 50
     (folder / "train").write_bytes(pickle.dumps({b"data": planes, b"fine_labels": [0] * 5}, protocol=2))
-    for named in (folder, tmp_path):
-        outliers = find(str(named))
+    for named in (f"folder:{folder}", f"folder:{tmp_path}", "cifar100"):
+        monkeypatch.setenv("AFRAD_BENCH_CIFAR100", str(tmp_path))
+        outliers = find(named)
         assert "5 training images of CIFAR-100, sha256" in outliers.note
         drawn = outliers.draw(np.random.default_rng(0), 32)
         assert drawn.shape == (32, 32, 3)
         assert drawn[3, 4].tolist() == [0, 50, 100]
         assert outliers.draw(np.random.default_rng(0), 16).shape == (16, 16, 3)
-    method = exposed(outliers=str(folder))
+    method = exposed(outliers="cifar100")
     assert "CIFAR-100" in method.fit(small_images(4, 32, 0)).notes[0]
 
 
 def test_outliers_come_from_any_folder_of_images(tmp_path: Path) -> None:
     for i in range(2):
         Image.new("RGB", (40, 50), (10, 20 * i, 30)).save(tmp_path / f"{i}.png")
-    outliers = find(str(tmp_path))
+    outliers = find(f"folder:{tmp_path}")
     assert outliers.note.startswith("outliers: instead of CIFAR-100 2 images of the folder")
     assert outliers.draw(np.random.default_rng(0), 32)[0, 0, 0] == 10
 
@@ -299,19 +301,30 @@ def test_outliers_come_from_any_folder_of_images(tmp_path: Path) -> None:
 def test_a_file_that_is_not_of_cifar_100_is_refused(tmp_path: Path, content: bytes, match: str) -> None:
     (tmp_path / "train").write_bytes(content)
     with pytest.raises(UserError, match=match):
-        find(str(tmp_path))
+        find(f"folder:{tmp_path}")
 
 
-def test_missing_outliers_are_refused_before_training(tmp_path: Path) -> None:
+def test_missing_outliers_are_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(match: str, **fields: Any) -> None:
-        with pytest.raises(UserError, match=match) as caught:
-            fcdd_oe.check(fcdd_oe.Config.model_validate(fields), 32)
-        assert "cifar-100-python.tar.gz" in str(caught.value)
+        config = fcdd_oe.Config.model_validate(fields)
+        for refuse in (fcdd_oe.must_be_here, lambda config: fcdd_oe.build(config, bench_at(32))):
+            with pytest.raises(UserError, match=match) as caught:
+                refuse(config)
+            assert "cifar-100-python.tar.gz" in str(caught.value)
 
-    refused("outlier exposure needs outliers, and none are named")
-    refused("no such folder of outliers", outliers=str(tmp_path / "none"))
-    refused("holds no images", outliers=str(tmp_path))
-    fcdd_oe.check(fcdd_oe.Config.model_validate({"outliers": "photographs"}), 32)
+    monkeypatch.delenv("AFRAD_BENCH_CIFAR100", raising=False)
+    refused("CIFAR-100, whose images are the outliers, is not on this machine")
+    refused("no such folder of outliers", outliers=f"folder:{tmp_path / 'none'}")
+    refused("holds no images", outliers=f"folder:{tmp_path}")
+    monkeypatch.setenv("AFRAD_BENCH_CIFAR100", str(tmp_path))
+    refused("holds no cifar-100-python/train")
+    for fields in ({"outliers": "photographs"}, {"training": {"epochs": 0}}):
+        fcdd_oe.must_be_here(fcdd_oe.Config.model_validate(fields))
+
+
+def test_other_outliers_are_not_the_published_ones() -> None:
+    stated = differences(fcdd_oe, {"outliers": "photographs"}, "cifar10", 32)
+    assert str(stated).endswith("outliers photographs instead of cifar100")
 
 
 # ------------------------------------------------------------------------------------------------- what is refused

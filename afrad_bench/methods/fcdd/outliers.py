@@ -1,13 +1,14 @@
 """Outlier exposure: images of other data that are shown as anomalies.
 
-Sources, as written in a suite: the unpacked folder of CIFAR-100 (cifar-100-python, of which `train` is read), any
-folder of images, or `photographs`, random squares of the photographs in scikit-image's package. Nothing is
-downloaded."""
+Sources, as written in a suite: `cifar100`, whose unpacked folder (cifar-100-python, of which `train` is read) an
+environment variable names; `folder:PATH`, the same or any folder of images; `photographs`, random squares of the
+photographs in scikit-image's package. Nothing is downloaded."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
     from afrad_bench.types import ByteArray
 
-PHOTOGRAPHS = "photographs"
+CIFAR100, PHOTOGRAPHS, FOLDER = "cifar100", "photographs", "folder:"
+ENVIRONMENT = "AFRAD_BENCH_CIFAR100"
 HINT = (
-    "set `outliers` to the unpacked folder of cifar-100-python.tar.gz (the official outliers; "
-    "https://www.cs.toronto.edu/~kriz/cifar.html), to any folder of images that are not normal, or to `photographs` "
-    "(of scikit-image, for a trial)"
+    f"set {ENVIRONMENT} to the unpacked folder of cifar-100-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html)\n"
+    "or name any folder of images that are not normal, which the notes of the result then name: outliers: folder:PATH\n"
+    "or, for a trial, the photographs of scikit-image: outliers: photographs"
 )
 
 
@@ -61,18 +63,21 @@ class FromBatch:
         return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
 
 
-def find(outliers: str | None) -> Outliers:
+def find(outliers: str) -> Outliers:
     """The outliers on this machine; raises a `UserError` that says what is missing and how to supply it."""
-    if outliers is None:
-        raise fail("outlier exposure needs outliers, and none are named", hint=HINT)
     if outliers == PHOTOGRAPHS:
         return find_photographs("outliers: instead of CIFAR-100")
-    folder = Path(outliers).expanduser()
+    named = os.environ.get(ENVIRONMENT) if outliers == CIFAR100 else outliers.removeprefix(FOLDER)
+    if not named:
+        raise fail("CIFAR-100, whose images are the outliers, is not on this machine", hint=HINT)
+    folder = Path(named).expanduser()
     if not folder.is_dir():
-        raise fail(f"no such folder of outliers: {outliers}", hint=HINT)
+        raise fail(f"no such folder of outliers: {named}", hint=HINT)
     for place in (folder, folder / "cifar-100-python"):
         if (place / "train").is_file():
             return _batch(place / "train")
+    if outliers == CIFAR100:
+        raise fail("holds no cifar-100-python/train", str(folder), HINT)
     return find_folder(folder, "outliers: instead of CIFAR-100", HINT)
 
 
