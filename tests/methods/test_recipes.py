@@ -90,6 +90,9 @@ OTHER = {
     "training.betas": [0.9, 0.999],
     "training.milestones": [0.5],
     "start": "a_checkpoint.pt",
+    "fraction": 0.2,
+    "layers": [5, 11],
+    "pooling": 5,
 }
 
 
