@@ -57,9 +57,14 @@ def squared_distances(z: Tensor) -> Tensor:
     return squared * (1 - torch.eye(len(z), dtype=z.dtype, device=z.device))
 
 
+def exact_squared_distances(z: Tensor) -> Tensor:
+    """The same from differences, without gradients: equal distances come out equal, and ties count as neighbours."""
+    return torch.cdist(z, z, compute_mode="donot_use_mm_for_euclid_dist").square()
+
+
 def similarities(z: Tensor, config: Training) -> Tensor:
     """(N, N) similarities in [0, 1] of averaged projections (N, D), symmetric (eq. 2 to 7)."""
-    squared = squared_distances(z)
+    squared = exact_squared_distances(z)
     pairwise = (-squared / config.sigma).exp()
     return config.pairwise * pairwise + (1 - config.pairwise) * contextual(squared, config.neighbours)
 
@@ -105,11 +110,12 @@ class Head(nn.Module):
         height, width = self.embedding.grid
         patches = self.representation(rows(self.embedding(maps)))
         squared, index = self.bank.nearest(patches, 1)
-        distances = squared[:, 0].sqrt().unflatten(0, (-1, height * width))
-        anomaly_map = self.pixels(distances.unflatten(1, (height, width)))
+        distances = squared[:, 0].sqrt().view(-1, height * width)
+        anomaly_map = self.pixels(distances.view(-1, height, width))
         if self.support is None:
             return anomaly_map, distances.amax(1)
         worst = distances.argmax(1, keepdim=True)
-        patch = patches.unflatten(0, (-1, height * width)).take_along_dim(worst[:, :, None], 1)[:, 0]
-        nearest = index[:, 0].unflatten(0, (-1, height * width)).gather(1, worst)[:, 0]
+        places = worst[:, :, None].expand(-1, 1, patches.shape[1])
+        patch = patches.view(-1, height * width, patches.shape[1]).gather(1, places)[:, 0]
+        nearest = index[:, 0].view(-1, height * width).gather(1, worst)[:, 0]
         return anomaly_map, self.bank.reweighted(patch, nearest, self.support)

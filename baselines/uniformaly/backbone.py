@@ -86,7 +86,7 @@ class Tokens(Extractor):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         net = self.net
         tokens = net.patches((images - self.mean) / self.std).flatten(2).transpose(1, 2)
-        tokens = torch.cat([net.cls_token.expand(len(tokens), -1, -1), tokens], 1) + net.positions
+        tokens = torch.cat([net.cls_token.expand(tokens.shape[0], -1, -1), tokens], 1) + net.positions
         tokens = net.norm(tokens)
         total, attention = torch.zeros(()), torch.zeros(())
         for i, block in enumerate(net.blocks):

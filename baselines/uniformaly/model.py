@@ -43,10 +43,10 @@ class Head(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         tokens, attention = maps
         squared, _ = self.bank.nearest(rows(tokens), self.config.neighbours)
-        scores = squared.mean(1).unflatten(0, (-1, self.grid[0] * self.grid[1]))
+        scores = squared.mean(1).view(-1, self.grid[0] * self.grid[1])
         inside = scores * foreground(attention, self.config)
         shown = inside if self.config.masked_map else scores
-        return self.pixels(shown.unflatten(1, self.grid)), inside.topk(self.top, 1).values.mean(1)
+        return self.pixels(shown.view(-1, *self.grid)), inside.topk(self.top, 1).values.mean(1)
 
 
 class Uniformaly:

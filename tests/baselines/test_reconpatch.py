@@ -19,7 +19,14 @@ from afrad_bench.types import Stopped, TrainingRecord
 from afrad_bench_baselines import patchcore
 from afrad_bench_baselines.reconpatch import Config, Training, build, check, warn
 from afrad_bench_baselines.reconpatch.model import step
-from afrad_bench_baselines.reconpatch.network import Networks, contextual, contrastive, similarities, squared_distances
+from afrad_bench_baselines.reconpatch.network import (
+    Networks,
+    contextual,
+    contrastive,
+    exact_squared_distances,
+    similarities,
+    squared_distances,
+)
 from tests.adapters import bench_at, check_it_finds_planted_gravel, interrupted, ruled
 
 RANDOM_R18 = {"name": "resnet18", "weights": "random"}
@@ -95,7 +102,7 @@ def test_similarities_losses_and_weights_are_those_of_the_public_code(dtype: tor
     networks, config = ruled_networks(dtype), Training()
     patches = np.random.Generator(np.random.PCG64(7)).normal(0, 1, (3, 16, 12)).astype(np.float32)
     batches = torch.from_numpy(patches).to(dtype)
-    squared = squared_distances(networks.averaged(batches[0])).detach()
+    squared = exact_squared_distances(networks.averaged(batches[0])).detach()
     assert contextual(squared, 5)[0].tolist() == pytest.approx(CODE_CONTEXTUAL, abs=tolerance)
     assert (-squared[0]).exp().tolist() == pytest.approx(CODE_PAIRWISE, abs=10 * tolerance)
     optimizer = torch.optim.SGD(networks.trained(), lr=0.1)
@@ -139,7 +146,7 @@ LINE = torch.tensor([[0.0], [1.0], [2.2], [4.0], [7.0]], dtype=torch.float64)
 )
 def test_five_points_by_hand(count: int, rows: list[list[float]], loss: float) -> None:
     config = Training(neighbours=count)
-    np.testing.assert_allclose(contextual(squared_distances(LINE), count).numpy(), rows, atol=1e-12)
+    np.testing.assert_allclose(contextual(exact_squared_distances(LINE), count).numpy(), rows, atol=1e-12)
     found = contrastive(LINE, similarities(LINE, config), config.margin)
     assert float(found) == pytest.approx(loss, rel=1e-4)  # whose roots have nothing added
 
@@ -150,6 +157,11 @@ def test_loss_depends_on_relative_distances_of_the_trained_side_only() -> None:
     loss = contrastive(LINE, similarity, 1.0)
     assert float(contrastive(10 * LINE, similarity, 1.0)) == pytest.approx(float(loss), rel=1e-5)
     assert not torch.allclose(similarities(2 * LINE, config), similarity)
+
+
+def test_both_ways_to_distances_agree() -> None:
+    z = torch.randn(40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 5
+    torch.testing.assert_close(squared_distances(z), exact_squared_distances(z))
 
 
 def test_equal_patches_give_finite_gradients() -> None:
@@ -248,6 +260,16 @@ def test_a_kept_model_scores_as_before() -> None:
     other = build(config, bench_at(64, seed=9))
     other.restore(method.state())
     assert np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
+
+
+def test_an_exported_network_takes_any_number_of_images() -> None:
+    method = build(Config.model_validate(SMALL), bench_at(64))
+    method.fit(small_images(4, 64, 1))
+    network, images = method.network(), torch.from_numpy(small_images(3, 64, 2).pixels)
+    batch = ({0: torch.export.Dim("batch")},)
+    with torch.no_grad():
+        found = torch.export.export(network, (images[:2],), dynamic_shapes=batch).module()(images)
+        torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------ what it refuses

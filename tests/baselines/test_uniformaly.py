@@ -215,6 +215,16 @@ def test_it_tells_gravel_from_brick_even_untrained() -> None:
     assert scores[4:].mean() > scores[:4].mean()
 
 
+def test_an_exported_network_takes_any_number_of_images() -> None:
+    method = build(Config.model_validate({**SMALL, "fraction": 0.3}), bench_at(64))
+    method.fit(small_images(4, 64, 1))
+    network, images = method.network(), torch.from_numpy(small_images(3, 64, 2).pixels)
+    batch = ({0: torch.export.Dim("batch")},)
+    with torch.no_grad():
+        found = torch.export.export(network, (images[:2],), dynamic_shapes=batch).module()(images)
+        torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-5)
+
+
 # ------------------------------------------------------------------------------------------------------ what it refuses
 
 

@@ -94,6 +94,9 @@ OTHER = {
     "teacher.weights": "random",
     "teacher.backbone.name": "resnet50.a1_in1k",
     "teacher.backbone.weights": "random",
+    "fraction": 0.2,
+    "layers": [5, 11],
+    "pooling": 5,
 }
 
 
