@@ -268,26 +268,27 @@ def test_a_fitted_method_is_made_again_from_its_state() -> None:
 # ------------------------------------------------------------------------------------------------------------ outliers
 
 
-def test_outliers_come_from_cifar_100(tmp_path: Path) -> None:
+def test_outliers_come_from_cifar_100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
     planes = np.repeat(np.arange(3, dtype=np.uint8), 1024)[None].repeat(5, 0) * 50
     (folder / "train").write_bytes(pickle.dumps({b"data": planes, b"fine_labels": [0] * 5}, protocol=2))
     for named in (folder, tmp_path):
-        outliers = find(str(named))
+        monkeypatch.setenv("AFRAD_BENCH_CIFAR100", str(named))
+        outliers = find("cifar100")
         assert "5 training images of CIFAR-100, sha256" in outliers.note
         drawn = outliers.draw(np.random.default_rng(0), 32)
         assert drawn.shape == (32, 32, 3)
         assert drawn[3, 4].tolist() == [0, 50, 100]
         assert outliers.draw(np.random.default_rng(0), 16).shape == (16, 16, 3)
-    method = exposed(outliers=str(folder))
+    method = exposed(outliers="cifar100")
     assert "CIFAR-100" in method.fit(small_images(4, 32, 0)).notes[0]
 
 
 def test_outliers_come_from_any_folder_of_images(tmp_path: Path) -> None:
     for i in range(2):
         Image.new("RGB", (40, 50), (10, 20 * i, 30)).save(tmp_path / f"{i}.png")
-    outliers = find(str(tmp_path))
+    outliers = find(f"folder:{tmp_path}")
     assert outliers.note.startswith("outliers: instead of CIFAR-100 2 images of the folder")
     assert outliers.draw(np.random.default_rng(0), 32)[0, 0, 0] == 10
 
@@ -296,21 +297,29 @@ def test_outliers_come_from_any_folder_of_images(tmp_path: Path) -> None:
     ("content", "match"),
     [(b"", "not the training batch"), (pickle.dumps({"data": [1]}), "no array"), (pickle.dumps(Path()), "not the")],
 )
-def test_a_file_that_is_not_of_cifar_100_is_refused(tmp_path: Path, content: bytes, match: str) -> None:
+def test_a_file_that_is_not_of_cifar_100_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, match: str
+) -> None:
+    monkeypatch.setenv("AFRAD_BENCH_CIFAR100", str(tmp_path))
     (tmp_path / "train").write_bytes(content)
     with pytest.raises(UserError, match=match):
-        find(str(tmp_path))
+        find("cifar100")
 
 
-def test_missing_outliers_are_refused_before_training(tmp_path: Path) -> None:
+def test_missing_outliers_are_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(match: str, **fields: Any) -> None:
         with pytest.raises(UserError, match=match) as caught:
             fcdd_oe.check(fcdd_oe.Config.model_validate(fields), 32)
         assert "cifar-100-python.tar.gz" in str(caught.value)
 
-    refused("outlier exposure needs outliers, and none are named")
-    refused("no such folder of outliers", outliers=str(tmp_path / "none"))
-    refused("holds no images", outliers=str(tmp_path))
+    monkeypatch.delenv("AFRAD_BENCH_CIFAR100", raising=False)
+    refused("the images of CIFAR-100, which serve as outliers, are not on this machine")
+    monkeypatch.setenv("AFRAD_BENCH_CIFAR100", str(tmp_path))
+    refused("holds no `train`")
+    refused("no such folder of outliers", outliers=f"folder:{tmp_path / 'none'}")
+    refused("holds no images", outliers=f"folder:{tmp_path}")
+    with pytest.raises(ValidationError, match="unknown source of outliers 'photograph'"):
+        fcdd_oe.Config.model_validate({"outliers": "photograph"})
     fcdd_oe.check(fcdd_oe.Config.model_validate({"outliers": "photographs"}), 32)
 
 
@@ -344,9 +353,9 @@ def test_with_outliers_it_learns_to_tell_other_pictures_from_a_brick_wall() -> N
     strangers = np.stack(others).transpose(0, 3, 1, 2).astype(np.float32) / 255
     images, labels = ImageArray(np.concatenate([test[:4], strangers])), np.arange(10) >= 4
     contrasts = []
-    for epochs in (0, 5):
-        method = exposed(side=128, training={"epochs": epochs, "batch_size": 20})
-        record = method.fit(ImageArray(train[:50]))
+    for epochs in (0, 4):
+        method = exposed(side=128, training={"epochs": epochs, "batch_size": 10})
+        record = method.fit(ImageArray(train[:40]))
         scores = method.predict(images).pred_score
         contrasts.append(float(scores[labels].mean() / scores[~labels].mean()))
     assert record.loss[-1] < 0.8 * record.loss[0]

@@ -1,13 +1,18 @@
 """Outlier exposure: images of other data that are shown as anomalies.
 
-Sources, as written in a suite: the unpacked folder of CIFAR-100 (cifar-100-python, of which `train` is read), any
-folder of images, or `photographs`, random squares of the photographs in scikit-image's package. Nothing is
-downloaded."""
+Sources, as written in a suite:
+
+    cifar100      the training images of CIFAR-100, as officially; its unpacked folder is in AFRAD_BENCH_CIFAR100
+    folder:PATH   any folder of images, searched with its subfolders
+    photographs   photographs in scikit-image's package (extra `demo`), cut into random squares
+
+Nothing here downloads anything."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,11 +29,10 @@ if TYPE_CHECKING:
 
     from afrad_bench.types import ByteArray
 
-PHOTOGRAPHS = "photographs"
+ENVIRONMENT = "AFRAD_BENCH_CIFAR100"
 HINT = (
-    "set `outliers` to the unpacked folder of cifar-100-python.tar.gz (the official outliers; "
-    "https://www.cs.toronto.edu/~kriz/cifar.html), to any folder of images that are not normal, or to `photographs` "
-    "(of scikit-image, for a trial)"
+    f"set {ENVIRONMENT} to the unpacked folder of cifar-100-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html)"
+    "\nor use other images that are not normal, which results then name: outliers: folder:PATH (or photographs)"
 )
 
 
@@ -61,19 +65,23 @@ class FromBatch:
         return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
 
 
-def find(outliers: str | None) -> Outliers:
+def find(source: str) -> Outliers:
     """The outliers on this machine; raises a `UserError` that says what is missing and how to supply it."""
-    if outliers is None:
-        raise fail("outlier exposure needs outliers, and none are named", hint=HINT)
-    if outliers == PHOTOGRAPHS:
+    if source == "photographs":
         return find_photographs("outliers: instead of CIFAR-100")
-    folder = Path(outliers).expanduser()
-    if not folder.is_dir():
-        raise fail(f"no such folder of outliers: {outliers}", hint=HINT)
+    if source != "cifar100":
+        folder = Path(source.removeprefix("folder:")).expanduser()
+        if not folder.is_dir():
+            raise fail(f"no such folder of outliers: {folder}", hint=HINT)
+        return find_folder(folder, "outliers: instead of CIFAR-100", HINT)
+    named = os.environ.get(ENVIRONMENT)
+    if not named:
+        raise fail("the images of CIFAR-100, which serve as outliers, are not on this machine", hint=HINT)
+    folder = Path(named).expanduser()
     for place in (folder, folder / "cifar-100-python"):
         if (place / "train").is_file():
             return _batch(place / "train")
-    return find_folder(folder, "outliers: instead of CIFAR-100", HINT)
+    raise fail("holds no `train` of CIFAR-100's Python version", str(folder), HINT)
 
 
 def _batch(path: Path) -> FromBatch:
