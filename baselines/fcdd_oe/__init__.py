@@ -5,9 +5,9 @@ arXiv:2007.01760. Official code: liznerski/fcdd, whose script for CIFAR-10 has t
 
 Network, optimisation, score and deviations: see `fcdd`. Each training image is replaced by an outlier with probability
 0.5, which is then augmented and normalised like it; an outlier's loss is -log(1 - exp(-a)), where a is its mean
-distance. Outliers are the 50,000 training images of CIFAR-100, from the unpacked cifar-100-python in the folder that
-AFRAD_BENCH_CIFAR100 names, or other images by the field `outliers`. Nothing is downloaded, and without outliers
-nothing is trained.
+distance. Officially outliers are the 50,000 training images of CIFAR-100: `outliers: cifar100`, whose unpacked folder
+is in AFRAD_BENCH_CIFAR100. `folder:PATH` takes any images, `photographs` those of scikit-image. Nothing is downloaded,
+and what is missing is refused before the first cell.
 
 Results with other outliers are not comparable, nor are they with methods that see no outliers: CIFAR-100 has no class
 of CIFAR-10, but similar ones (pickup truck, bus; wolf, fox, cattle). The result's notes name the outliers.
@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from afrad_bench.errors import unknown
 from afrad_bench.methods.fcdd import FcddConfig, must_fit
-from afrad_bench.methods.fcdd.outliers import CIFAR100, find
+from afrad_bench.methods.fcdd.outliers import find
 from afrad_bench.methods.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from afrad_bench.types import Bench
 
 VERSION = "1"
+SOURCES = ("cifar100", "photographs")
 PAPER = "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021"
 
 RECIPES = (Recipe("official code, CIFAR-10, outliers from CIFAR-100", datasets=("cifar10",), image_size=32),)
@@ -37,12 +39,14 @@ RECIPES = (Recipe("official code, CIFAR-10, outliers from CIFAR-100", datasets=(
 class Config(FcddConfig):
     """FCDD+OE with the defaults of the official code for CIFAR-10."""
 
-    outliers: str = Field(
-        CIFAR100,
-        pattern="^(cifar100|photographs|folder:.+)$",
-        description="cifar100: its training images, in the folder that AFRAD_BENCH_CIFAR100 names. folder:PATH: "
-        "cifar-100-python there, or any images. photographs: of scikit-image, for a trial. The result names them.",
-    )
+    outliers: str = Field("cifar100", description="Source of the outliers: cifar100, folder:PATH or photographs.")
+
+    @field_validator("outliers")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in SOURCES and not (value.startswith("folder:") and len(value) > len("folder:")):
+            raise ValueError(str(unknown("source of outliers", value, [*SOURCES, "folder:PATH"])))
+        return value
 
 
 def check(config: Config, image_size: int) -> None:

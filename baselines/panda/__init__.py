@@ -95,7 +95,6 @@ class Config(_Part):
         None,
         description="File of the diagonal Fisher information (fisher_diagonal.pth): names of weights -> tensors. Its "
         "hash is in the result's notes.",
-        json_schema_extra=NEUTRAL,
     )
     ewc_weight: float = Field(1e4, ge=0, description="Weight of the elastic weight consolidation in the loss.")
     training: Training = Field(Training(), description="Optimisation.")

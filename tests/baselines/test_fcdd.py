@@ -22,7 +22,6 @@ from afrad_bench.methods.fcdd.method import Fcdd
 from afrad_bench.methods.fcdd.networks import Hypersphere, Network, averaged, gaussian, objective
 from afrad_bench.methods.fcdd.outliers import find
 from afrad_bench.methods.fitting import stepped
-from afrad_bench.methods.recipes import differences
 from afrad_bench.registry import find as find_entry
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
@@ -274,9 +273,9 @@ def test_outliers_come_from_cifar_100(tmp_path: Path, monkeypatch: pytest.Monkey
     folder.mkdir()
     planes = np.repeat(np.arange(3, dtype=np.uint8), 1024)[None].repeat(5, 0) * 50
     (folder / "train").write_bytes(pickle.dumps({b"data": planes, b"fine_labels": [0] * 5}, protocol=2))
-    for named in (f"folder:{folder}", f"folder:{tmp_path}", "cifar100"):
-        monkeypatch.setenv("AFRAD_BENCH_CIFAR100", str(tmp_path))
-        outliers = find(named)
+    for named in (folder, tmp_path):
+        monkeypatch.setenv("AFRAD_BENCH_CIFAR100", str(named))
+        outliers = find("cifar100")
         assert "5 training images of CIFAR-100, sha256" in outliers.note
         drawn = outliers.draw(np.random.default_rng(0), 32)
         assert drawn.shape == (32, 32, 3)
@@ -298,33 +297,30 @@ def test_outliers_come_from_any_folder_of_images(tmp_path: Path) -> None:
     ("content", "match"),
     [(b"", "not the training batch"), (pickle.dumps({"data": [1]}), "no array"), (pickle.dumps(Path()), "not the")],
 )
-def test_a_file_that_is_not_of_cifar_100_is_refused(tmp_path: Path, content: bytes, match: str) -> None:
+def test_a_file_that_is_not_of_cifar_100_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, match: str
+) -> None:
+    monkeypatch.setenv("AFRAD_BENCH_CIFAR100", str(tmp_path))
     (tmp_path / "train").write_bytes(content)
     with pytest.raises(UserError, match=match):
-        find(f"folder:{tmp_path}")
+        find("cifar100")
 
 
 def test_missing_outliers_are_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(match: str, **fields: Any) -> None:
-        config = fcdd_oe.Config.model_validate(fields)
-        for refuse in (fcdd_oe.must_be_here, lambda config: fcdd_oe.build(config, bench_at(32))):
-            with pytest.raises(UserError, match=match) as caught:
-                refuse(config)
-            assert "cifar-100-python.tar.gz" in str(caught.value)
+        with pytest.raises(UserError, match=match) as caught:
+            fcdd_oe.check(fcdd_oe.Config.model_validate(fields), 32)
+        assert "cifar-100-python.tar.gz" in str(caught.value)
 
     monkeypatch.delenv("AFRAD_BENCH_CIFAR100", raising=False)
-    refused("CIFAR-100, whose images are the outliers, is not on this machine")
+    refused("the images of CIFAR-100, which serve as outliers, are not on this machine")
+    monkeypatch.setenv("AFRAD_BENCH_CIFAR100", str(tmp_path))
+    refused("holds no `train`")
     refused("no such folder of outliers", outliers=f"folder:{tmp_path / 'none'}")
     refused("holds no images", outliers=f"folder:{tmp_path}")
-    monkeypatch.setenv("AFRAD_BENCH_CIFAR100", str(tmp_path))
-    refused("holds no cifar-100-python/train")
-    for fields in ({"outliers": "photographs"}, {"training": {"epochs": 0}}):
-        fcdd_oe.must_be_here(fcdd_oe.Config.model_validate(fields))
-
-
-def test_other_outliers_are_not_the_published_ones() -> None:
-    stated = differences(fcdd_oe, {"outliers": "photographs"}, "cifar10", 32)
-    assert str(stated).endswith("outliers photographs instead of cifar100")
+    with pytest.raises(ValidationError, match="unknown source of outliers 'photograph'"):
+        fcdd_oe.Config.model_validate({"outliers": "photograph"})
+    fcdd_oe.check(fcdd_oe.Config.model_validate({"outliers": "photographs"}), 32)
 
 
 # ------------------------------------------------------------------------------------------------- what is refused
@@ -357,9 +353,9 @@ def test_with_outliers_it_learns_to_tell_other_pictures_from_a_brick_wall() -> N
     strangers = np.stack(others).transpose(0, 3, 1, 2).astype(np.float32) / 255
     images, labels = ImageArray(np.concatenate([test[:4], strangers])), np.arange(10) >= 4
     contrasts = []
-    for epochs in (0, 5):
-        method = exposed(side=128, training={"epochs": epochs, "batch_size": 20})
-        record = method.fit(ImageArray(train[:50]))
+    for epochs in (0, 4):
+        method = exposed(side=128, training={"epochs": epochs, "batch_size": 10})
+        record = method.fit(ImageArray(train[:40]))
         scores = method.predict(images).pred_score
         contrasts.append(float(scores[labels].mean() / scores[~labels].mean()))
     assert record.loss[-1] < 0.8 * record.loss[0]

@@ -1,8 +1,12 @@
 """Outlier exposure: images of other data that are shown as anomalies.
 
-Sources, as written in a suite: `cifar100`, whose unpacked folder (cifar-100-python, of which `train` is read) an
-environment variable names; `folder:PATH`, the same or any folder of images; `photographs`, random squares of the
-photographs in scikit-image's package. Nothing is downloaded."""
+Sources, as written in a suite:
+
+    cifar100      the training images of CIFAR-100, as officially; its unpacked folder is in AFRAD_BENCH_CIFAR100
+    folder:PATH   any folder of images, searched with its subfolders
+    photographs   photographs in scikit-image's package (extra `demo`), cut into random squares
+
+Nothing here downloads anything."""
 
 from __future__ import annotations
 
@@ -25,12 +29,10 @@ if TYPE_CHECKING:
 
     from afrad_bench.types import ByteArray
 
-CIFAR100, PHOTOGRAPHS, FOLDER = "cifar100", "photographs", "folder:"
 ENVIRONMENT = "AFRAD_BENCH_CIFAR100"
 HINT = (
-    f"set {ENVIRONMENT} to the unpacked folder of cifar-100-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html)\n"
-    "or name any folder of images that are not normal, which the notes of the result then name: outliers: folder:PATH\n"
-    "or, for a trial, the photographs of scikit-image: outliers: photographs"
+    f"set {ENVIRONMENT} to the unpacked folder of cifar-100-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html)"
+    "\nor use other images that are not normal, which results then name: outliers: folder:PATH (or photographs)"
 )
 
 
@@ -63,22 +65,23 @@ class FromBatch:
         return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
 
 
-def find(outliers: str) -> Outliers:
+def find(source: str) -> Outliers:
     """The outliers on this machine; raises a `UserError` that says what is missing and how to supply it."""
-    if outliers == PHOTOGRAPHS:
+    if source == "photographs":
         return find_photographs("outliers: instead of CIFAR-100")
-    named = os.environ.get(ENVIRONMENT) if outliers == CIFAR100 else outliers.removeprefix(FOLDER)
+    if source != "cifar100":
+        folder = Path(source.removeprefix("folder:")).expanduser()
+        if not folder.is_dir():
+            raise fail(f"no such folder of outliers: {folder}", hint=HINT)
+        return find_folder(folder, "outliers: instead of CIFAR-100", HINT)
+    named = os.environ.get(ENVIRONMENT)
     if not named:
-        raise fail("CIFAR-100, whose images are the outliers, is not on this machine", hint=HINT)
+        raise fail("the images of CIFAR-100, which serve as outliers, are not on this machine", hint=HINT)
     folder = Path(named).expanduser()
-    if not folder.is_dir():
-        raise fail(f"no such folder of outliers: {named}", hint=HINT)
     for place in (folder, folder / "cifar-100-python"):
         if (place / "train").is_file():
             return _batch(place / "train")
-    if outliers == CIFAR100:
-        raise fail("holds no cifar-100-python/train", str(folder), HINT)
-    return find_folder(folder, "outliers: instead of CIFAR-100", HINT)
+    raise fail("holds no `train` of CIFAR-100's Python version", str(folder), HINT)
 
 
 def _batch(path: Path) -> FromBatch:
