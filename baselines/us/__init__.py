@@ -24,7 +24,7 @@ Paper and D fit one model per category. There is no published setting for severa
 gives results of one without a script), so the same defaults are used: one teacher per receptive field and three
 students for all.
 
-An image of 256 px costs 2,044 G: few parameters, long computing. `width` makes smaller networks for trying out."""
+An image of 256 px costs 2,000 G: few parameters, long computing. `width` makes smaller networks for trying out."""
 
 from __future__ import annotations
 
