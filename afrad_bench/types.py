@@ -340,7 +340,8 @@ class MethodModule(Protocol):
     cell.
 
     The module may also define `must_be_here(config)`, which raises `UserError` for files that the configuration needs
-    and this machine lacks (beside `start`, `textures` and a backbone's weights, which the harness looks for).
+    and this machine lacks, its `textures` among them; without it, the harness looks for these. It looks for `start` and
+    the weights of a backbone itself.
 
     The module may also define `RECIPES`, the configurations that it was published with (`methods.recipes`); without it,
     these are the defaults. Every row names in what it differs from them.

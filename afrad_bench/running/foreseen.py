@@ -30,8 +30,8 @@ def absent_files(rows: Iterable[SuiteRow]) -> list[Problem]:
     """Checkpoints to start from, textures and other files that the rows name, but that this machine does not hold."""
     found: list[Problem] = []
     for row in rows:
-        own = getattr(registry.find("method", row.method).load(), "must_be_here", None)
-        for check in (_must_have_start, _must_have_textures, *([own] if own else [])):
+        own = getattr(registry.find("method", row.method).load(), "must_be_here", _must_have_textures)
+        for check in (_must_have_start, own):
             found += _problems(row.label, row, check)
     return found
 

@@ -42,6 +42,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail, unknown
+from afrad_bench.methods import textures
 from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
 from afrad_bench.methods.textures import NaturalImages
@@ -193,8 +194,10 @@ def teacher_file(config: Config) -> Path | None:
 
 
 def must_be_here(config: Config) -> None:
-    """Raise `UserError` if the teacher's file is not on this machine."""
+    """Raise `UserError` if the teacher's file, or the images of the penalty or distillation, are not here."""
     teacher_file(config)
+    if config.training.epochs or config.teacher.weights == "distilled":
+        textures.must_be_here(config.textures)
 
 
 def build(config: Config, bench: Bench) -> EfficientAd:

@@ -22,6 +22,7 @@ from afrad_bench.methods.fcdd.method import Fcdd
 from afrad_bench.methods.fcdd.networks import Hypersphere, Network, averaged, gaussian, objective
 from afrad_bench.methods.fcdd.outliers import find
 from afrad_bench.methods.fitting import stepped
+from afrad_bench.methods.recipes import differences
 from afrad_bench.registry import find as find_entry
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
@@ -308,9 +309,11 @@ def test_a_file_that_is_not_of_cifar_100_is_refused(
 
 def test_missing_outliers_are_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(match: str, **fields: Any) -> None:
-        with pytest.raises(UserError, match=match) as caught:
-            fcdd_oe.check(fcdd_oe.Config.model_validate(fields), 32)
-        assert "cifar-100-python.tar.gz" in str(caught.value)
+        config = fcdd_oe.Config.model_validate(fields)
+        for refuse in (fcdd_oe.must_be_here, lambda config: fcdd_oe.build(config, bench_at(32))):
+            with pytest.raises(UserError, match=match) as caught:
+                refuse(config)
+            assert "cifar-100-python.tar.gz" in str(caught.value)
 
     monkeypatch.delenv("AFRAD_BENCH_CIFAR100", raising=False)
     refused("the images of CIFAR-100, which serve as outliers, are not on this machine")
@@ -320,7 +323,13 @@ def test_missing_outliers_are_refused_before_training(tmp_path: Path, monkeypatc
     refused("holds no images", outliers=f"folder:{tmp_path}")
     with pytest.raises(ValidationError, match="unknown source of outliers 'photograph'"):
         fcdd_oe.Config.model_validate({"outliers": "photograph"})
-    fcdd_oe.check(fcdd_oe.Config.model_validate({"outliers": "photographs"}), 32)
+    for fields in ({"outliers": "photographs"}, {"training": {"epochs": 0}}):
+        fcdd_oe.must_be_here(fcdd_oe.Config.model_validate(fields))
+
+
+def test_other_outliers_are_not_the_published_ones() -> None:
+    stated = differences(fcdd_oe, {"outliers": "photographs"}, "cifar10", 32)
+    assert str(stated).endswith("outliers photographs instead of cifar100")
 
 
 # ------------------------------------------------------------------------------------------------- what is refused

@@ -151,6 +151,22 @@ def test_stand_ins_say_that_they_are() -> None:
     assert min(near) < 0.05, "the last one is one of the training images"
 
 
+def test_natural_images_come_from_imagenet_or_stand_in_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(textures.IMAGENET, raising=False)
+    with pytest.raises(UserError, match="ImageNet's training images") as caught:
+        textures.must_be_here(textures.NaturalImages())
+    assert textures.IMAGENET in str(caught.value)
+    Image.new("RGB", (50, 40), (0, 100, 250)).save(tmp_path / "a.png")
+    monkeypatch.setenv(textures.IMAGENET, str(tmp_path))
+    assert textures.find(textures.NaturalImages(), TRAIN).note.startswith("textures: ImageNet 1 images")
+    for source in (f"folder:{tmp_path}", "training"):
+        found = textures.find(textures.NaturalImages(source=source), TRAIN)
+        assert found.note.startswith("textures: instead of ImageNet")
+    textures.must_be_here(textures.NaturalImages(source="none"))
+    with pytest.raises(ValidationError, match="unknown source of textures 'dtd'"):
+        textures.NaturalImages(source="dtd")
+
+
 def test_missing_textures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(textures.ENVIRONMENT, raising=False)
     with pytest.raises(UserError, match="are not on this machine") as caught:

@@ -156,6 +156,23 @@ def test_files_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [where for _, where in found] == [f"{place}5", f"{place}5", f"{place}6"]
 
 
+def test_a_method_says_which_files_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AFRAD_BENCH_IMAGENET", "AFRAD_BENCH_EFFICIENTAD"):
+        monkeypatch.delenv(name, raising=False)
+    random = "teacher: {weights: random}"
+    rows = (
+        "  - {method: padim, label: P}\n"
+        "  - {method: efficientad, label: E}\n"
+        f"  - {{method: efficientad, label: R, params: {{{random}}}}}\n"
+        f"  - {{method: efficientad, label: N, params: {{{random}, textures: {{source: none}}}}}}\n"
+    )
+    found = [one.what.partition(",")[0] for one in absent_files(selected(tmp_path, rows).rows)]
+    assert found == [
+        "E: EfficientAD's teacher of size S is not on this machine",
+        "R: ImageNet's training images",
+    ]
+
+
 CHECK = """
 
 def check(config, image_size):
