@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 VERSION = "1"
 PAPER = (
     "Bergmann et al., Uninformed Students: Student-Teacher Anomaly Detection with Discriminative Latent Embeddings, "
+    "CVPR 2020"
 )
-PAPER += "CVPR 2020"
 
 FIELDS = (17, 33, 65)
 """Receptive fields for which there is a network."""
