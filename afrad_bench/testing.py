@@ -267,6 +267,7 @@ class MethodContract:
             anomaly_map, score = network(torch.from_numpy(images.pixels))
         prediction = method.predict(images)
         _equal("pred_score of network()", score.numpy(), prediction.pred_score)
+        assert anomaly_map.shape == (len(images), *images.size), "network() must give a map, whatever predict gives"
         if prediction.anomaly_map is not None:
             _equal("anomaly_map of network()", anomaly_map.numpy(), prediction.anomaly_map)
 

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from afrad_bench.types import Bench, Images, Prediction
 
 
-def gathered(scored: Iterable[tuple[Tensor | None, Tensor]]) -> Prediction:
-    """Concatenate the anomaly maps (B, H, W), if there are any, and image scores (B,) of all batches."""
-    every_map, every_score = [], []
-    for maps, scores in scored:
-        every_score.append(scores.cpu().numpy())
-        if maps is not None:
-            every_map.append(maps.cpu().numpy())
-    return Prediction(np.concatenate(every_score), np.concatenate(every_map) if every_map else None)
+def gathered(scored: Iterable[tuple[Tensor, Tensor]]) -> Prediction:
+    """Concatenate the anomaly maps (B, H, W) and image scores (B,) of all batches into one prediction."""
+    maps, scores = zip(*((maps.cpu().numpy(), scores.cpu().numpy()) for maps, scores in scored), strict=True)
+    return Prediction(np.concatenate(scores), np.concatenate(maps))
+
+
+def everywhere(score: Tensor, images: Tensor) -> Tensor:
+    """(B, H, W): the score (B,) of each image (B, 3, H, W) at every pixel, for the network of a method without maps."""
+    return score[:, None, None].expand(-1, *images.shape[-2:])
 
 
 def predict(bench: Bench, network: nn.Module, images: Images, batch_size: int) -> Prediction:

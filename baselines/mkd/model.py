@@ -73,7 +73,8 @@ class Mkd:
 
     def predict(self, images: Images) -> Prediction:
         """Score images by the distance of the last three taps; maps only if they are asked for."""
-        return predict(self.bench, self.net, images, self.config.eval_batch)
+        found = predict(self.bench, self.net, images, self.config.eval_batch)
+        return found if self.config.localisation != "none" else Prediction(found.pred_score, None)
 
     def network(self) -> nn.Module:
         """Teacher and student as one module in eval mode."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afrad_bench.backbone.extractor import Extractor
+from afrad_bench.methods.inference import everywhere
 from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench_baselines.mkd import Config, is_vgg
 
@@ -68,7 +69,8 @@ def apart(theirs: Tensor, ours: Tensor, balance: float) -> Tensor:
 
 
 class Network(nn.Module):
-    """Image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W) or None, image score (B,))."""
+    """Image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,)); without `localisation` the map
+    is the score at every pixel."""
 
     def __init__(self, config: Config, teacher: Extractor, student: Student, seed: int) -> None:
         """`seed`: of the noise of `smooth`."""
@@ -100,9 +102,10 @@ class Network(nn.Module):
         pairs = list(zip(self.teach(pixels), self.student(pixels, guided), strict=True))[1:]
         return torch.stack([apart(theirs, ours, self.config.balance) for theirs, ours in pairs]).sum(0)
 
-    def forward(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if self.smoothing is None:
-            return None, self.score(self.pixels(images))
+            score = self.score(self.pixels(images))
+            return everywhere(score, images), score
         with torch.inference_mode(False):
             pixels = self.pixels(images.clone())
             if self.config.localisation == "smooth":

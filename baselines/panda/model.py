@@ -13,7 +13,7 @@ from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.methods.fitting import Checkpoint, batches, stepped, train_epochs
-from afrad_bench.methods.inference import gathered
+from afrad_bench.methods.inference import everywhere, gathered
 from afrad_bench.methods.official import read, sha256
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.panda import DEEPEST, FROZEN_TO, Config, cropped, must_be_there
@@ -39,7 +39,7 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         score = self.scored(self.embedded(images))
-        return score[:, None, None].expand(-1, *images.shape[-2:]), score
+        return everywhere(score, images), score
 
     def scored(self, features: Tensor) -> Tensor:
         """(B,): sum of the squared distances to the nearest vectors of the bank.
