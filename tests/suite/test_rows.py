@@ -211,6 +211,17 @@ def test_rows_stand_again_with_the_same_for_all_unless_they_are_there(tmp_path: 
     assert [row.label for row in deeper.rows] == ["afrad", "padim"]
 
 
+def test_a_searched_row_that_stands_again_says_so(tmp_path: Path) -> None:
+    found = "{label: found, params: {sigma: 3.0}, searched: {by: s, trials: 9, seeds: [7]}}"
+    text = SHARED.replace("    params: {sigma: 2.0}\n", f"    variants: [{found}]\n").replace("profiles:", AGAIN)
+    rows = chosen(tmp_path, text).rows
+    assert [row.title for row in rows][1:] == [
+        "found (best of 9 trials)",
+        "found, equal features (best of 9 trials)",
+    ]
+    assert "was chosen by a search on seed 7" in refusal(tmp_path, text, "seeds=[7]")
+
+
 def test_a_profile_may_have_its_own_again(tmp_path: Path) -> None:
     text = SHARED.replace("profiles:", AGAIN) + "    again: [{label: on 8, shared: {features: [8]}}]\n"
     assert [row.label for row in chosen(tmp_path, text).rows] == ["afrad", "padim", "afrad, on 8", "padim, on 8"]

@@ -196,7 +196,7 @@ class Rows:
                     self.problems.append(Problem("again cannot repeat the rows of a sweep", layer.at(())))
                 elif (mine := restricted(layer, model)).params:
                     for variant in self._variants(one, model, [mine]):
-                        named = replace(variant, label=f"{variant.label}, {label}", published=None, searched=None)
+                        named = replace(variant, label=f"{variant.label}, {label}", published=None)
                         row = self._row(one, model, named)
                         if row is not None and (row.method, row.params) not in there:
                             there.add((row.method, row.params))
