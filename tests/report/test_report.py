@@ -43,7 +43,7 @@ from afrad_bench.report import (
     to_wide_csv,
     write,
 )
-from afrad_bench.report.basis import grid, verdict
+from afrad_bench.report.basis import grid, terms, verdict
 from afrad_bench.report.formats import markdown
 from afrad_bench.report.model import Entry, Fact, Table
 from afrad_bench.report.sections import timing
@@ -1091,7 +1091,7 @@ def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(tmp_path: Path
 
 
 def test_the_examples_in_the_docstrings_run() -> None:
-    for module in (grid, markdown, timing, verdict):
+    for module in (grid, markdown, terms, timing, verdict):
         assert doctest.testmod(module).failed == 0
 
 

@@ -91,8 +91,14 @@ def listed(values: Mapping[str, Sequence[str]]) -> str:
 
 
 def some(labels: Sequence[str]) -> str:
-    """Labels of rows; of more than four, only the first three and the number of the others."""
-    return ", ".join(labels) if len(labels) <= 4 else f"{', '.join(labels[:3])} and {len(labels) - 3} more"
+    """Labels of rows; of more than four, only the first three and the number of the others.
+
+    >>> some(["AFRAD", "PaDiM"]), some(["AFRAD", "AFRAD, tuned"]), some("ABCDE")
+    ('AFRAD, PaDiM', 'AFRAD; AFRAD, tuned', 'A, B, C and 2 more')
+    """
+    shown = labels if len(labels) <= 4 else labels[:3]
+    between = "; " if any("," in label for label in labels) else ", "
+    return between.join(shown) + (f" and {len(labels) - 3} more" if len(labels) > 4 else "")
 
 
 def plain(value: Any) -> str:
