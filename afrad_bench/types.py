@@ -239,6 +239,24 @@ class HasNetwork(Protocol):
         included, equal to `predict` up to rounding."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A network that repeats the same work for one image, such as the denoising steps of a diffusion model."""
+
+    turns: int
+    """How often the work is repeated for one image, at least 1."""
+    shortened: Callable[[int], torch.nn.Module]
+    """Number of turns -> `network()` with so many turns: the same modules under the same names, every turn the same
+    work. Its outputs are those of fewer turns."""
+
+
+@runtime_checkable
+class HasLoop(Protocol):
+    """Capability: the work of the network is counted on a few turns of its loop, and, if asked for, timed on them."""
+
+    def loop(self) -> Loop: ...
+
+
 @runtime_checkable
 class HasModules(Protocol):
     """Capability: all modules that the method holds or needs for training, so that parameters can be counted."""

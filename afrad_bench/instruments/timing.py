@@ -43,6 +43,8 @@ class Timing:
     """Number of warm-up calls, which are not part of `times_ms`."""
     load: tuple[str, ...] = ()
     """What the load of the machine says against these times."""
+    extrapolated: str = ""
+    """How they were extrapolated; empty if they were measured."""
 
     def percentile(self, percent: float) -> float:
         """Milliseconds, linearly interpolated between the order statistics."""
@@ -51,7 +53,7 @@ class Timing:
     @property
     def doubts(self) -> tuple[str, ...]:
         """Reasons not to trust the percentiles; empty for a steady run on a quiet machine."""
-        found = []
+        found = [self.extrapolated] if self.extrapolated else []
         if len(self.times_ms) < FEWEST:
             found.append(f"only {len(self.times_ms)} timed calls")
         first, last = _thirds(self.times_ms)
@@ -91,3 +93,31 @@ def timed(call: Callable[[], object], clock: Clock, limits: Limits) -> Timing:
         times.append(clock.time_ms(call))
         spent += times[-1]
     return Timing(tuple(times), warmup)
+
+
+SHORT, LONG = 1, 6
+"""Turns of a loop that are timed to extrapolate to all of its turns."""
+
+
+def worth_extrapolating(turns: int) -> bool:
+    """Whether the two timed calls are less than half the work of the whole loop."""
+    return turns > 2 * (SHORT + LONG)
+
+
+def extrapolated(short_ms: Sequence[float], long_ms: Sequence[float], turns: int, warmup: int) -> Timing:
+    """Times of `turns` equal turns and what surrounds them, from pairs of times with `SHORT` and with `LONG` turns."""
+    per_turn = ((long - short) / (LONG - SHORT) for short, long in zip(short_ms, long_ms, strict=True))
+    times = tuple(short + (turns - SHORT) * each for short, each in zip(short_ms, per_turn, strict=True))
+    how = f"extrapolated to {turns} turns of the loop from calls with {SHORT} and {LONG}"
+    return Timing(times, warmup, extrapolated=how)
+
+
+def timed_loop(
+    short: Callable[[], object], long: Callable[[], object], turns: int, clock: Clock, limits: Limits
+) -> Timing:
+    """Warm up, then time both calls in turn, as `timed` does with one, and extrapolate to `turns`."""
+    warmup = warm_up(short, clock, limits)
+    pairs: list[tuple[float, float]] = []
+    while not pairs or (len(pairs) < limits.repeats and sum(map(sum, pairs)) < limits.seconds * 1e3):
+        pairs.append((clock.time_ms(short), clock.time_ms(long)))
+    return extrapolated([first for first, _ in pairs], [second for _, second in pairs], turns, warmup)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from afrad_bench.hashing import seed_for
-from afrad_bench.types import HasModules, HasNetwork, HasParts, Measurement, Method, Metric, Subject
+from afrad_bench.types import HasLoop, HasModules, HasNetwork, HasParts, Measurement, Method, Metric, Subject
 
 if TYPE_CHECKING:
     import torch
@@ -111,14 +111,18 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
             yield _row(name, None, NO_NETWORK)
         return
     from afrad_bench.instruments.counting import Untraceable, execute, trace, without_effect
+    from afrad_bench.instruments.loops import execute_loop, trace_loop
 
     image = _image(subject)
     size = "x".join(map(str, image.shape))
-    execution = execute(network, image)
+    loop = subject.method.loop() if isinstance(subject.method, HasLoop) else None
+    if loop is not None:
+        size += f", {loop.turns} turns of the loop"
+    execution = execute(network, image) if loop is None else execute_loop(loop, image)
     parts = _parts(subject.method, network)
     idle: tuple[str, ...] = ()
     try:
-        traced = trace(network, image)
+        traced = trace(network, image) if loop is None else trace_loop(loop, image)
     except Untraceable as error:
         yield from _untraced(execution, size, str(error), parts)
     else:

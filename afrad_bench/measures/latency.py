@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from afrad_bench.types import Measurement, Metric, Subject
+from afrad_bench.types import HasLoop, Loop, Measurement, Metric, Subject
 
 if TYPE_CHECKING:
-    from afrad_bench.instruments.timing import Timing
+    from afrad_bench.instruments.clock import EventClock
+    from afrad_bench.instruments.timing import Clock, Limits, Timing
     from afrad_bench.measures._subject.scoring import Scoring
 
 VERSION = "1"
@@ -55,6 +56,12 @@ class Config(BaseModel):
         gt=0,
         description="seconds after which warm-up and timing each start no further call, for very slow methods",
     )
+    extrapolate: bool = Field(
+        default=False,
+        exclude_if=lambda chosen: not chosen,  # so that options stored before there was this one stay equal
+        description="time a few turns of a network that repeats a loop, such as denoising steps, and extrapolate to "
+        "all of them; every row says so",
+    )
 
 
 def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
@@ -76,27 +83,73 @@ def measure(subject: Subject, config: Config) -> Iterator[Measurement]:
 def _times(subject: Subject, config: Config) -> tuple[Timing, tuple[Timing, str] | None, str]:
     """Times by the wall clock and by the device's own clock, each with its terms. Nothing else runs in between."""
     from afrad_bench.instruments.clock import clock_for, device_clock_for, pinned_threads
-    from afrad_bench.instruments.timing import Limits, Timing, timed, watched
+    from afrad_bench.instruments.timing import Limits, watched, worth_extrapolating
     from afrad_bench.measures._subject.scoring import scoring
 
     clock, device_clock = clock_for(subject.device), device_clock_for(subject.device)
     limits = Limits(config.warmup, config.warmup_seconds, config.repeats, config.max_seconds)
-    work = scoring(subject)
+    loop = subject.method.loop() if config.extrapolate and isinstance(subject.method, HasLoop) else None
+    if loop is not None and worth_extrapolating(loop.turns):
+        timed: _Whole | _Extrapolated = _Extrapolated(loop, subject)
+    else:
+        timed = _Whole(scoring(subject))
     subject.watch(0, 1, "latency")
     with pinned_threads(subject.threads):
-        wall = watched(lambda: timed(work.call, clock, limits))
+        wall = watched(lambda: timed.by_clock(clock, limits))
         by_device = None
         if device_clock is not None:
-            count = len(wall.times_ms)
-            events = watched(lambda: Timing(tuple(device_clock.times_ms(work.call, count)), wall.warmup + count))
-            by_device = events, _terms(subject, device_clock.name, work)
+            events = watched(lambda: timed.by_device(device_clock, wall))
+            by_device = events, _terms(subject, device_clock.name, timed.inside)
     subject.watch(1, 1, "latency")
-    return wall, by_device, _terms(subject, clock.name, work)
+    return wall, by_device, _terms(subject, clock.name, timed.inside)
 
 
-def _terms(subject: Subject, clock: str, work: Scoring) -> str:
+class _Whole:
+    """Times of whole calls."""
+
+    def __init__(self, work: Scoring) -> None:
+        self.call = work.call
+        self.inside = work.inside
+
+    def by_clock(self, clock: Clock, limits: Limits) -> Timing:
+        from afrad_bench.instruments.timing import timed
+
+        return timed(self.call, clock, limits)
+
+    def by_device(self, clock: EventClock, wall: Timing) -> Timing:
+        from afrad_bench.instruments.timing import Timing
+
+        count = len(wall.times_ms)
+        return Timing(tuple(clock.times_ms(self.call, count)), wall.warmup + count)
+
+
+class _Extrapolated:
+    """Times of all turns of a loop, from calls with few turns."""
+
+    def __init__(self, loop: Loop, subject: Subject) -> None:
+        from afrad_bench.instruments.timing import LONG, SHORT
+        from afrad_bench.measures._subject.scoring import scoring_by
+
+        self.turns = loop.turns
+        self.short, self.long = (scoring_by(loop.shortened(turns), subject) for turns in (SHORT, LONG))
+        self.inside = self.short.inside
+
+    def by_clock(self, clock: Clock, limits: Limits) -> Timing:
+        from afrad_bench.instruments.timing import timed_loop
+
+        return timed_loop(self.short.call, self.long.call, self.turns, clock, limits)
+
+    def by_device(self, clock: EventClock, wall: Timing) -> Timing:
+        from afrad_bench.instruments.timing import extrapolated
+
+        count = len(wall.times_ms)
+        short, long = (clock.times_ms(each.call, count) for each in (self.short, self.long))
+        return extrapolated(short, long, self.turns, wall.warmup + count)
+
+
+def _terms(subject: Subject, clock: str, inside: str) -> str:
     threads = f"{subject.threads} thread{'s' if subject.threads != 1 else ''}"
-    return f"{clock}; {work.inside}; batch 1, float32{_precision(subject.device)}, {threads}"
+    return f"{clock}; {inside}; batch 1, float32{_precision(subject.device)}, {threads}"
 
 
 def _precision(device: str) -> str:

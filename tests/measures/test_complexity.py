@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from afrad_bench.instruments.macs import einsum, is_cheap
 from afrad_bench.instruments.parameters import held, used
 from afrad_bench.measures import complexity
 from afrad_bench.methods import afrad
-from afrad_bench.types import Cell, Dataset, Measurement, Prediction, Subject, TrainingRecord
+from afrad_bench.types import Cell, Dataset, Loop, Measurement, Prediction, Subject, TrainingRecord
 
 SIDE = 16
 
@@ -562,3 +563,62 @@ def test_parts_of_afrad_add_up_to_its_totals(bench, changes):
     assert macs["rest"] < 0.01 * total["gmacs"]
     decoder = method.scorer.reconstruction.decoders["stage_adaptive"]
     assert parameters["SAD"] == sum(p.numel() for p in decoder.parameters()) / 1e6
+
+
+# -------------------------------------------------------------------------------------------------------------- loops
+
+
+class Turning(nn.Module):
+    """A convolution and an operator without a formula in a loop, between two convolutions."""
+
+    def __init__(self, turns):
+        super().__init__()
+        self.turns = turns
+        self.first, self.step, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 1, 1)
+        self.register_buffer("levels", torch.linspace(1, 2, 50))
+        self.eval()
+
+    def forward(self, x):
+        x = self.first(x)
+        for turn in range(self.turns):
+            x = torch.special.i0(self.step(x).tanh()) * self.levels[turn % 50]
+        out = self.last(x)[:, 0]
+        return out, out.flatten(1).amax(1)
+
+
+class WithLoop(WithNetwork):
+    def parts(self):
+        return {"step": self._network.step, "last": self._network.last}
+
+    def loop(self):
+        def shortened(turns):
+            network = copy.copy(self._network)
+            network.turns = turns
+            return network
+
+        return Loop(self._network.turns, shortened)
+
+
+class WithoutLoop(WithNetwork):
+    parts = WithLoop.parts
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 40])
+def test_a_loop_is_counted_as_if_all_of_its_turns_had_run(turns):
+    network = Turning(turns)
+    by_loop, whole = (
+        {(row.metric, row.category): row for row in complexity.measure(subject(method), complexity.Config())}
+        for method in (WithLoop(network), WithoutLoop(network))
+    )
+    products = 27 * 8 * (SIDE - 2) ** 2 + turns * 64 * (SIDE - 2) ** 2 + 8 * (SIDE - 2) ** 2
+    assert by_loop["gmacs", None].value == pytest.approx(products / 1e9)
+    assert by_loop["gmacs_part", "step"].value == pytest.approx(turns * 64 * (SIDE - 2) ** 2 / 1e9)
+    assert by_loop.keys() == whole.keys()
+    for key, row in by_loop.items():
+        assert (row.value, row.note.replace(f", {turns} turns of the loop", "")) == (whole[key].value, whole[key].note)
+
+
+def test_the_loop_is_not_turned_to_count_it():
+    found = complexity.measure(subject(WithLoop(Turning(10**9))), complexity.Config())
+    (macs,) = (row.value for row in found if row.metric == "gmacs")
+    assert macs == pytest.approx(64 * (SIDE - 2) ** 2, rel=1e-6)

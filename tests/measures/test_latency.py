@@ -26,7 +26,7 @@ from afrad_bench.instruments.clock import (
 from afrad_bench.instruments.timing import Limits, Timing, timed
 from afrad_bench.machine.load import Load, LoadWatch
 from afrad_bench.measures import latency
-from afrad_bench.types import Cell, Dataset, Prediction, Subject, TrainingRecord
+from afrad_bench.types import Cell, Dataset, Loop, Prediction, Subject, TrainingRecord
 from tests.busy import busy
 
 TEST_PIXELS = np.linspace(0, 1, 2 * 3 * 8 * 8, dtype=np.float32).reshape(2, 3, 8, 8)
@@ -344,3 +344,75 @@ def test_cuda_gives_both_times_and_its_settings(monkeypatch):
 def test_times_depend_on_device_and_threads():
     assert set(latency.TERMS) == {"device", "device_name", "threads"}
     assert "CPU" not in "".join(metric.title for metric in latency.METRICS.values())
+
+
+# -------------------------------------------------------------------------------------------------------------- loops
+
+
+class Looped(WithNetwork):
+    """A network whose calls take as long as its turns say."""
+
+    def __init__(self, turns):
+        super().__init__()
+        self.turns = turns
+        self.called = []
+
+    def network(self):
+        return self._of(self.turns)
+
+    def loop(self):
+        return Loop(self.turns, self._of)
+
+    def _of(self, turns):
+        def remember(module, args):
+            self.called.append(turns)
+
+        network = Tiny().eval()
+        network.register_forward_pre_hook(remember)
+        return network
+
+
+class ByTurns:
+    """A clock by which a call takes 50 ms and 10 ms for each turn."""
+
+    name = "scripted clock"
+
+    def __init__(self, method):
+        self.method = method
+
+    def time_ms(self, call):
+        call()
+        return 50.0 + 10.0 * self.method.called[-1]
+
+    def times_ms(self, call, count):
+        return [self.time_ms(call) for _ in range(count)]
+
+
+def test_a_long_loop_is_extrapolated_if_asked_for_and_every_row_says_so(monkeypatch):
+    method = Looped(200)
+    clock = ByTurns(method)
+    config = latency.Config(warmup=2, warmup_seconds=0, repeats=12, extrapolate=True)
+    found = measured(monkeypatch, method, clock, config, clock)
+    assert set(method.called) == {1, 6}
+    for name in ("latency_median", "latency_p5", "latency_p95", "latency_device"):
+        assert found[name].value == pytest.approx(50 + 10 * 200)
+        assert found[name].note.startswith(
+            "unreliable: extrapolated to 200 turns of the loop from calls with 1 and 6; scripted clock"
+        )
+
+
+@pytest.mark.parametrize(("turns", "extrapolate"), [(200, False), (10, True)])
+def test_whole_loops_are_timed_by_default_and_where_extrapolation_saves_little(monkeypatch, turns, extrapolate):
+    method = Looped(turns)
+    config = latency.Config(warmup=2, warmup_seconds=0, repeats=12, extrapolate=extrapolate)
+    found = measured(monkeypatch, method, ByTurns(method), config)
+    assert set(method.called) == {turns}
+    assert found["latency_median"].value == 50 + 10 * turns
+    assert "extrapolated" not in found["latency_median"].note
+
+
+def test_the_time_of_a_loop_is_bounded_too(monkeypatch):
+    method = Looped(200)
+    config = latency.Config(warmup=1, warmup_seconds=0, repeats=50, max_seconds=0.3, extrapolate=True)
+    found = measured(monkeypatch, method, ByTurns(method), config)
+    assert found["latency_iterations"].value == 2  # of 60 + 110 ms each

@@ -23,15 +23,23 @@ class Scoring:
 def scoring(subject: Subject) -> Scoring:
     """Score the first test image, decoded beforehand: with the method's network, on the device. A method without one
     uses `predict`, which takes the image from memory and returns its result to memory."""
-    images = ImageArray(subject.test.subset([0]).array())
     method = subject.method
-    if not isinstance(method, HasNetwork):
-        return Scoring(lambda: method.predict(images), "image in memory -> pixel map and image score, in memory")
-    network = method.network()
-    image = torch.from_numpy(images.pixels).to(subject.device)
+    if isinstance(method, HasNetwork):
+        return scoring_by(method.network(), subject)
+    images = _first(subject)
+    return Scoring(lambda: method.predict(images), "image in memory -> pixel map and image score, in memory")
+
+
+def scoring_by(network: torch.nn.Module, subject: Subject) -> Scoring:
+    """Score the first test image, decoded beforehand, with this network."""
+    image = torch.from_numpy(_first(subject).pixels).to(subject.device)
 
     def call() -> object:
         with torch.inference_mode():
             return network(image)
 
     return Scoring(call, "image tensor on the device -> pixel map and image score, on the device")
+
+
+def _first(subject: Subject) -> ImageArray:
+    return ImageArray(subject.test.subset([0]).array())
