@@ -1,6 +1,6 @@
 """A bank of vectors: exact nearest neighbours by matrix products on the bank's device, and PatchCore's image score.
 
-PatchCore, ReConPatch and Uniformaly score patches by this."""
+PatchCore, ReConPatch and Uniformaly score patches by this, PANDA whole images."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from afrad_bench.types import Bench
     from afrad_bench_baselines.panda.model import Panda
 
-VERSION = "1"
+VERSION = "2"
 PAPER = "Reiss et al., PANDA: Adapting Pretrained Features for Anomaly Detection and Segmentation, CVPR 2021"
 
 RECIPES = (

@@ -14,6 +14,7 @@ from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.methods.fitting import Checkpoint, batches, stepped, train_epochs
 from afrad_bench.methods.inference import everywhere, gathered
+from afrad_bench.methods.neighbours import MemoryBank
 from afrad_bench.methods.official import read, sha256
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.panda import DEEPEST, FROZEN_TO, Config, cropped, must_be_there
@@ -22,15 +23,16 @@ from afrad_bench_baselines.panda import DEEPEST, FROZEN_TO, Config, cropped, mus
 class Network(nn.Module):
     """Image (B, 3, H, W) in [0, 1] -> (its score at every pixel (B, H, W), score (B,))."""
 
-    bank: Tensor
+    bank: MemoryBank | None
+    """Features of the training images; None before the fit."""
 
     def __init__(self, extractor: Extractor, image_size: int, side: int, neighbours: int) -> None:
         super().__init__()
         self.extractor = extractor
+        self.bank = None
         self.first = round((image_size - side) / 2)
         self.last = self.first + side
         self.neighbours = neighbours
-        self.register_buffer("bank", torch.empty(0, extractor.channels[0]))
 
     def embedded(self, images: Tensor) -> Tensor:
         """(B, D): pooled features of the centre of each image."""
@@ -42,12 +44,10 @@ class Network(nn.Module):
         return everywhere(score, images), score
 
     def scored(self, features: Tensor) -> Tensor:
-        """(B,): sum of the squared distances to the nearest vectors of the bank.
-
-        One product finds them; their distances are then computed from differences, without its cancellation."""
-        squared = self.bank.square().sum(1) - 2 * features @ self.bank.T
-        nearest = squared.topk(self.neighbours, largest=False).indices
-        return (features[:, None] - self.bank[nearest]).square().sum((1, 2))
+        """(B,): sum of the squared distances to the nearest vectors of the bank."""
+        if self.bank is None:
+            raise RuntimeError("PANDA was not fitted yet")
+        return self.bank.nearest(features, self.neighbours)[0].sum(1)
 
 
 class Panda:
@@ -121,11 +121,11 @@ class Panda:
                     loss = loss + self.config.ewc_weight / 2 * change
                 total += stepped(loss, optimizer, config.clip) * len(indices)
             if bench.should_continue is not None:  # which may score images
-                net.bank = self._all(train)
+                net.bank = MemoryBank(self._all(train))
             return float(total) / len(train)
 
         record = train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, self.notes)
-        net.bank = self._all(train)
+        net.bank = MemoryBank(self._all(train))
         return record
 
     def _all(self, images: Images) -> Tensor:
@@ -153,7 +153,7 @@ class Panda:
         return self._fitted()
 
     def _fitted(self) -> Network:
-        if not len(self.net.bank):
+        if self.net.bank is None:
             raise RuntimeError("PANDA was not fitted yet")
         return self.net
 
@@ -171,7 +171,7 @@ class Panda:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Load a state that `state()` returned."""
-        self.net.bank = torch.empty_like(state["bank"], device=self.bench.device)
+        self.net.bank = MemoryBank(torch.empty_like(state["bank.vectors"], device=self.bench.device))
         self.net.load_state_dict(state)
 
 

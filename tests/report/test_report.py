@@ -561,10 +561,17 @@ def test_terms_stand_before_every_number(book: Bookkeeper) -> None:
         assert text.index("Terms of the comparison") < text.index("tf_efficientnet_lite0") < text.index("75.3")
 
 
-def test_random_weights_are_flagged_everywhere(book: Bookkeeper) -> None:
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"weights": "random", "weights_hash": "random"},
+        {"notes_": ["random weights: the teacher was never trained"]},
+    ],
+)
+def test_random_weights_are_flagged_everywhere(book: Bookkeeper, facts: dict[str, Any]) -> None:
     spec = suite(row("a"), row("b"))
     book.run(spec.rows[0].cells[0], auroc(0.9))
-    book.run(spec.rows[1].cells[0], auroc(0.8), weights="random", weights_hash="random")
+    book.run(spec.rows[1].cells[0], auroc(0.8), **facts)
     report = book.report(spec)
     (term,) = (term for term in report.terms if term.name == "Weights")
     assert term.level == "alarm"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 UNRELIABLE = "unreliable: "
 """Begins the part of a note that says why a time must not be trusted."""
+RANDOM = "random weights"
+"""Begins the note of a run in which a network that should be pretrained has its initial values."""
 
 
 def doubts(note: str) -> tuple[str, ...]:
@@ -51,8 +53,9 @@ class Run:
 
     @property
     def is_random(self) -> bool:
-        """Whether the backbone had random weights."""
-        return "random" in (self.row["weights"], self.row["weights_hash"])
+        """Whether the backbone, or another network that is never trained, had random weights."""
+        noted = any(note.startswith(RANDOM) for note in self.row["notes"] or ())
+        return noted or "random" in (self.row["weights"], self.row["weights_hash"])
 
     def term(self, name: str) -> Any:
         """A condition of the run: a column of its row, or else a key of its `terms`."""

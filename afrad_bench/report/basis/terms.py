@@ -165,9 +165,7 @@ def _weights(uses: Sequence[Counted]) -> Term:
         if run.is_random:
             return "random"
         label = run.term("weights")
-        if label is None:
-            return "none"
-        return f"{label} · {short(run.term('weights_hash'))}"
+        return "none" if label is None else f"{label} · {short(run.term('weights_hash'))}"
 
     values = by_value(uses, text_of)
     text = next(iter(values)) if len(values) == 1 else listed(values)
