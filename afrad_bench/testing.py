@@ -7,11 +7,13 @@
         params = {"backbone": {"name": "resnet18", "weights": "random"}}
 
 runs every check below on a few small images in memory. Choose parameters that make the method small, because it is
-fitted six times. This module needs pytest; the harness itself does not."""
+fitted six times. `AFRAD_BENCH_TEST_DEVICE=cuda:0 pytest ...` runs them on a card. This module needs pytest; the harness
+itself does not."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import random
 import subprocess
 import sys
@@ -33,6 +35,8 @@ from afrad_bench.types import Bench, HasNetwork, Method, Prediction, Seeds, Trai
 if TYPE_CHECKING:
     from afrad_bench.types import FloatArray
 
+DEVICE = os.environ.get("AFRAD_BENCH_TEST_DEVICE", "cpu")
+"""Where the checks run the method."""
 HEAVY = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "sklearn", "skimage", "matplotlib", "PIL")
 """Packages that a method's module must import only inside `build`."""
 
@@ -79,9 +83,9 @@ class MethodContract:
 
     @pytest.fixture
     def bench(self) -> Bench:
-        """A bench on the CPU that keeps nothing on disk."""
+        """A bench on `DEVICE` that keeps nothing on disk."""
         features = self._shared.setdefault("features", FeatureCache(None))
-        return Bench(device="cpu", image_size=self.image_size, seeds=Seeds(init=3, order=4), features=features)
+        return Bench(device=DEVICE, image_size=self.image_size, seeds=Seeds(init=3, order=4), features=features)
 
     @pytest.fixture
     def train(self) -> ImageArray:
@@ -257,14 +261,16 @@ class MethodContract:
         assert np.array_equal(mine.pixels, train.pixels), "fit changed the training images"
         assert np.array_equal(shown.pixels, images.pixels), "predict changed the images"
 
-    def test_network_equals_predict(self, fitted: tuple[Method, TrainingRecord], images: ImageArray) -> None:
+    def test_network_equals_predict(
+        self, fitted: tuple[Method, TrainingRecord], images: ImageArray, bench: Bench
+    ) -> None:
         method = fitted[0]
         if not isinstance(method, HasNetwork):
             pytest.skip("the method has no network()")
         network = method.network()
         assert not network.training, "network() must be in eval mode"
         with torch.no_grad():
-            anomaly_map, score = network(torch.from_numpy(images.pixels))
+            anomaly_map, score = (each.cpu() for each in network(torch.from_numpy(images.pixels).to(bench.device)))
         prediction = method.predict(images)
         _equal("pred_score of network()", score.numpy(), prediction.pred_score)
         assert anomaly_map.shape == (len(images), *images.size), "network() must give a map, whatever predict gives"
@@ -333,4 +339,5 @@ def _random_states() -> dict[str, object]:
         "random": random.getstate(),
         "numpy.random": repr((legacy["state"]["pos"], legacy["state"]["key"].tobytes(), legacy["has_gauss"])),
         "torch": torch.get_rng_state().numpy().tobytes(),
+        "torch.cuda": torch.cuda.get_rng_state(DEVICE).numpy().tobytes() if DEVICE.startswith("cuda") else b"",
     }

@@ -19,6 +19,16 @@ from afrad_bench.types import Bench, Dataset, Sample, Seeds
 ROOT = Path(__file__).parent.parent
 """The checkout."""
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", help="where the contract of methods is checked: cpu, cuda:0, ...")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if device := config.getoption("--device"):
+        os.environ["AFRAD_BENCH_TEST_DEVICE"] = device  # which `afrad_bench.testing` reads, in every worker
+
+
 settings.register_profile("untimed", deadline=None)  # no test may fail because the machine is busy
 settings.load_profile("untimed")
 

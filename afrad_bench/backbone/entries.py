@@ -140,6 +140,11 @@ class Entries:
                 self.remove(entry.key)
                 total -= entry.bytes
 
+    def free_bytes(self) -> int:
+        """Free space of the disk that holds the entries."""
+        there = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
+        return shutil.disk_usage(there).free
+
     def sweep(self, older_than: float) -> None:
         """Remove incomplete entries of killed runs that are older than this, in seconds."""
         for partial in self._root.glob(".*.partial"):

@@ -5,6 +5,7 @@ Slow to import (torch and timm). Use it through `features.FeatureCache.extractor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,7 +88,7 @@ class Extractor(nn.Module):
         """Channels of each output map."""
         return (sum(self.map_channels),) if self.grid else self.map_channels
 
-    @property
+    @cached_property
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(C, H, W) of each output map at the declared image size, found by a forward pass of one image."""
         with torch.inference_mode():

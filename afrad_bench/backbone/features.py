@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 BATCH, FEW = 16, 64
 """Images of a batch, and images that are few."""
-DEFAULT_LIMIT = 20 * 2**30
+DEFAULT_LIMIT = 80 * 2**30
+"""Holds the features of every published configuration: RD4AD's of VisA are 74 GiB."""
 
 
 class FeatureCache:
@@ -70,6 +71,10 @@ class FeatureCache:
             made = Extractor(config, weights, reductions, image_size, grid, resize, padded_for, after_ones)
             self._extractors[key] = made.to(device)
         return self._extractors[key]
+
+    def release(self) -> None:
+        """Let go of all backbones; each is made again when it is asked for."""
+        self._extractors.clear()
 
     def read(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:
         """The feature maps of these images: one (N, C, H, W) float32 array per output of the extractor.
@@ -124,16 +129,18 @@ class FeatureCache:
         return self._open[key]
 
     def _built(self, entries: Entries, key: str, extractor: Extractor, root: Images, how: tuple[str, ...]) -> bool:
-        """Compute and store the features of all images; False if they are more than the cache may hold."""
+        """Compute and store the features of all images; False if they are more than the cache or the disk may hold."""
         shapes = [(len(root), *shape) for shape in extractor.shapes]
         size = sum(4 * n * c * h * w for n, c, h, w in shapes)
-        if size > self._limit:
-            limit = f"the limit of {self._limit / 2**30:.1f} GiB"
-            note = f"features are not cached: {size / 2**30:.1f} GiB exceed {limit}"
+        if size <= self._limit:
+            entries.make_room(size, self._open)
+        free = entries.free_bytes()
+        if size > min(self._limit, free):
+            limit = f"the limit of {self._limit / 2**30:.1f}" if size > self._limit else f"the free {free / 2**30:.1f}"
+            note = f"features are not cached: {size / 2**30:.1f} GiB exceed {limit} GiB"
             if note not in self.notes:  # this runs for every batch
                 self.notes.append(note)
             return False
-        entries.make_room(size, self._open)
         net = f"{type(extractor.net).__name__} reductions {extractor.reductions} grid {extractor.grid}"
         what = f"{net} at {root.size[0]} px, {', '.join(how)}"
         entries.write(key, what, shapes, self._batches(extractor, root, told=True))
@@ -144,8 +151,17 @@ class FeatureCache:
 
         # Few images are a batch within a step that tells its own progress.
         told = images.fingerprint is not None and len(images) > FEW
-        batches = list(self._batches(extractor, images, told))
-        return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+        arrays: list[FloatArray] = []
+        done = 0
+        for maps in self._batches(extractor, images, told):
+            if len(maps[0]) == len(images):
+                return maps
+            if not arrays:  # whole arrays at once: joining them in the end would take the memory twice
+                arrays = [np.empty((len(images), *part.shape[1:]), np.float32) for part in maps]
+            for whole, part in zip(arrays, maps, strict=True):
+                whole[done : done + len(part)] = part
+            done += len(maps[0])
+        return tuple(arrays)
 
     def _batches(self, extractor: Extractor, images: Images, told: bool) -> Iterator[tuple[FloatArray, ...]]:
         """Features batch by batch, while a thread decodes the next batch. `told`: whether to report the progress."""

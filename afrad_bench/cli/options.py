@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from afrad_bench.suite.selection import Selection
     from afrad_bench.suite.suite import Suite
 
-STORE, REPORTS, LIMIT_GIB, DEVICE = Path("results"), Path("reports"), 20.0, "auto"
+STORE, REPORTS, LIMIT_GIB, DEVICE = Path("results"), Path("reports"), 80.0, "auto"
 STORE_VARIABLE, CACHE_VARIABLE, LIMIT_VARIABLE = "AFRAD_BENCH_STORE", "AFRAD_BENCH_CACHE", "AFRAD_BENCH_CACHE_LIMIT"
 
 DataOption = Annotated[

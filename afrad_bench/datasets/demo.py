@@ -57,20 +57,20 @@ def load(config: Config, root: Path | None, files: ImageFiles) -> Dataset:
     if root is not None:
         raise fail("the data set 'demo' takes no folder: its images come with packages", str(root), "omit the folder")
     wanted = config.categories or CATEGORIES
-    installed = [installed_folder(), package_folder("skimage", "scikit-image")]
-    missing = [one for one in installed if isinstance(one, Problem)]
-    if missing:
+    cells_at = installed_folder() if any(name.startswith("elpv_") for name in wanted) else None
+    package = package_folder("skimage", "scikit-image")
+    missing = [one for one in (cells_at, package) if isinstance(one, Problem)]
+    if isinstance(cells_at, Problem) or isinstance(package, Problem):
         raise UserError(*missing)
-    cells_at, package = (one for one in installed if isinstance(one, Path))
     parts = (_cells(config, cells_at, wanted, files), _textures(config, package / "data", wanted, files))
     about = About("demo", VERSION, f"solar cells {LICENCE}; textures CC0 1.0", "elpv-dataset and scikit-image (PyPI)")
     train, test, notes = ([one for part in parts for one in getattr(part, name)] for name in ("train", "test", "notes"))
     return finish(about, train, test, notes)
 
 
-def _cells(config: Config, folder: Path, wanted: tuple[str, ...], files: ImageFiles) -> Verified:
+def _cells(config: Config, folder: Path | None, wanted: tuple[str, ...], files: ImageFiles) -> Verified:
     types = [name for name in TYPES if f"elpv_{name}" in wanted]
-    if not types:
+    if folder is None:
         return Verified((), (), ())
     limits = Limits(limit_train=config.train, limit_test=config.test, limit_seed=config.seed)
     return verify(cells(folder, CELLS, types, prefix="elpv_"), limits, "none", files)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -261,11 +262,25 @@ def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def _test_score(method: Method, side: int) -> float:
-    """The score of a test image: noise from a fixed seed, so that every channel of every layer responds."""
+    """The score of a test image: noise from a fixed seed, so that every channel of every layer responds. Without TF32,
+    whose rounding may exceed the tolerance."""
     import numpy as np
 
     pixels = np.random.default_rng(seed_for("test image")).random((1, 3, side, side), dtype=np.float32)
-    return float(method.predict(ImageArray(pixels)).pred_score[0])
+    with _without_tf32():
+        return float(method.predict(ImageArray(pixels)).pred_score[0])
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    import torch
+
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
 
 
 def _packages() -> dict[str, str]:

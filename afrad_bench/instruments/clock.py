@@ -1,7 +1,8 @@
 """Clocks: how long one call takes for the caller and for the device.
 
 A device computes asynchronously to Python, so a wall clock must wait for it before and after the call. CUDA also has
-events, which time the device alone, without the gaps in which it waits for the host."""
+events in the device's stream. The time between two of them holds the gaps in which the device waits for the host to
+launch the next kernel: for a small network at batch 1 it is about the host's time."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ class WallClock:
 
 @dataclass(frozen=True, slots=True)
 class EventClock:
-    """Time of the device: a pair of events around each call of a block, and one wait at the end of the block."""
+    """Time in the device's stream: a pair of events around each call of a block, and one wait at its end."""
 
     name: str
     synchronise: Callable[[], object]

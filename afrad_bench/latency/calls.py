@@ -41,12 +41,13 @@ def prepared(method: Method, pixels: Tensor, device: str, mode: Mode) -> Prepare
         "buffers_mib": sum(each.numel() * each.element_size() for each in network.buffers()) / 2**20,
     }
     images = pixels.to(device)
-    expected = _scores(_inferring(network)(images))
+    others = images.flip(-1)  # a mode that gave the results of its preparation again would be found out
+    expected = _scores(_inferring(network)(others))
     if not mode.changes:
         return Prepared(lambda: _inferring(network)(images), facts)
     if "channels_last" in mode:
         network = copy.deepcopy(network).to(memory_format=torch.channels_last)
-        images = images.contiguous(memory_format=torch.channels_last)
+        images, others = (each.contiguous(memory_format=torch.channels_last) for each in (images, others))
     run = _inferring(_compiled(network) if "compile" in mode else network, _autocast(device, mode))
     began = time.perf_counter()
     with _compiling(facts) if "compile" in mode else nullcontext():
@@ -55,7 +56,7 @@ def prepared(method: Method, pixels: Tensor, device: str, mode: Mode) -> Prepare
         facts["compile_seconds"] = time.perf_counter() - began
     if "cuda_graphs" in mode:
         run = _graphed(run, images, device)
-    facts |= _differences(_scores(run(images)), expected)
+    facts |= _differences(_scores(run(others)), expected)
     return Prepared(lambda: run(images), facts)
 
 
@@ -121,17 +122,21 @@ def _compiling(facts: dict[str, Any]) -> Iterator[None]:
 
 
 def _graphed(run: Callable[[Tensor], Any], images: Tensor, device: str) -> Callable[[Tensor], Any]:
-    """Capture `run` on a copy of the images. The returned function copies its images there and replays the graph."""
+    """Capture `run` on a copy of the images. The returned function copies its images there and replays the graph.
+
+    The stream of the capture is named: by default torch would capture one of the current device, which need not be the
+    network's, and so record nothing."""
     held = images.clone()
-    aside = torch.cuda.Stream(device)
-    aside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(aside):  # one-time initialisation must not be captured
-        for _ in range(3):
-            run(held)
-    torch.cuda.current_stream(device).wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = run(held)
+    with torch.cuda.device(device):
+        aside = torch.cuda.Stream(device)
+        aside.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(aside):  # one-time initialisation must not be captured
+            for _ in range(3):
+                run(held)
+        torch.cuda.current_stream(device).wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=aside):
+            output = run(held)
 
     def replay(fresh: Tensor) -> Any:
         held.copy_(fresh)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from afrad_bench.machine.peak_memory import device_type
+from afrad_bench.machine.environment import device_type
 
 CPUS = Path("/sys/devices/system/cpu")
 

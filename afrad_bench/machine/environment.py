@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ctypes.util
 import os
 import platform
@@ -16,6 +17,8 @@ from afrad_bench.errors import fail
 
 PACKAGES = ("torch", "torchvision", "timm", "fvcore", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow")
 """Packages whose versions go into every row."""
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Device files of the drivers of NVIDIA, of Windows' Linux, and of AMD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,17 @@ class Environment:
     python: str
     platform: str
 
+    def term(self, name: str) -> object:
+        """A field as a condition of a result. Of the device this is its type: which of several equal cards it was,
+        changes nothing."""
+        value = getattr(self, name)
+        return device_type(value) if name == "device" else value
+
+
+def device_type(device: str) -> str:
+    """ "cpu", "cuda" or "mps" of "cpu", "cuda:0", ..."""
+    return device.partition(":")[0]
+
 
 def current(device: str = "auto", threads: int | None = None) -> Environment:
     """The environment of a run started now; `device` "auto" selects CUDA, then MPS, then the CPU."""
@@ -48,7 +62,7 @@ def current(device: str = "auto", threads: int | None = None) -> Environment:
         code_version=afrad_bench.__version__,
         git_revision=revision,
         git_dirty=dirty,
-        packages={name: _version(name) for name in PACKAGES},
+        packages={**{name: _version(name) for name in PACKAGES}, **_of_cuda(device)},
         python=platform.python_version(),
         platform=platform.platform(),
     )
@@ -79,8 +93,18 @@ def _accelerator_possible() -> bool:
     """False only if no driver of an accelerator is installed."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
-    library = "nvcuda" if sys.platform == "win32" else "cuda"
-    return bool(ctypes.util.find_library(library)) or Path("/dev/kfd").exists()
+    if sys.platform == "win32":
+        return bool(ctypes.util.find_library("nvcuda"))
+    return any(Path(device).exists() for device in DRIVERS) or _loads("libcuda.so.1")
+
+
+def _loads(library: str) -> bool:
+    """Whether the loader finds a library. `find_library` asks a compiler or ldconfig, which slim images lack."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def default_threads() -> int:
@@ -123,6 +147,22 @@ def _precision(device: str) -> str:
         if on
     ]
     return f"float32 (TF32 in {' and '.join(allowed)})" if allowed else "float32"
+
+
+def _of_cuda(device: str) -> dict[str, str]:
+    """Versions of CUDA, cuDNN and the driver; empty on other devices."""
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    driver = Path("/proc/driver/nvidia/version")
+    words = driver.read_text("utf-8", errors="replace").split() if driver.is_file() else []
+    found = {
+        "cuda": torch.version.cuda or torch.version.hip,
+        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+        "nvidia driver": next((word for word in words if word[0].isdigit() and word.count(".") >= 1), None),
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def _version(package: str) -> str:

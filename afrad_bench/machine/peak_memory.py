@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Protocol
 
 from afrad_bench.errors import fail
+from afrad_bench.machine.environment import device_type
 
 INTERVAL_SECONDS = 0.02
 
@@ -47,11 +48,6 @@ class PeakMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bytes = self._gauge.stop()
-
-
-def device_type(device: str) -> str:
-    """ "cuda" of "cuda:0"."""
-    return device.partition(":")[0]
 
 
 class _Gauge(Protocol):

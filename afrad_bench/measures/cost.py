@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from afrad_bench.machine.peak_memory import MEASURED, PeakMemory, device_type
+from afrad_bench.machine.environment import device_type
+from afrad_bench.machine.peak_memory import MEASURED, PeakMemory
 from afrad_bench.types import Measurement, Metric, Subject
 
 VERSION = "2"

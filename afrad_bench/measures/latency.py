@@ -36,7 +36,8 @@ METRICS: Mapping[str, Metric] = {
         "ms/image (device events)",
         "ms/image",
         False,
-        "median time by CUDA events: the device alone, without its waits for the host",
+        "median time between CUDA events around a call: in the device's stream, gaps in which it waits for the host "
+        "included",
         headline=False,
     ),
 }

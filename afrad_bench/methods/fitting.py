@@ -9,7 +9,7 @@ import copy
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +51,30 @@ def draws_of(bench: Bench, *names: object) -> Iterator[None]:
         yield
 
 
+def noise_of(bench: Bench, *names: object) -> torch.Generator:
+    """A generator on the bench's device, seeded with `bench.seeds.init` and these names. Each type of device has its
+    own sequence of numbers."""
+    return torch.Generator(bench.device).manual_seed(seed_for(bench.seeds.init, *names))
+
+
+def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW; on CUDA in one kernel for all parameters, which differs from the plain one by rounding."""
+    parameters = list(parameters)
+    fused = all(parameter.is_cuda for parameter in parameters)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused or None)
+
+
+def mean_loss(steps: Iterable[tuple[Tensor, int]], count: int) -> float:
+    """Mean over `count` images of the losses of steps with so many images each. The sum stays on the device until all
+    steps are done, so that none of them waits for it."""
+    total = None
+    for loss, images in steps:
+        # float64 as in Python, which Metal lacks
+        weighted = (loss if loss.device.type == "mps" else loss.double()) * images
+        total = weighted if total is None else total + weighted
+    return 0.0 if total is None else float(total) / count
+
+
 def must_be_finite(loss: float, epoch: int) -> None:
     """Raise `FloatingPointError` if the loss of an epoch (counted from 0) is not finite."""
     if not math.isfinite(loss):
@@ -58,8 +82,9 @@ def must_be_finite(loss: float, epoch: int) -> None:
 
 
 def jittered(features: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """UniAD's feature jitter: normal noise with standard deviation scale·|f|/C on each token f of (B, C, h, w)."""
-    noise = torch.randn(features.shape, generator=generator, dtype=features.dtype).to(features.device)
+    """UniAD's feature jitter: normal noise with standard deviation scale·|f|/C on each token f of (B, C, h, w); from a
+    generator on the device of the features."""
+    noise = torch.randn(features.shape, generator=generator, dtype=features.dtype, device=features.device)
     deviation = features.norm(dim=1, keepdim=True) * (scale / features.shape[1])
     return features + noise * deviation
 
@@ -77,11 +102,6 @@ def stepped(
         torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
     optimizer.step()
     return loss.detach()
-
-
-def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None) -> float:
-    """One optimizer step as by `stepped`; returns the loss value."""
-    return float(stepped(loss, optimizer, clip))
 
 
 def beforehand(bench: Bench, name: str) -> Bench:

@@ -6,13 +6,24 @@ network, images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from afrad_bench.backbone.extractor import Extractor
+from afrad_bench.machine.free_memory import free_bytes
+from afrad_bench.methods.fitting import batches
 from afrad_bench.methods.inference import gathered
 from afrad_bench.types import Bench, Images, Prediction
+
+if TYPE_CHECKING:
+    from afrad_bench.types import FloatArray
+
+CHUNK = 64
+"""Images whose maps are copied to a graphics card at once, when all are to stay there."""
 
 
 class FrozenNetwork(nn.Module):
@@ -31,8 +42,69 @@ class FrozenNetwork(nn.Module):
 
 def feature_maps(bench: Bench, extractor: Extractor, images: Images) -> list[Tensor]:
     """Feature maps of these images on the bench's device: one (N, C_i, H_i, W_i) per output of the extractor."""
-    maps = bench.features.read(extractor, images)
-    return [torch.from_numpy(np.ascontiguousarray(values)).to(bench.device) for values in maps]
+    return [_moved(_tensor(values), bench.device) for values in bench.features.read(extractor, images)]
+
+
+def _tensor(values: FloatArray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _moved(tensor: Tensor, device: str) -> Tensor:
+    """Copied to the device; to a CUDA device from pinned memory, while the device goes on computing."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor.to(device)
+
+
+class TrainingMaps:
+    """The feature maps of training images, batch by batch in the order of each epoch.
+
+    On a CUDA device, if they take at most half of its free memory, they stay there, and a step copies nothing. Else
+    each batch is read from the cache, or computed where there is none."""
+
+    def __init__(self, bench: Bench, extractor: Extractor, images: Images, *, in_memory: bool = False) -> None:
+        """`in_memory`: on other devices, hold the maps of all images in memory."""
+        self._bench, self._extractor, self._images = bench, extractor, images
+        on_card = bench.device.startswith("cuda") and self._bytes() <= free_bytes(bench.device) // 2
+        self._held: list[Tensor] | None = self._copied() if on_card else None
+        self._read = bench.features.read(extractor, images) if in_memory and not on_card else None
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def chunks(self) -> Iterator[list[Tensor]]:
+        """The maps of all images in their order, on the device: lists of (n, C_i, H_i, W_i)."""
+        if self._held is not None:
+            for parts in zip(*(maps.split(CHUNK) for maps in self._held), strict=True):
+                yield [part.permute(0, 3, 1, 2) for part in parts]
+        else:
+            for indices in torch.arange(len(self)).split(CHUNK):
+                yield self._maps(indices)
+
+    def epoch(self, size: int, epoch: int) -> Iterator[list[Tensor]]:
+        """The maps of `size` images at a time, in the order of this epoch; of the last ones there may be fewer."""
+        order = torch.cat(batches(self._bench, len(self), len(self), epoch))
+        if self._held is not None:
+            order = _moved(order, self._bench.device)
+        return map(self._maps, order.split(size))
+
+    def _maps(self, indices: Tensor) -> list[Tensor]:
+        if self._held is not None:
+            return [maps[indices].permute(0, 3, 1, 2) for maps in self._held]
+        if self._read is not None:
+            return [_moved(_tensor(maps[indices.numpy()]), self._bench.device) for maps in self._read]
+        return feature_maps(self._bench, self._extractor, self._images.subset(indices.tolist()))
+
+    def _bytes(self) -> int:
+        return sum(4 * len(self) * c * h * w for c, h, w in self._extractor.shapes)
+
+    def _copied(self) -> list[Tensor]:
+        """The maps of all images, (N, H_i, W_i, C_i), on the device: in the layout in which convolutions are fast."""
+        shapes = self._extractor.shapes
+        held = [torch.empty(len(self), h, w, c, device=self._bench.device) for c, h, w in shapes]
+        for indices in torch.arange(len(self)).split(CHUNK):
+            part = self._images.subset(indices.tolist())
+            for whole, maps in zip(held, feature_maps(self._bench, self._extractor, part), strict=True):
+                whole[int(indices[0]) : int(indices[-1]) + 1] = maps.permute(0, 2, 3, 1)
+        return held
 
 
 def predict(bench: Bench, extractor: Extractor, head: nn.Module, images: Images, batch_size: int) -> Prediction:

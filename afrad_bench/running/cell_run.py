@@ -156,6 +156,8 @@ class CellRun:
         """The fitted method, and the data on which it is measured."""
         import torch
 
+        from afrad_bench.machine.free_memory import give_back
+
         device, side, machine = self.environment.device, self.cell.image_size, LoadWatch()
         torch.set_num_threads(self.environment.threads)
         train, test = train_images(self.planned.dataset, side), test_images(self.planned.dataset, side)
@@ -182,6 +184,9 @@ class CellRun:
             with self.clock.phase("validation"):  # not part of the fit's time
                 return callback(subject(so_far))
 
+        if device.startswith("cuda"):  # so that free and peak memory do not depend on the cells before
+            self.features.release()
+            give_back(device)
         with self._phase("build"):
             method = build(
                 self.cell,

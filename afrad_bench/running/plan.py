@@ -75,7 +75,7 @@ class PlannedCell:
     def measure_terms(self, measure: ChosenMeasure, environment: Environment) -> dict[str, str]:
         """All terms that must be equal for a stored result of this measure to count."""
         module = registry.find("measure", measure.name).load()
-        own = {name: str(getattr(environment, name)) for name in module.TERMS}
+        own = {name: str(environment.term(name)) for name in module.TERMS}
         return {**self.terms, "measure_version": module.VERSION, "options": measure.options, **own}
 
 

@@ -42,7 +42,8 @@ def run_suite(
 ) -> Iterator[Done]:
     """Run these cells of the plan in order; yields the outcome of each after its results are stored.
 
-    Cells that another process measures are tried again at the end. Raises `DiskFull`."""
+    Cells that another process measures are tried again at the end. Raises `DiskFull`, and `UserError` if the device has
+    failed for good."""
     runner = _Runner(plan, workspace, options)
     busy: list[PlannedCell] = []
     for planned in cells:
@@ -89,7 +90,11 @@ class _Runner:
         stored = Stopwatch()
         with stored.phase("store"):
             self._store.append(recorded.cell, **recorded.rows)
-        if status != "failed":
+        if status == "failed":
+            from afrad_bench.machine.free_memory import must_answer
+
+            must_answer(self._plan.environment.device)
+        else:
             runner.forget_checkpoint()
         model = None
         if self._options.keep_models and status == "ok":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.methods.demands import square_maps
-from afrad_bench.methods.fitting import Checkpoint, batches, descend, draws_of, train_epochs
+from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, mean_loss, stepped, train_epochs
 from afrad_bench.methods.frozen import feature_maps
 from afrad_bench.methods.inference import predict
 from afrad_bench.methods.official import note
@@ -90,14 +90,14 @@ class Destseg:
         def one_epoch(epoch: int) -> float:
             begun = epoch * per_epoch
             order = batches(bench, len(train), size, epoch)[: min(per_epoch, steps - begun)]
-            losses = []
             shown = pairs(bench, train, order, epoch, lambda rng, image: self._corrupted(rng, image, textures))
-            for step, batch in enumerate(shown, begun):
-                if step < first_stage:
-                    losses.append(self._student_step(of_student, batch, train))
-                else:
-                    losses.append(self._segmentation_step(of_segmentation, batch))
-            return sum(losses) / len(losses)
+            losses = (
+                self._student_step(of_student, batch, train)
+                if step < first_stage
+                else self._segmentation_step(of_segmentation, batch)
+                for step, batch in enumerate(shown, begun)
+            )
+            return mean_loss(((each, 1) for each in losses), len(order))
 
         epochs = math.ceil(steps / per_epoch)
         record = train_epochs(bench, checkpoint, epochs, per_epoch * size, net, one_epoch, notes)
@@ -116,7 +116,7 @@ class Destseg:
         texture = textures.draw(rng, image.shape[-1])
         return corrupt(rng, image, texture.transpose(2, 0, 1).astype(np.float32) / 255)
 
-    def _student_step(self, optimizer: torch.optim.Optimizer, batch: Batch, train: Images) -> float:
+    def _student_step(self, optimizer: torch.optim.Optimizer, batch: Batch, train: Images) -> Tensor:
         """One training step of the student; returns its loss. Without rotation the teacher's maps are cached."""
         net = self.net
         net.student.train()
@@ -127,9 +127,9 @@ class Destseg:
                 maps = list(net.teacher(batch.clean.to(self.bench.device)))
         restored = net.restored(batch.corrupted.to(self.bench.device))
         loss = cosine([normalised(one) for one in maps], restored)
-        return descend(loss, optimizer, self.config.training.clip)
+        return stepped(loss, optimizer, self.config.training.clip)
 
-    def _segmentation_step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+    def _segmentation_step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
         """One training step of the segmentation with the student frozen; returns its loss."""
         net = self.net
         net.student.eval()
@@ -137,7 +137,7 @@ class Destseg:
         with torch.no_grad():
             products = net.products(batch.corrupted.to(self.bench.device))
         loss = segmentation(net.segmentation(products), batch.mask.to(self.bench.device))
-        return descend(loss, optimizer, self.config.training.clip)
+        return stepped(loss, optimizer, self.config.training.clip)
 
     def predict(self, images: Images) -> Prediction:
         """Predict the upsampled segmentation, and the mean of its largest values."""

@@ -23,9 +23,14 @@ def ssim(restored: Tensor, clean: Tensor) -> Tensor:
 
     Its constants depend on the range of the values, which is read from the reconstruction as in the official code: 1,
     plus 1 if a value is below -0.5; 255 instead of 1 if a value is above 128."""
-    low, high = (float(value) for value in restored.detach().aminmax())
-    extent = (255 if high > 128 else 1) - (-1 if low < -0.5 else 0)
-    c1, c2 = (0.01 * extent) ** 2, (0.03 * extent) ** 2
+    low, high = restored.detach().aminmax()
+
+    def constant(share: float) -> Tensor:
+        """The square of a share of the range, without waiting for the device to know the range."""
+        of = {extent: restored.new_full((), (share * extent) ** 2) for extent in (1, 2, 255, 256)}
+        return torch.where(high > 128, *(torch.where(low < -0.5, of[top + 1], of[top]) for top in (255, 1)))
+
+    c1, c2 = constant(0.01), constant(0.03)
     stacked = torch.cat([restored, clean, restored * restored, clean * clean, restored * clean])
     mean_r, mean_c, square_r, square_c, product = _windowed(stacked).chunk(5)
     both = mean_r * mean_c

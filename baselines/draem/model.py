@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
-from afrad_bench.methods.fitting import Checkpoint, batches, descend, draws_of, train_epochs
+from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, mean_loss, stepped, train_epochs
 from afrad_bench.methods.inference import predict
 from afrad_bench.methods.official import note
 from afrad_bench.methods.synthesis import Batch, Pair, corrupt, pairs, rotated
@@ -72,7 +72,7 @@ class Draem:
                 group["lr"] = config.lr * config.decay**passed
             order = batches(bench, len(train), config.batch_size, epoch)
             shown = pairs(bench, train, order, epoch, lambda rng, image: self._corrupted(rng, image, textures))
-            return sum(self._step(optimizer, batch) * len(batch.indices) for batch in shown) / len(train)
+            return mean_loss(((self._step(optimizer, batch), len(batch.indices)) for batch in shown), len(train))
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, notes)
 
@@ -85,14 +85,14 @@ class Draem:
         texture = changed(Image.fromarray(textures.draw(rng, image.shape[-1])), rng)
         return corrupt(rng, image, np.asarray(texture, dtype=np.float32).transpose(2, 0, 1) / 255)
 
-    def _step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
         """One training step on a batch; returns its loss."""
         clean, corrupted, mask = (
             part.to(self.bench.device).contiguous(memory_format=torch.channels_last)
             for part in (batch.clean, batch.corrupted, batch.mask)
         )
         restored, probabilities = self.net.compare(corrupted)
-        return descend(loss(clean, restored, mask, probabilities), optimizer)
+        return stepped(loss(clean, restored, mask, probabilities), optimizer)
 
     def predict(self, images: Images) -> Prediction:
         """Predict each pixel's probability of being anomalous, and its largest mean in a window."""

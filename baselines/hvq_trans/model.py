@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import timm
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
-from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, rate_factor, stepped, train_epochs
+from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, mean_loss, rate_factor, stepped, train_epochs
 from afrad_bench.methods.frozen import feature_maps
 from afrad_bench.methods.inference import gathered
 from afrad_bench.methods.official import note
@@ -85,15 +85,16 @@ class HvqTrans:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * rate_factor(config.schedule, epoch, config.epochs)
             net.extractor.net.train(self.config.backbone_state == "official")
-            total = torch.zeros((), device=bench.device)
             with draws_of(bench, "dropout", epoch):
-                for indices in batches(bench, len(train), config.batch_size, epoch):
-                    chosen = indices.tolist()
-                    features = self._features(train.subset(chosen))
-                    restored, commitment = transformer.learn(features, [which[i] for i in chosen])
-                    loss = F.mse_loss(restored, features) + config.commitment * commitment
-                    total += stepped(loss, optimizer, config.clip, set_to_none=False) * len(chosen)
-            return float(total) / len(train)
+                return mean_loss(steps(epoch), len(train))
+
+        def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
+            for indices in batches(bench, len(train), config.batch_size, epoch):
+                chosen = indices.tolist()
+                features = self._features(train.subset(chosen))
+                restored, commitment = transformer.learn(features, [which[i] for i in chosen])
+                loss = F.mse_loss(restored, features) + config.commitment * commitment
+                yield stepped(loss, optimizer, config.clip, set_to_none=False), len(chosen)
 
         record = train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, self.notes)
         if self.own and record.epochs > record.resumed_at:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.hashing import canonical, seed_for
-from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, stepped, train_epochs
+from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, mean_loss, stepped, train_epochs
 from afrad_bench.methods.frozen import feature_maps
 from afrad_bench.methods.inference import predict
 from afrad_bench.methods.official import load_into, note, read_state
@@ -51,11 +51,9 @@ class Mkd:
         checkpoint = Checkpoint(bench.checkpoint, identity, {"student": net.student, "optimizer": optimizer})
 
         def one_epoch(epoch: int) -> float:
-            losses = [
-                stepped(self._loss(train.subset(indices.tolist())), optimizer) * len(indices)
-                for indices in batches(bench, len(train), config.batch_size, epoch)
-            ]
-            return float(torch.stack(losses).sum()) / len(train)
+            order = batches(bench, len(train), config.batch_size, epoch)
+            losses = (stepped(self._loss(train.subset(indices.tolist())), optimizer) for indices in order)
+            return mean_loss(zip(losses, map(len, order), strict=True), len(train))
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, self.notes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
-from afrad_bench.methods.fitting import Checkpoint, batches, stepped, train_epochs
+from afrad_bench.methods.fitting import Checkpoint, batches, mean_loss, stepped, train_epochs
 from afrad_bench.methods.inference import everywhere, gathered
 from afrad_bench.methods.neighbours import MemoryBank
 from afrad_bench.methods.official import read, sha256
@@ -112,17 +112,19 @@ class Panda:
         checkpoint = Checkpoint(bench.checkpoint, identity, {"backbone": net.extractor, "optimizer": optimizer})
 
         def one_epoch(epoch: int) -> float:
-            total = torch.zeros((), device=bench.device)
+            loss = mean_loss(steps(epoch), len(train))
+            if bench.should_continue is not None:  # which may score images
+                net.bank = MemoryBank(self._all(train))
+            return loss
+
+        def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
             for indices in batches(bench, len(train), config.batch_size, epoch):
                 images = torch.from_numpy(train.subset(indices.tolist()).array()).to(bench.device)
                 loss = compactness(net.embedded(images), centre)
                 for name, old in pretrained.items():
                     change = (self.fisher[name] * (learning[name] - old).square()).sum()
                     loss = loss + self.config.ewc_weight / 2 * change
-                total += stepped(loss, optimizer, config.clip) * len(indices)
-            if bench.should_continue is not None:  # which may score images
-                net.bank = MemoryBank(self._all(train))
-            return float(total) / len(train)
+                yield stepped(loss, optimizer, config.clip), len(indices)
 
         record = train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, self.notes)
         net.bank = MemoryBank(self._all(train))

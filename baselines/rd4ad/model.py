@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.methods.demands import multiple_of, square_maps
-from afrad_bench.methods.fitting import Checkpoint, batches, descend, draws_of, train_epochs
-from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.methods.fitting import Checkpoint, draws_of, mean_loss, stepped, train_epochs
+from afrad_bench.methods.frozen import FrozenNetwork, TrainingMaps, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.rd4ad import Config
@@ -59,27 +59,20 @@ class Rd4ad:
         terms = [self.config.model_dump(mode="json"), self.notes, self.extractor.key, bench.image_size, len(train)]
         identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
         checkpoint = Checkpoint(bench.checkpoint, identity, {"student": student, "optimizer": optimizer})
+        maps = TrainingMaps(bench, self.extractor, train)
 
         def one_epoch(epoch: int) -> float:
             late = config.schedule == "step" and epoch >= 0.8 * config.epochs
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * (0.1 if late else 1.0)
-            total = 0.0
-            for indices in batches(bench, len(train), config.batch_size, epoch):
-                total += self._step(optimizer, train.subset(indices.tolist())) * len(indices)
-            return total / len(train)
+            return mean_loss(map(step, maps.epoch(config.batch_size, epoch)), len(train))
+
+        def step(taught: Sequence[Tensor]) -> tuple[Tensor, int]:
+            teacher = [each.contiguous(memory_format=torch.channels_last) for each in taught]
+            loss = cosine_loss(teacher, student(teacher), config.loss)
+            return stepped(loss, optimizer, config.clip), len(teacher[0])
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), student, one_epoch, self.notes)
-
-    def _step(self, optimizer: torch.optim.Optimizer, images: Images) -> float:
-        """One training step on a batch; returns its loss."""
-        config, student = self.config.training, self.head.student
-        teacher = [
-            maps.contiguous(memory_format=torch.channels_last)
-            for maps in feature_maps(self.bench, self.extractor, images)
-        ]
-        loss = cosine_loss(teacher, student(teacher), config.loss)
-        return descend(loss, optimizer, config.clip)
 
     def predict(self, images: Images) -> Prediction:
         """Score a batch by smoothed sums of one minus the cosines, from its cached features."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.hashing import canonical
-from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, train_epochs
-from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.methods.fitting import Checkpoint, draws_of, mean_loss, train_epochs
+from afrad_bench.methods.frozen import FrozenNetwork, TrainingMaps, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.simplenet import Config, must_be_maps
@@ -57,22 +57,20 @@ class SimpleNet:
         terms = [self.config.model_dump(mode="json"), self.notes, self.extractor.key, bench.image_size, len(train)]
         identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
         checkpoint = Checkpoint(bench.checkpoint, identity, {"networks": networks, **optimizers})
+        maps = TrainingMaps(bench, self.extractor, train)
 
         def one_epoch(epoch: int) -> float:
-            total = 0.0
             with draws_of(bench, "noise", epoch):
-                for indices in batches(bench, len(train), config.batch_size, epoch):
-                    loss = self._step(tuple(optimizers.values()), train.subset(indices.tolist()))
-                    total += loss * len(indices)
-            return total / len(train)
+                steps = (self._step(tuple(optimizers.values()), each) for each in maps.epoch(config.batch_size, epoch))
+                return mean_loss(steps, len(train))
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), networks, one_epoch, self.notes)
 
-    def _step(self, optimizers: tuple[torch.optim.Optimizer, ...], images: Images) -> float:
-        """One step of both optimisers on a batch; returns its loss."""
+    def _step(self, optimizers: tuple[torch.optim.Optimizer, ...], maps: list[Tensor]) -> tuple[Tensor, int]:
+        """One step of both optimisers on a batch; returns its loss, and the number of its images."""
         config, networks = self.config.training, self.head.networks
         with torch.no_grad():
-            features = self.head.features(feature_maps(self.bench, self.extractor, images))
+            features = self.head.features(maps)
         loss = networks.loss(features, gaussian(features, config.noise), config.margin)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -82,7 +80,7 @@ class SimpleNet:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
         for optimizer in optimizers:
             optimizer.step()
-        return float(loss.detach())
+        return loss.detach(), len(maps[0])
 
     def predict(self, images: Images) -> Prediction:
         """Score a batch with the discriminator, from its cached features."""

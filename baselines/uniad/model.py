@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afrad_bench.hashing import canonical, seed_for
+from afrad_bench.hashing import canonical
 from afrad_bench.methods.fitting import (
     Checkpoint,
-    batches,
-    descend,
+    adamw,
     draws_of,
     jittered,
+    mean_loss,
+    noise_of,
     rate_factor,
+    stepped,
     train_epochs,
 )
-from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
+from afrad_bench.methods.frozen import FrozenNetwork, TrainingMaps, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.uniad import Config, must_fit
@@ -59,7 +60,8 @@ class Uniad:
     def fit(self, train: Images) -> TrainingRecord:
         """Train the reconstruction to restore the features of normal images from jittered ones (section 3.3)."""
         config, bench, reconstruction = self.config.training, self.bench, self.head.reconstruction
-        optimizer = torch.optim.AdamW(reconstruction.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        optimizer = adamw(reconstruction.parameters(), config.lr, config.weight_decay)
+        maps = TrainingMaps(bench, self.extractor, train)
         terms = [self.config.model_dump(mode="json"), self.notes, self.extractor.key, bench.image_size, len(train)]
         identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
         checkpoint = Checkpoint(bench.checkpoint, identity, {"reconstruction": reconstruction, "optimizer": optimizer})
@@ -67,22 +69,17 @@ class Uniad:
         def one_epoch(epoch: int) -> float:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * rate_factor(config.schedule, epoch, config.epochs)
-            noise = torch.Generator().manual_seed(seed_for(bench.seeds.init, "jitter", epoch))
-            total = 0.0
             with draws_of(bench, "dropout", epoch):
-                for indices in batches(bench, len(train), config.batch_size, epoch):
-                    total += self._step(optimizer, train.subset(indices.tolist()), noise) * len(indices)
-            return total / len(train)
+                return mean_loss(steps(epoch), len(train))
+
+        def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
+            noise = noise_of(bench, "jitter", epoch)
+            for (original,) in maps.epoch(config.batch_size, epoch):
+                source = jittered(original, config.jitter, noise) if config.jitter else original
+                loss = F.mse_loss(reconstruction(source), original)  # against features without jitter
+                yield stepped(loss, optimizer, config.clip), len(original)
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), reconstruction, one_epoch, self.notes)
-
-    def _step(self, optimizer: torch.optim.Optimizer, images: Images, noise: torch.Generator) -> float:
-        """One training step on a batch; returns the loss, the mean squared error against features without jitter."""
-        config, reconstruction = self.config.training, self.head.reconstruction
-        (original,) = feature_maps(self.bench, self.extractor, images)
-        source = jittered(original, config.jitter, noise) if config.jitter else original
-        loss = F.mse_loss(reconstruction(source), original)
-        return descend(loss, optimizer, config.clip)
 
     def predict(self, images: Images) -> Prediction:
         """Score a batch by the distance between restored and original features, from its cached features."""

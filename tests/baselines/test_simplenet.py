@@ -17,7 +17,7 @@ from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
 from afrad_bench.instruments.metrics import auroc
-from afrad_bench.methods import fitting
+from afrad_bench.methods import fitting, frozen
 from afrad_bench.methods.frozen import feature_maps
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
@@ -148,7 +148,7 @@ def test_training_steps_are_those_of_the_official_code(
         return torch.from_numpy(rng.standard_normal(tuple(like.shape), np.float32)) * deviation
 
     monkeypatch.setattr(simplenet_model, "gaussian", by_rule)
-    monkeypatch.setattr(simplenet_model, "batches", lambda bench, count, size, epoch: (torch.arange(count),))
+    monkeypatch.setattr(frozen, "batches", lambda bench, count, size, epoch: (torch.arange(count),))
     method = made(**ruled_r18, training={"epochs": 4})
     record = method.fit(ImageArray(ruled_images(6, 64)))
     assert record.loss[0] == pytest.approx(OFFICIAL_LOSSES[0], rel=1e-6)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,38 +203,78 @@ def test_compiling_is_timed_apart_and_eager_cannot_pass_for_it(monkeypatch):
         _calls.prepared(Method(), PIXELS, "cpu", mode)
 
 
-def test_a_cuda_graph_is_captured_after_warm_up_and_fed_by_a_copy(monkeypatch):
-    log: list[str] = []
+class Cards:
+    """Two cards: a capture records what runs in a stream of its own card, and nothing else."""
 
-    class Stream:
-        def __init__(self, name="side"):
-            self.name = str(name)
-
-        def wait_stream(self, other):
-            log.append(f"{self.name} waits for {other.name}")
-
-    class Graph:
-        def replay(self):
-            log.append("replay")
+    def __init__(self, monkeypatch):
+        self.current = 0
+        self.log: list[str] = []
+        self.recorded: list | None = None
+        for name in ("device", "Stream", "stream", "current_stream", "CUDAGraph", "graph"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
 
     @contextmanager
-    def inside(what):
-        log.append("begin")
+    def device(self, device):
+        before, self.current = self.current, int(device.rpartition(":")[2])
         yield
-        log.append("end")
+        self.current = before
 
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("current"))
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "stream", inside)
-    monkeypatch.setattr(torch.cuda, "graph", inside)
-    held: list[torch.Tensor] = []
-    run = _calls._graphed(lambda images: (held.append(images), log.append("run")), torch.zeros(2), "cuda:0")
-    warm = ["side waits for current", "begin", "run", "run", "run", "end", "current waits for side"]
-    assert log == [*warm, "begin", "run", "end"]
-    run(torch.ones(2))
-    assert log[-1] == "replay"
-    assert torch.equal(held[-1], torch.ones(2))
+    def Stream(self, device=None):
+        card = self.current if device is None else int(device.rpartition(":")[2])
+        return SimpleNamespace(card=card, wait_stream=lambda other: self.log.append("waits"))
+
+    current_stream = Stream
+
+    @contextmanager
+    def stream(self, stream):
+        self.log.append("aside")
+        yield
+
+    def CUDAGraph(self):
+        return SimpleNamespace(steps=[], replay=lambda: [step() for step in self.recorded or ()])
+
+    @contextmanager
+    def graph(self, graph, stream=None):
+        self.capturing = stream or self.Stream()
+        self.recorded = graph.steps
+        self.log.append("capture")
+        yield
+        self.capturing = None
+
+    def network(self, card):
+        """Doubles what it gets into one and the same output, like the static memory of a graph."""
+        output = torch.zeros(2)
+        self.capturing = None
+
+        def run(images):
+            self.log.append("run")
+            if self.capturing is not None and self.capturing.card == card:
+                self.recorded.append(lambda: torch.mul(images, 2, out=output))
+            return torch.mul(images, 2, out=output)
+
+        return run
+
+
+@pytest.mark.parametrize("card", [0, 1])
+def test_a_cuda_graph_of_any_card_computes_what_it_is_given(monkeypatch, card):
+    cards = Cards(monkeypatch)
+    run = _calls._graphed(cards.network(card), torch.ones(2), f"cuda:{card}")
+    assert cards.log == ["waits", "aside", "run", "run", "run", "waits", "capture", "run"]
+    assert torch.equal(run(torch.full((2,), 3.0)), torch.full((2,), 6.0))
+    assert cards.log[-1] == "run"  # at the capture: a replay calls no Python
+    assert cards.current == 0
+
+
+def test_a_mode_that_gives_the_results_of_its_preparation_again_is_found_out(monkeypatch):
+    """A graph of an empty stream leaves the output that was computed at its capture."""
+
+    def stale(run, images, device):
+        output = run(images)
+        return lambda fresh: output
+
+    monkeypatch.setattr(_calls, "_graphed", stale)
+    facts = _calls.prepared(Method(), PIXELS, "cpu", Mode(frozenset({"cuda_graphs"}))).facts
+    assert facts["map_difference"] > 0
 
 
 # ------------------------------------------------------------------------------------------------------------- machine

@@ -29,7 +29,7 @@ def trained(bench: Bench, path: Path, epochs: int = 3, width: int = 4, identity:
     images = torch.arange(float(width))
 
     def one_epoch(epoch: int) -> float:
-        return fitting.descend((net(images) - 1).square().mean(), optimizer)
+        return float(fitting.stepped((net(images) - 1).square().mean(), optimizer))
 
     return fitting.train_epochs(replace(bench, checkpoint=path), checkpoint, epochs, 1, net, one_epoch, ("own note",))
 

@@ -12,7 +12,7 @@ from afrad_bench.methods.afrad.config import Config
 from afrad_bench.methods.afrad.network import Scorer
 from afrad_bench.methods.afrad.training import train
 from afrad_bench.methods.demands import multiple_of
-from afrad_bench.methods.frozen import FrozenNetwork, predict
+from afrad_bench.methods.frozen import FrozenNetwork, TrainingMaps, predict
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 
 SHORT = {"stage_adaptive": "SAD", "focused_local": "FLD", "compensation": "CD"}
@@ -39,17 +39,10 @@ class Afrad:
 
     def fit(self, train_images: Images) -> TrainingRecord:
         """Train the reconstruction on the features of normal images."""
-        (features,) = self.bench.features.read(self.extractor, train_images)
+        maps = TrainingMaps(self.bench, self.extractor, train_images, in_memory=True)
         if self.config.features.scale == "standardised":
-            self._standardise_by(features)
-
-        def fetch(indices: Tensor) -> Tensor:
-            rows = torch.from_numpy(features[indices.numpy()])
-            return rows.to(self.bench.device).contiguous(memory_format=torch.channels_last)
-
-        return train(
-            self.scorer, fetch, len(train_images), self.extractor.map_channels, self.config.training, self.bench
-        )
+            self._standardise_by(maps)
+        return train(self.scorer, maps, self.extractor.map_channels, self.config.training, self.bench)
 
     def predict(self, images: Images) -> Prediction:
         """Score a batch by eq. 14, from its cached features."""
@@ -78,15 +71,16 @@ class Afrad:
         """Load a state that `state()` returned."""
         self.network().load_state_dict(state)
 
-    def _standardise_by(self, features: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    def _standardise_by(self, maps: TrainingMaps) -> None:
         """Set mean and standard deviation of each channel over images and positions; in float64, batch by batch."""
         total = np.zeros(self.channels)
         square = np.zeros(self.channels)
-        for start in range(0, len(features), 64):
-            rows = features[start : start + 64].astype(np.float64)
+        count = 0
+        for (chunk,) in maps.chunks():
+            rows = chunk.cpu().numpy().astype(np.float64)
             total += rows.sum(axis=(0, 2, 3))
             square += (rows**2).sum(axis=(0, 2, 3))
-        count = features.shape[0] * features.shape[2] * features.shape[3]
+            count += rows.shape[0] * rows.shape[2] * rows.shape[3]
         mean = total / count
         deviation = np.sqrt(np.maximum(square / count - mean**2, 0.0))
         deviation[deviation < 1e-6] = 1.0  # a constant channel has no information; it keeps its scale

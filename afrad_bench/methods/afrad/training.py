@@ -5,20 +5,27 @@ epoch is the same in an uninterrupted and in a resumed fit, and a checkpoint at 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from afrad_bench.hashing import canonical, seed_for
+from afrad_bench.hashing import canonical
 from afrad_bench.methods.afrad.config import Training
 from afrad_bench.methods.afrad.network import Scorer
-from afrad_bench.methods.fitting import Checkpoint, batches, descend, jittered, rate_factor, train_epochs
+from afrad_bench.methods.fitting import (
+    Checkpoint,
+    adamw,
+    jittered,
+    mean_loss,
+    noise_of,
+    rate_factor,
+    stepped,
+    train_epochs,
+)
+from afrad_bench.methods.frozen import TrainingMaps
 from afrad_bench.types import Bench, TrainingRecord
-
-Fetch = Callable[[Tensor], Tensor]
-"""Indices of training images -> their features (B, C, h, w) on the device."""
 
 
 def reconstruction_loss(reconstructed: Tensor, original: Tensor, scales: tuple[int, ...], kind: str) -> Tensor:
@@ -31,24 +38,25 @@ def reconstruction_loss(reconstructed: Tensor, original: Tensor, scales: tuple[i
 
 
 def train(
-    scorer: Scorer, fetch: Fetch, count: int, scales: tuple[int, ...], config: Training, bench: Bench
+    scorer: Scorer, maps: TrainingMaps, scales: tuple[int, ...], config: Training, bench: Bench
 ) -> TrainingRecord:
-    """Train in place on `count` images; resumes from `bench.checkpoint` if it holds a state of the same fit."""
-    net = scorer.reconstruction
-    optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    """Train in place on these features; resumes from `bench.checkpoint` if it holds a state of the same fit."""
+    net, count = scorer.reconstruction, len(maps)
+    optimizer = adamw(net.parameters(), config.lr, config.weight_decay)
     identity = canonical([config.model_dump(mode="json"), list(scales), count, bench.seeds.init, bench.seeds.order])
     checkpoint = Checkpoint(bench.checkpoint, identity, {"net": net, "optimizer": optimizer})
 
     def one_epoch(epoch: int) -> float:
         for group in optimizer.param_groups:
             group["lr"] = config.lr * rate_factor(config.schedule, epoch, config.epochs)
-        noise = torch.Generator().manual_seed(seed_for(bench.seeds.init, "jitter", epoch))
-        total = 0.0
-        for indices in batches(bench, count, config.batch_size, epoch):
-            original = scorer.standardise(fetch(indices))
+        return mean_loss(steps(epoch), count)
+
+    def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
+        noise = noise_of(bench, "jitter", epoch)
+        for (features,) in maps.epoch(config.batch_size, epoch):
+            original = scorer.standardise(features.contiguous(memory_format=torch.channels_last))
             source = jittered(original, config.jitter, noise) if config.jitter else original
             loss = reconstruction_loss(net(source), original, scales, config.loss)
-            total += descend(loss, optimizer, config.clip) * len(indices)
-        return total / count
+            yield stepped(loss, optimizer, config.clip), len(features)
 
     return train_epochs(bench, checkpoint, config.epochs, count, net, one_epoch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from afrad_bench.methods.fcdd import FcddConfig, must_fit
 from afrad_bench.methods.fcdd.augmentation import augmented
 from afrad_bench.methods.fcdd.networks import Network, averaged, objective
 from afrad_bench.methods.fcdd.outliers import Outliers
-from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, stepped, train_epochs
+from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, mean_loss, stepped, train_epochs
 from afrad_bench.methods.inference import predict
 from afrad_bench.methods.official import load_into, note, read
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
@@ -72,14 +72,15 @@ class Fcdd:
             passed = sum(epoch >= round(share * config.epochs) for share in config.milestones)
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * 0.1**passed
-            total = torch.zeros((), device=bench.device)
+            return mean_loss(steps(epoch), len(train))
+
+        def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
             for indices in batches(bench, len(train), config.batch_size, epoch):
                 images, labels = self._shown(pictures, indices.tolist(), epoch)
                 normalised = (images.to(bench.device) - net.mean) / net.std
                 mixed = bool(labels.any()) and not bool(labels.all())
                 loss = objective(net.sphere(normalised), labels.to(bench.device) if mixed else None)
-                total += stepped(loss, optimizer) * len(indices)
-            return float(total) / len(train)
+                yield stepped(loss, optimizer), len(indices)
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, self.notes)
 

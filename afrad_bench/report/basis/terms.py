@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from afrad_bench.machine.environment import device_type
 from afrad_bench.methods.recipes import DIFFERS
 from afrad_bench.report.basis.grid import Counted, Grid
 from afrad_bench.report.basis.recipes import UNDECLARED, chosen, stages_of, stated
@@ -77,7 +78,12 @@ def by_value(uses: Iterable[Counted], value: Callable[[Run], str]) -> dict[str, 
 
 def by_term(uses: Iterable[Counted], term: str) -> dict[str, list[str]]:
     """Value of a term -> labels of the rows that have it."""
-    return by_value(uses, lambda run: plain(run.term(term)))
+    return by_value(uses, lambda run: plain(_kind(run.term(term)) if term == "device" else run.term(term)))
+
+
+def _kind(device: str | None) -> str | None:
+    """Which of several equal cards it was, changes nothing."""
+    return None if device is None else device_type(device)
 
 
 def listed(values: Mapping[str, Sequence[str]]) -> str:

@@ -1,0 +1,112 @@
+"""Run each method on the CPU and on a simulated card; print one line of JSON per method and card.
+
+    LD_PRELOAD=.../preload.so SIMULATED_CARD=.../guard.so python -m tests.simulated_card.methods [CLASS ...]
+
+The methods and their small configurations are those of the contract's tests."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.testing import MethodContract, small_images
+from afrad_bench.types import Bench, HasState, Seeds
+from tests.simulated_card import card
+
+TESTS = Path(__file__).parents[1]
+CROWDED = "UniAD on a card without memory for its features"
+
+
+def contracts() -> dict[str, type[MethodContract]]:
+    """Each subclass of the contract in the tests of methods and baselines, by name."""
+    found = {}
+    for path in sorted([*(TESTS / "methods").glob("test_*.py"), *(TESTS / "baselines").glob("test_*.py")]):
+        module = importlib.import_module(f"tests.{path.parent.name}.{path.stem}")
+        for name, value in vars(module).items():
+            if isinstance(value, type) and issubclass(value, MethodContract) and value is not MethodContract:
+                found[name] = value
+    return found
+
+
+def run(contract: type[MethodContract], name: str, free: int = 2**34) -> Iterator[dict[str, Any]]:
+    """What the method does on each card, with so many free bytes, compared with the CPU."""
+    case, side = contract(), contract.image_size
+    train, images = small_images(case.train_count, side, 1), small_images(3, side, 2)
+
+    def made(device: str) -> Any:
+        bench = Bench(device=device, image_size=side, seeds=Seeds(init=3, order=4), features=FeatureCache(None))
+        return case.build(bench)
+
+    on_cpu = made("cpu")
+    on_cpu.fit(train)
+    expected = on_cpu.predict(images)
+    for index in range(card.CARDS):
+        with card.simulated(free):
+            method = made(f"cuda:{index}")
+            with card.counted() as fit:
+                record = method.fit(train)
+            with card.counted() as scoring:
+                found = method.predict(images)
+            line: dict[str, Any] = {
+                "name": name,
+                "module": contract.module,
+                "device": f"cuda:{index}",
+                "score": _difference(expected.pred_score, found.pred_score),
+                "map": _difference(expected.anomaly_map, found.anomaly_map),
+                "epochs": record.epochs,
+                "fit": asdict(fit),
+                "predict": asdict(scoring),
+            }
+            if hasattr(method, "network"):
+                line |= _network(method.network(), images, f"cuda:{index}")
+            if isinstance(method, HasState):
+                fresh = made(f"cuda:{index}")
+                fresh.restore({key: value.detach().cpu() for key, value in on_cpu.state().items()})
+                line["restored"] = _difference(expected.pred_score, fresh.predict(images).pred_score)
+        yield line
+
+
+def _network(network: torch.nn.Module, images: Any, device: str) -> dict[str, Any]:
+    pixels = torch.from_numpy(images.pixels).to(device)
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    with torch.inference_mode(), card.counted() as forward:
+        network(pixels)
+    return {"left": [name for name, each in tensors if str(each.device) != device], "network": asdict(forward)}
+
+
+def _difference(expected: Any, found: Any) -> float | None:
+    """Largest difference, relative to the range of the expected values."""
+    if expected is None or found is None:
+        return None if expected is found else float("inf")
+    return float(np.abs(expected - found).max() / max(float(np.ptp(expected)), 1e-12))
+
+
+def main(names: list[str]) -> None:
+    card.prepare()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    found = contracts()
+    cases = [(name, contract, 2**34) for name, contract in found.items()]
+    for name, contract, free in [*cases, (CROWDED, found["TestUniadContract"], 2**12)]:
+        if not names or name in names:
+            try:
+                for line in run(contract, name, free):
+                    print(json.dumps(line), flush=True)
+            except Exception as error:
+                print(json.dumps({"name": name, "error": f"{type(error).__name__}: {error}"}), flush=True)
+                if names:
+                    raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
