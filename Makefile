@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 FOR_DEMO = $(VENV)/.installed-demo
 FOR_DEV = $(VENV)/.installed-dev
 
-.PHONY: demo test check regression gate baseline bench clean
+.PHONY: demo test check regression gate baseline bench gpu-pack gpu-check clean
 
 demo: $(FOR_DEMO)
 	$(BIN)/afrad-bench run suites/ablation_decoders.yaml --profile demo
@@ -34,6 +34,13 @@ baseline: regression
 
 bench: $(FOR_DEV)
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+# What a bare machine with a card lacks, gathered here; then the check, there, with its own Python.
+gpu-pack: $(FOR_DEV)
+	$(BIN)/python benchmarks/gpu_check.py pack
+
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py run
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

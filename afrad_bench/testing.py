@@ -261,16 +261,14 @@ class MethodContract:
         assert np.array_equal(mine.pixels, train.pixels), "fit changed the training images"
         assert np.array_equal(shown.pixels, images.pixels), "predict changed the images"
 
-    def test_network_equals_predict(
-        self, fitted: tuple[Method, TrainingRecord], images: ImageArray, bench: Bench
-    ) -> None:
+    def test_network_equals_predict(self, fitted: tuple[Method, TrainingRecord], images: ImageArray) -> None:
         method = fitted[0]
         if not isinstance(method, HasNetwork):
             pytest.skip("the method has no network()")
         network = method.network()
         assert not network.training, "network() must be in eval mode"
         with torch.no_grad():
-            anomaly_map, score = (each.cpu() for each in network(torch.from_numpy(images.pixels).to(bench.device)))
+            anomaly_map, score = (each.cpu() for each in network(torch.from_numpy(images.pixels).to(DEVICE)))
         prediction = method.predict(images)
         _equal("pred_score of network()", score.numpy(), prediction.pred_score)
         assert anomaly_map.shape == (len(images), *images.size), "network() must give a map, whatever predict gives"

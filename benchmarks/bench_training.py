@@ -20,6 +20,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -128,20 +129,28 @@ def throughput(folder: Path, grid: int, args: argparse.Namespace) -> Iterator[di
     }
 
 
+@dataclass(frozen=True)
+class OneBatch:
+    """Features of one batch as training asks for them (`frozen.TrainingMaps`)."""
+
+    fetch: Callable[[torch.Tensor], torch.Tensor]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def epoch(self, size: int, epoch: int) -> Iterator[list[torch.Tensor]]:
+        yield [self.fetch(torch.arange(self.count))]
+
+
 def step(method: Afrad, fetch: Callable[[torch.Tensor], torch.Tensor], args: argparse.Namespace) -> Any:
     """A function that runs one training step on batch `i`."""
     config = method.config.training.model_copy(update={"epochs": 1, "batch_size": args.batch})
 
     def call(i: int) -> None:
         first = (i % SETS) * args.batch
-        train(
-            method.scorer,
-            lambda rows: fetch(rows + first),
-            args.batch,
-            method.extractor.map_channels,
-            config,
-            method.bench,
-        )
+        maps = OneBatch(lambda rows: fetch(rows + first), args.batch)
+        train(method.scorer, maps, method.extractor.map_channels, config, method.bench)
 
     return call
 

@@ -1,6 +1,7 @@
-"""Run each method on the CPU and on a simulated card; print one line of JSON per method and card.
+"""Run each method on the CPU and on a card, simulated or real; print one line of JSON per method and card.
 
     LD_PRELOAD=.../preload.so SIMULATED_CARD=.../guard.so python -m tests.simulated_card.methods [CLASS ...]
+    python -m tests.simulated_card.methods --real cuda:0
 
 The methods and their small configurations are those of the contract's tests."""
 
@@ -10,8 +11,10 @@ import importlib
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasState, Seeds
 from tests.simulated_card import card
 
+Inside = Callable[[], AbstractContextManager[None]]
 TESTS = Path(__file__).parents[1]
 CROWDED = "UniAD on a card without memory for its features"
 
@@ -38,8 +42,8 @@ def contracts() -> dict[str, type[MethodContract]]:
     return found
 
 
-def run(contract: type[MethodContract], name: str, free: int = 2**34) -> Iterator[dict[str, Any]]:
-    """What the method does on each card, with so many free bytes, compared with the CPU."""
+def run(contract: type[MethodContract], name: str, inside: Inside, devices: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What the method does on each device, compared with the CPU."""
     case, side = contract(), contract.image_size
     train, images = small_images(case.train_count, side, 1), small_images(3, side, 2)
 
@@ -50,9 +54,9 @@ def run(contract: type[MethodContract], name: str, free: int = 2**34) -> Iterato
     on_cpu = made("cpu")
     on_cpu.fit(train)
     expected = on_cpu.predict(images)
-    for index in range(card.CARDS):
-        with card.simulated(free):
-            method = made(f"cuda:{index}")
+    for device in devices:
+        with inside():
+            method = made(device)
             with card.counted() as fit:
                 record = method.fit(train)
             with card.counted() as scoring:
@@ -60,7 +64,7 @@ def run(contract: type[MethodContract], name: str, free: int = 2**34) -> Iterato
             line: dict[str, Any] = {
                 "name": name,
                 "module": contract.module,
-                "device": f"cuda:{index}",
+                "device": device,
                 "score": _difference(expected.pred_score, found.pred_score),
                 "map": _difference(expected.anomaly_map, found.anomaly_map),
                 "epochs": record.epochs,
@@ -68,9 +72,9 @@ def run(contract: type[MethodContract], name: str, free: int = 2**34) -> Iterato
                 "predict": asdict(scoring),
             }
             if hasattr(method, "network"):
-                line |= _network(method.network(), images, f"cuda:{index}")
+                line |= _network(method.network(), images, device)
             if isinstance(method, HasState):
-                fresh = made(f"cuda:{index}")
+                fresh = made(device)
                 fresh.restore({key: value.detach().cpu() for key, value in on_cpu.state().items()})
                 line["restored"] = _difference(expected.pred_score, fresh.predict(images).pred_score)
         yield line
@@ -92,15 +96,22 @@ def _difference(expected: Any, found: Any) -> float | None:
 
 
 def main(names: list[str]) -> None:
-    card.prepare()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     found = contracts()
-    cases = [(name, contract, 2**34) for name, contract in found.items()]
-    for name, contract, free in [*cases, (CROWDED, found["TestUniadContract"], 2**12)]:
+    if names[:1] == ["--real"]:
+        torch.backends.cudnn.allow_tf32 = False  # whose rounding would hide what is looked for
+        devices, names = names[1:], []
+        cases: list[tuple[str, type[MethodContract], Inside]] = [(each, found[each], nullcontext) for each in found]
+    else:
+        card.prepare()
+        devices = [f"cuda:{i}" for i in range(card.CARDS)]
+        cases = [(each, found[each], partial(card.simulated, 2**34)) for each in found]
+        cases.append((CROWDED, found["TestUniadContract"], partial(card.simulated, 2**12)))
+    for name, contract, inside in cases:
         if not names or name in names:
             try:
-                for line in run(contract, name, free):
+                for line in run(contract, name, inside, devices):
                     print(json.dumps(line), flush=True)
             except Exception as error:
                 print(json.dumps({"name": name, "error": f"{type(error).__name__}: {error}"}), flush=True)
