@@ -189,9 +189,9 @@ class Check:
         data = f'datasets=[{{"name": "folder", "root": "{PACK / "demo"}"}}]'
         few = data.replace("}]", ', "params": {"limit_train": 8, "limit_test": 2}}]')
         card = device.startswith("cuda")
-        modes = ["eager", "amp", *(["cuda_graphs", "amp+cuda_graphs"] if card else [])]
+        modes = ["eager", "bf16", *(["fp16", "cuda_graphs", "bf16+cuda_graphs"] if card else [])]
         compiled = ["eager", "channels_last", "compile"]
-        compiled += ["compile+cuda_graphs", "amp+compile+cuda_graphs"] if card else []
+        compiled += ["compile+cuda_graphs", "bf16+compile+cuda_graphs"] if card else []
 
         def demo(on: str, name: str) -> list[str]:
             sets = [part for each in ("seeds=[0]", data, "threads=8") for part in ("--set", each)]

@@ -37,7 +37,7 @@ def prepared(method: Method, pixels: Tensor, device: str, mode: Mode) -> Prepare
     network = method.network()
     facts: dict[str, Any] = {
         "inside": "image tensor on the device -> pixel map and image score, on the device",
-        "precision": _precision(device, mode),
+        "precision": _precision(mode),
         "buffers_mib": sum(each.numel() * each.element_size() for each in network.buffers()) / 2**20,
     }
     images = pixels.to(device)
@@ -79,17 +79,19 @@ def _inferring(network: Callable[[Tensor], Any], autocast: Any = None) -> Callab
 def _autocast(device: str, mode: Mode) -> Any:
     """Autocast for the mode, or None. With CUDA graphs, the cache of cast weights is off, because a captured graph
     would go on using its memory after it is freed; the weights are cast in every call instead."""
-    if "amp" not in mode:
+    if (half := _half(mode)) is None:
         return None
-    return torch.autocast(_type(device), dtype=_half(device), cache_enabled="cuda_graphs" not in mode)
+    return torch.autocast(_type(device), dtype=half, cache_enabled="cuda_graphs" not in mode)
 
 
-def _precision(device: str, mode: Mode) -> str:
-    return f"autocast to {str(_half(device)).removeprefix('torch.')}" if "amp" in mode else "float32"
+def _precision(mode: Mode) -> str:
+    half = _half(mode)
+    return "float32" if half is None else f"autocast to {str(half).removeprefix('torch.')}"
 
 
-def _half(device: str) -> torch.dtype:
-    return torch.bfloat16 if _type(device) == "cpu" else torch.float16
+def _half(mode: Mode) -> torch.dtype | None:
+    """The half precision of the mode, or None."""
+    return torch.float16 if "fp16" in mode else torch.bfloat16 if "bf16" in mode else None
 
 
 def _type(device: str) -> str:

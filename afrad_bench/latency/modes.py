@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from afrad_bench.errors import Problem, UserError, unknown
 
 CHANGES: Mapping[str, str] = {
-    "amp": "automatic mixed precision: float16 on CUDA and MPS, bfloat16 on the CPU",
+    "fp16": "automatic mixed precision with float16; distances, errors and maps stay in float32",
+    "bf16": "automatic mixed precision with bfloat16; distances, errors and maps stay in float32",
     "channels_last": "weights and images with the channels innermost in memory",
     "compile": "torch.compile, its default backend; compiling is not timed with the calls",
     "cuda_graphs": "one captured CUDA graph, replayed; copying the image into it is timed",
@@ -25,7 +26,7 @@ class Mode:
 
     @property
     def name(self) -> str:
-        """ "eager", or the changes: "amp+compile"."""
+        """ "eager", or the changes: "bf16+compile"."""
         return "+".join(name for name in CHANGES if name in self.changes) or EAGER
 
     def __contains__(self, change: str) -> bool:
@@ -33,7 +34,7 @@ class Mode:
 
 
 def parse_modes(texts: Iterable[str], device: str) -> tuple[Mode, ...]:
-    """Modes from texts such as "eager" and "amp+channels_last", each once. A `UserError` names every invalid
+    """Modes from texts such as "eager" and "bf16+channels_last", each once. A `UserError` names every invalid
     mode, and every mode that this device ("cpu", "cuda:0", "mps") does not have."""
     modes: dict[Mode, None] = {}
     problems = []
@@ -43,7 +44,9 @@ def parse_modes(texts: Iterable[str], device: str) -> tuple[Mode, ...]:
         problems += [unknown("mode", part, [EAGER, *CHANGES], "--mode") for part in strange]
         if EAGER in parts and len(parts) > 1:
             what = f"{text!r}: eager means that nothing is changed"
-            problems.append(Problem(what, "--mode", "name the changes alone, e.g. amp+compile"))
+            problems.append(Problem(what, "--mode", "name the changes alone, e.g. bf16+compile"))
+        elif {"fp16", "bf16"} <= set(parts):
+            problems.append(Problem(f"{text!r}: a network runs in one precision", "--mode", "name fp16 or bf16"))
         elif "cuda_graphs" in parts and not device.startswith("cuda"):
             problems.append(Problem(f"{text!r}: CUDA graphs need a CUDA device, this is {device}", "--mode"))
         else:

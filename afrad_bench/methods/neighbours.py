@@ -7,6 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from afrad_bench.methods.precision import in_float32
+
 CHUNK = 8192
 """Bank vectors that are compared at once."""
 
@@ -28,6 +30,7 @@ class MemoryBank(nn.Module):
         self.register_buffer("norms", self.vectors.square().sum(1))
         self.size = len(vectors)
 
+    @in_float32
     def nearest(self, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Squared distances (Q, k) of queries (Q, D) to their k nearest vectors, ascending, and their indices.
 
@@ -54,6 +57,7 @@ class MemoryBank(nn.Module):
         squared, order = squared.sort(1)
         return squared, index.gather(1, order)
 
+    @in_float32
     def reweighted(self, patches: Tensor, nearest: Tensor, support: int) -> Tensor:
         """(B,) image scores of eq. 6 and 7 for the most anomalous patch (B, D) of each image and the index (B,) of its
         nearest vector m*: s = (1 - exp|p - m*| / sum over N_b(m*) of exp|p - m|) |p - m*|, with plain distances.

@@ -11,6 +11,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afrad_bench.methods.precision import in_float32
+
 
 def upsampling(patches: int, pixels: int, sigma: float) -> Tensor:
     """(pixels, patches) float64: linear interpolation (corners not aligned), then a Gaussian of `sigma` pixels.
@@ -33,8 +35,15 @@ class PixelMap(nn.Module):
         self.register_buffer("rows", upsampling(grid[0], image[0], sigma).float())
         self.register_buffer("columns", upsampling(grid[1], image[1], sigma).T.contiguous().float())
 
+    @in_float32
     def forward(self, patches: Tensor) -> Tensor:
         return self.rows @ patches @ self.columns
+
+
+@in_float32
+def distances(restored: Tensor, features: Tensor) -> Tensor:
+    """Euclidean distance at each position, two (B, C, h, w) -> (B, h, w)."""
+    return (restored - features).square().sum(1).sqrt()
 
 
 def box_mean(maps: Tensor, window: tuple[int, int]) -> Tensor:

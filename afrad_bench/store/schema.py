@@ -137,7 +137,7 @@ existed has no folder of it, and reads as empty there.
 `stored` is JSON: table -> the number and a digest of the rows that the run has there; null in earlier versions.
 
 In `latency`, rows of one `session` and equal `round` (from 0) were measured in the same interleaved round: every method
-in every `mode` ("eager", "amp+compile") and `batch` once, `ms` for the whole batch. `terms` describes the session,
+in every `mode` ("eager", "bf16+compile") and `batch` once, `ms` for the whole batch. `terms` describes the session,
 `facts` the method in its mode and batch."""
 
 JSON = ("params", "dataset_params", "measures", "terms", "overrides", "notes", "packages", "timings", "stored")

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.methods.attention import Attention, EncoderLayer, FeedForward, Layers, copies, positions
-from afrad_bench.methods.postprocessing import box_mean
+from afrad_bench.methods.postprocessing import box_mean, distances
 from afrad_bench_baselines.hvq_trans import Config, Score, Transformer
 
 SMOOTHING = 1e-5
@@ -228,7 +228,7 @@ class Head(nn.Module):
         self.config = config
 
     def forward(self, features: Tensor, restored: Tensor, transport: Tensor) -> tuple[Tensor, Tensor]:
-        distance = (restored - features).square().sum(1).sqrt()
+        distance = distances(restored, features)
         if self.config.transport:
             distance = distance + self.config.transport * transport
         size = (self.side, self.side)

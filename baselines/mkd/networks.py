@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.methods.inference import everywhere
 from afrad_bench.methods.postprocessing import PixelMap
+from afrad_bench.methods.precision import in_float32
 from afrad_bench_baselines.mkd import Config, is_vgg
 
 DEPTHS = (2, 2, 3, 3, 3)
@@ -62,6 +63,7 @@ class Student(nn.Module):
         return taps[1:]
 
 
+@in_float32
 def apart(theirs: Tensor, ours: Tensor, balance: float) -> Tensor:
     """(B,): one minus the cosine of two whole maps, plus `balance` times their mean squared difference."""
     a, b = (maps.permute(0, 2, 3, 1).flatten(1) for maps in (theirs, ours))  # channels last: no copy is needed

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.errors import fail
+from afrad_bench.methods.precision import in_float32
 
 BLOCKS = 4
 """Column blocks of the triangular factor. Four blocks hold 62.5 % of the full matrix. On one CPU core, one image, they
@@ -72,6 +73,7 @@ class PatchGaussians(nn.Module):
             for block, (top, end) in zip(self.blocks(), self.edges, strict=True):
                 block[first : first + len(part)] = inverse[:, top:end, :end].transpose(1, 2).float().to(block.device)
 
+    @in_float32
     def forward(self, embeddings: Tensor) -> Tensor:
         rows = embeddings.flatten(2).permute(2, 0, 1).contiguous()  # else the products below are six times slower
         delta = rows - self.mean

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afrad_bench.methods.postprocessing import box_mean
+from afrad_bench.methods.postprocessing import box_mean, distances
 from afrad_bench_baselines.uniad import Score
 from afrad_bench_baselines.uniad.reconstruction import Reconstruction
 
@@ -26,7 +26,7 @@ class Head(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         (features,) = maps
-        distance = (self.reconstruction(features) - features).square().sum(1, keepdim=True).sqrt()
+        distance = distances(self.reconstruction(features), features)[:, None]
         anomaly_map = F.interpolate(distance, self.image, mode="bilinear", align_corners=True)[:, 0]
         pooled = anomaly_map if self.window == (1, 1) else box_mean(anomaly_map, self.window)
         return anomaly_map, pooled.amax((1, 2)) if self.reduce == "max" else pooled.mean((1, 2))

@@ -119,15 +119,15 @@ def test_ratios_are_paired_and_of_oneself_exactly_one():
 
 
 def test_modes_have_one_name_each():
-    modes = parse_modes(["eager", "compile+amp", "amp+compile", "channels_last"], "cuda:0")
-    assert [mode.name for mode in modes] == ["eager", "amp+compile", "channels_last"]
+    modes = parse_modes(["eager", "compile+bf16", "bf16+compile", "channels_last"], "cuda:0")
+    assert [mode.name for mode in modes] == ["eager", "bf16+compile", "channels_last"]
 
 
 @pytest.mark.parametrize(
     ("text", "device", "told"),
     [
         ("cuda_graphs", "cpu", "CUDA graphs need a CUDA device, this is cpu"),
-        ("amp+cuda_graphs", "mps", "CUDA graphs need a CUDA device, this is mps"),
+        ("bf16+cuda_graphs", "mps", "CUDA graphs need a CUDA device, this is mps"),
         ("compiled", "cpu", "unknown mode 'compiled' (did you mean 'compile'?)"),
         ("eager+amp", "cpu", "eager means that nothing is changed"),
     ],
@@ -169,7 +169,7 @@ def test_amp_and_channels_last_are_held_against_eager():
     assert "map_difference" not in eager.facts
     last = _calls.prepared(Method(), PIXELS, "cpu", Mode(frozenset({"channels_last"})))
     assert last.facts["map_difference_relative"] < 1e-5
-    amp = _calls.prepared(Method(), PIXELS, "cpu", Mode(frozenset({"amp"})))
+    amp = _calls.prepared(Method(), PIXELS, "cpu", Mode(frozenset({"bf16"})))
     assert 1e-5 < amp.facts["map_difference_relative"] < 0.1
     assert amp.facts["precision"] == "autocast to bfloat16"
     assert amp.call()[0].shape == (2, 8, 8)
@@ -177,8 +177,8 @@ def test_amp_and_channels_last_are_held_against_eager():
 
 def test_a_method_without_network_is_timed_by_predict_in_eager_only():
     assert _calls.prepared(NoNetwork(), PIXELS, "cpu", Mode()).call() == 2
-    with pytest.raises(ValueError, match=r"no network\(\), which the mode amp needs"):
-        _calls.prepared(NoNetwork(), PIXELS, "cpu", Mode(frozenset({"amp"})))
+    with pytest.raises(ValueError, match=r"no network\(\), which the mode bf16 needs"):
+        _calls.prepared(NoNetwork(), PIXELS, "cpu", Mode(frozenset({"bf16"})))
 
 
 def test_outputs_that_are_not_finite_are_an_error():

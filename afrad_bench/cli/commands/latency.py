@@ -63,7 +63,9 @@ class Schedule:
 
     mode: Annotated[
         list[str] | None,
-        typer.Option("--mode", help="eager (default), amp, channels_last, compile, cuda_graphs; or amp+compile, ..."),
+        typer.Option(
+            "--mode", help="eager (default), fp16, bf16, channels_last, compile, cuda_graphs; bf16+compile, ..."
+        ),
     ] = None
     batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Images per call; repeatable.")] = None
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Number of timed rounds.")] = 100

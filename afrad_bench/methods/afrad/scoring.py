@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from afrad_bench.methods.afrad.config import Score, Weigh
 from afrad_bench.methods.postprocessing import box_mean
+from afrad_bench.methods.precision import in_float32
 
 FLOOR = 0.1
 """Added to a token's mean square before an error is divided by it; standardised features have a mean square of 1."""
@@ -23,6 +24,7 @@ def stage_means(scales: Sequence[int]) -> Tensor:
     return torch.block_diag(*(torch.full((count, 1), 1 / count) for count in scales))
 
 
+@in_float32
 def stage_errors(reconstructed: Tensor, original: Tensor, means: Tensor, relative: float = 0.0) -> Tensor:
     """Mean squared error of each stage's channels, two (B, C, H, W) -> (B, n, H, W), `means` from `stage_means`.
 
