@@ -14,7 +14,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from afrad_bench import writing
 from afrad_bench.errors import fail
+from afrad_bench.machine.lock import alone
 
 if TYPE_CHECKING:
     from afrad_bench.types import FloatArray
@@ -84,6 +85,10 @@ class Entries:
     def holds(self, key: str) -> bool:
         """Whether there is such an entry, damaged or not."""
         return (self._root / key).exists()
+
+    def being_written(self, key: str) -> AbstractContextManager[None]:
+        """Held by the process that writes this entry; others wait for its end."""
+        return alone(self._root / f".{key}.lock", wait=True)
 
     def opened(self, key: str, images: int, arrays: int) -> tuple[FloatArray, ...] | None:
         """The memory maps of an entry that is complete and undamaged, with so many arrays of so many images; None

@@ -116,22 +116,24 @@ class FeatureCache:
         key = digest(extractor.key, str(root.fingerprint), repr(root.size), *how)[:32]
         if key not in self._open:
             images, arrays = len(root), len(extractor.channels)
-            there = entries.holds(key)
             found = entries.opened(key, images, arrays)
-            if found is None:
-                if there and entries.remove(key):
-                    self.notes.append(f"feature cache entry {key} was damaged and has been rebuilt")
-                if self._built(entries, key, extractor, root, how):
+            if found is None and self._fits(entries, extractor, root):
+                with entries.being_written(key):  # by one process; the others wait for it and read
+                    there = entries.holds(key)
                     found = entries.opened(key, images, arrays)
+                    if found is None:
+                        if there and entries.remove(key):
+                            self.notes.append(f"feature cache entry {key} was damaged and has been rebuilt")
+                        self._build(entries, key, extractor, root, how)
+                        found = entries.opened(key, images, arrays)
             if found is None:
                 return None
             self._open[key] = found
         return self._open[key]
 
-    def _built(self, entries: Entries, key: str, extractor: Extractor, root: Images, how: tuple[str, ...]) -> bool:
-        """Compute and store the features of all images; False if they are more than the cache or the disk may hold."""
-        shapes = [(len(root), *shape) for shape in extractor.shapes]
-        size = sum(4 * n * c * h * w for n, c, h, w in shapes)
+    def _fits(self, entries: Entries, extractor: Extractor, root: Images) -> bool:
+        """Whether the cache and the disk may hold the features of these images; makes room for them."""
+        size = sum(4 * len(root) * c * h * w for c, h, w in extractor.shapes)
         if size <= self._limit:
             entries.make_room(size, self._open)
         free = entries.free_bytes()
@@ -141,10 +143,14 @@ class FeatureCache:
             if note not in self.notes:  # this runs for every batch
                 self.notes.append(note)
             return False
+        return True
+
+    def _build(self, entries: Entries, key: str, extractor: Extractor, root: Images, how: tuple[str, ...]) -> None:
+        """Compute and store the features of all images."""
+        shapes = [(len(root), *shape) for shape in extractor.shapes]
         net = f"{type(extractor.net).__name__} reductions {extractor.reductions} grid {extractor.grid}"
         what = f"{net} at {root.size[0]} px, {', '.join(how)}"
         entries.write(key, what, shapes, self._batches(extractor, root, told=True))
-        return True
 
     def _compute(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:
         import numpy as np

@@ -12,8 +12,8 @@ from pathlib import Path
 from afrad_bench import writing
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.deploy import model_file
+from afrad_bench.machine.lock import Busy, alone
 from afrad_bench.running.cell_run import CellRun, RunOptions
-from afrad_bench.running.lock import Busy, alone
 from afrad_bench.running.plan import Plan, PlannedCell, again
 from afrad_bench.running.stopwatch import Stopwatch
 from afrad_bench.running.workspace import Workspace

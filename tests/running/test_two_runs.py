@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from afrad_bench.machine.lock import Busy, alone
 from afrad_bench.running.cell_run import CellRun, RunOptions
-from afrad_bench.running.lock import Busy, alone
 from afrad_bench.running.plan import Plan, PlannedCell, make
 from afrad_bench.running.run import run_suite
 from afrad_bench.running.stopwatch import Stopwatch
@@ -40,7 +40,7 @@ profiles:
 HOLD = """\
 import sys
 from pathlib import Path
-from afrad_bench.running.lock import alone
+from afrad_bench.machine.lock import alone
 with alone(Path(sys.argv[1]), wait=False):
     print("held", flush=True)
     sys.stdin.readline()

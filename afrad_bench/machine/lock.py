@@ -1,4 +1,4 @@
-"""One process at a time measures a cell with a cache, since the cell has one checkpoint there.
+"""One process at a time measures a cell, or computes the features of an image set: each has one place in the cache.
 
 The lock is the operating system's, on a small file, so that it ends with its process however that ends. The file says
 which process holds it."""
@@ -26,7 +26,7 @@ _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Busy(Exception):
-    """Another process measures the cell; the message names it."""
+    """Another process holds the lock; the message names it."""
 
 
 @contextmanager
