@@ -1,11 +1,22 @@
-"""The configuration of the guided-diffusion U-Net."""
+"""Configuration of the guided-diffusion U-Net, and the schedule of noise that it is trained with."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 GROUPS = 32
 """Groups of every group norm."""
+TIMESTEPS = 1000
+"""Steps of the diffusion, 0 ... 999."""
+LINEAR: dict[str, Any] = {
+    "num_train_timesteps": TIMESTEPS,
+    "beta_schedule": "linear",
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+}
+"""The linear schedule as arguments of a scheduler of diffusers."""
 
 
 class UnetConfig(BaseModel):
@@ -13,12 +24,7 @@ class UnetConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    width: int = Field(
-        64,
-        ge=GROUPS,
-        multiple_of=GROUPS,
-        description="Channels of the finest level; a multiple of the 32 groups of the norms.",
-    )
+    width: int = Field(64, description="Channels of the finest level; a multiple of the 32 groups of the norms.")
     multipliers: tuple[int, ...] = Field(
         (1, 1, 2, 2, 4, 4), min_length=1, description="Channels of each level divided by `width`, finest level first."
     )
@@ -47,6 +53,8 @@ class UnetConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> UnetConfig:
+        if self.width < 1 or self.width % GROUPS:
+            raise ValueError(f"width must be a multiple of {GROUPS}, but got {self.width}")
         if min(self.multipliers) < 1:
             raise ValueError(f"multipliers must be at least 1, but got {list(self.multipliers)}")
         offered = [2**level for level in range(len(self.multipliers))]

@@ -1,5 +1,7 @@
-"""Random numbers of the diffusion methods: each purpose has its own generator, on the CPU, so that a draw depends
-neither on the device nor on torch's default generators."""
+"""Noise and other random numbers of the diffusion methods.
+
+Each purpose has its own generator, on the CPU, so that a draw depends neither on the device nor on torch's default
+generators."""
 
 from __future__ import annotations
 
@@ -23,3 +25,11 @@ def gaussian(shape: tuple[int, ...], source: torch.Generator) -> Tensor:
 def steps(count: int, below: int, source: torch.Generator) -> Tensor:
     """A step of the diffusion for each of `count` images, uniform on 0 ... `below` - 1."""
     return torch.randint(below, (count,), generator=source)
+
+
+def noised(kept: Tensor, images: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """√ᾱ_t x + √(1 - ᾱ_t) n of images and noise (B, C, H, W) at steps t (B,), or all at one (1,).
+
+    `kept`: ᾱ of every step."""
+    share = kept.to(images.device)[t].view(-1, 1, 1, 1)
+    return share.sqrt() * images + (1 - share).sqrt() * noise

@@ -13,7 +13,7 @@ from afrad_bench.methods.diffusion.config import GROUPS, UnetConfig
 
 
 class Unet(nn.Module):
-    """Noisy images (B, C, H, W) at steps t (B,) -> the noise that is estimated in them, (B, C, H, W)."""
+    """Noisy images (B, C, H, W) at steps t (B,), or all at one (1,) -> estimate of their noise, (B, C, H, W)."""
 
     def __init__(self, config: UnetConfig, image_size: int, channels: int = 3) -> None:
         """Residual blocks and attentions start as the identity, and the output as 0, as in the official code."""
