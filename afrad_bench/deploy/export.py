@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from afrad_bench.deploy import input_file, model_file
 from afrad_bench.deploy.model_file import Card
-from afrad_bench.errors import Problem, UserError, fail
+from afrad_bench.errors import Problem, UserError, fail, first_line
 from afrad_bench.hashing import seed_for
 from afrad_bench.types import HasLoop, HasNetwork, Method
 
@@ -141,7 +141,13 @@ def _write(form: Format, network: torch.nn.Module, side: int, card: Card, path: 
         if form == "onnx":
             _write_onnx(network, example, card, path)
         elif form == "pt2":
-            program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            try:
+                program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            except RuntimeError as error:  # torch's base class for what its exporter does not support
+                raise fail(
+                    f"torch.export cannot write this network for every number of images: {first_line(str(error))}",
+                    hint=f"try another format: {', '.join(sorted(set(SUFFIXES.values()) - {form}))}",
+                ) from error
             torch.export.save(program, path)
         else:
             torch.jit.trace(network, example, check_trace=False).save(str(path))

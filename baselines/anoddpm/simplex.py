@@ -22,9 +22,9 @@ NORM = 103.0
 
 def _near() -> list[tuple[int, int, int]]:
     """Lattice points, counted from a cell's corner, that lie within √2 of some point of the cell."""
-    corners = list(product((0, 1), repeat=3))
+    corners = [(x, y, z) for x, y, z in product((0, 1), repeat=3)]
     beside = [(2, 0, 0), (2, 1, 0), (2, 0, 1)]
-    turned = {(p[-i:] + p[:-i]) for p in beside for i in range(3)}
+    turned = {(p[i], p[(i + 1) % 3], p[(i + 2) % 3]) for p in beside for i in range(3)}
     return [*corners, *sorted(turned), *sorted((1 - x, 1 - y, 1 - z) for x, y, z in turned)]
 
 

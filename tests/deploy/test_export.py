@@ -144,6 +144,16 @@ def test_a_network_of_many_turns_is_refused(kept: Path, tmp_path: Path, monkeypa
     assert export.export(kept, tmp_path / "m.pt2").path.is_file()
 
 
+def test_what_torch_cannot_export_is_said(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise torch._dynamo.exc.UserError(torch._dynamo.exc.UserErrorType.CONSTRAINT_VIOLATION, "batch <= 63\nmore")
+
+    monkeypatch.setattr(torch.export, "export", refuses)
+    with pytest.raises(UserError, match=r"for every number of images: batch <= 63\n.*onnx, torchscript"):
+        export.export(kept, tmp_path / "m.pt2")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_format_is_that_of_the_suffix_or_said(kept: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no export format has the suffix '.tflite'(.|\n)*\.onnx \(onnx\)"):
         export.export(kept, tmp_path / "m.tflite")
