@@ -13,14 +13,14 @@ from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.methods.diffusion.noise import generator, noised, steps
 from afrad_bench.methods.diffusion.unet import Unet
-from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, stepped, train_epochs
+from afrad_bench.methods.fitting import Checkpoint, adamw, batches, draws_of, noise_of, stepped, train_epochs
 from afrad_bench.methods.inference import predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Loop, Prediction, TrainingRecord
 from afrad_bench_baselines.anoddpm import Config, Training, check
 from afrad_bench_baselines.anoddpm.checkpoint import load
 from afrad_bench_baselines.anoddpm.networks import COLOURS, Network
-from afrad_bench_baselines.anoddpm.simplex import fields, permutations
+from afrad_bench_baselines.anoddpm.simplex import permutations
 
 
 class Anoddpm:
@@ -49,20 +49,20 @@ class Anoddpm:
                 f"AnoDDPM cannot draw batches of {config.batch_size} from {len(train)} images",
                 hint="lower training.batch_size",
             )
-        optimizer = torch.optim.AdamW(unet.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        optimizer = adamw(unet.parameters(), config.lr, config.weight_decay)
         terms = [self.config.model_dump(mode="json"), self.notes, bench.image_size, len(train)]
         identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
         parts = {"unet": unet, "averaged": self.net.unet, "optimizer": optimizer}
         checkpoint = Checkpoint(bench.checkpoint, identity, parts)
 
         def one_epoch(epoch: int) -> float:
-            source = generator(bench, "training", epoch)
+            source = noise_of(bench, "training", epoch)
             losses = []
             with draws_of(bench, "dropout", epoch):
                 for indices in self._order(len(train), epoch):
                     images = torch.from_numpy(train.subset(indices.tolist()).array()).to(bench.device)
-                    t = steps(len(indices), config.below, source)
-                    drawn = permutations(len(indices) * COLOURS, source).unflatten(0, (-1, COLOURS))
+                    t = steps(len(indices), config.below, source, bench.device)
+                    drawn = permutations(len(indices) * COLOURS, source, bench.device).unflatten(0, (-1, COLOURS))
                     loss = self.loss(2 * images - 1, t, drawn)
                     losses.append(stepped(loss, optimizer, config.clip))
                     follow(self.net.unet, unet, config.average)
@@ -82,11 +82,9 @@ class Anoddpm:
     def loss(self, x: Tensor, t: Tensor, drawn: Tensor) -> Tensor:
         """Mean squared error of the noise that is estimated in images x (B, 3, H, W) in [-1, 1] at their steps t (B,);
         `drawn` (B, 3, 256): the permutations behind the noise."""
-        octaves, size = self.net.octaves, (x.shape[-2], x.shape[-1])
-        chances = zip(drawn.to(x.device), t.tolist(), strict=True)
-        noise = torch.stack([fields(chance, at, size, octaves) for chance, at in chances])
-        t = t.to(x.device)
-        estimate = self.unet(noised(self.net.scheduler.alphas_cumprod, x, noise, t), t)
+        size = (x.shape[-2], x.shape[-1])
+        noise = torch.stack([self.net.simplex(chance, at, size) for chance, at in zip(drawn, t, strict=True)])
+        estimate = self.unet(noised(self.net.kept, x, noise, t), t)
         return (estimate - noise).square().mean()
 
     def predict(self, images: Images) -> Prediction:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 SQUISH = 1 / 3
 STRETCH = -1 / 6
@@ -28,7 +28,7 @@ def _near() -> list[tuple[int, int, int]]:
     return [*corners, *sorted(turned), *sorted((1 - x, 1 - y, 1 - z) for x, y, z in turned)]
 
 
-OFFSETS = torch.tensor(_near())
+OFFSETS = torch.tensor(_near(), dtype=torch.float32)
 NEAREST = 8
 """At most so many lattice points lie within √2 of any place."""
 GRADIENTS = torch.tensor(
@@ -53,40 +53,50 @@ class Octaves:
     frequency: float
 
 
-def permutations(count: int, source: torch.Generator) -> Tensor:
+def permutations(count: int, source: torch.Generator, device: str = "cpu") -> Tensor:
     """(count, 256) uint8: the whole chance of `count` independent fields."""
-    return torch.stack([torch.randperm(256, generator=source) for _ in range(count)]).to(torch.uint8)
+    return torch.rand(count, 256, generator=source, device=device).argsort(1).to(torch.uint8)
 
 
-def fields(chance: Tensor, t: float, size: tuple[int, int], octaves: Octaves) -> Tensor:
-    """(N, H, W) float32: a field for each permutation of `chance` (N, 256), at the third coordinate `t`."""
-    rows, columns = (torch.arange(n, device=chance.device, dtype=torch.float32) for n in size)
-    table = chance.long()
-    total = torch.zeros(len(chance), *size, device=chance.device)
-    for k in range(octaves.count):
-        frequency = octaves.frequency / 2**k
-        weight = octaves.persistence**k
-        total += weight * simplex(table, columns / frequency, rows / frequency, t / frequency)
-    return total
+class Simplex(nn.Module):
+    """Permutations (N, 256) and a third coordinate t -> a field of noise for each permutation, (N, H, W)."""
 
+    offsets: Tensor
+    places: Tensor
+    """(26, 3): the lattice points near a cell, in the lattice and as seen from the cell's corner."""
+    gradients: Tensor
 
-def simplex(table: Tensor, x: Tensor, y: Tensor, z: float) -> Tensor:
-    """(N, H, W): one octave on the grid of columns `x` (W,) and rows `y` (H,) at `z`, for each of N permutations
-    (N, 256) int64."""
-    grid = torch.broadcast_tensors(x[None, :], y[:, None], torch.full_like(x[:1], z)[:, None])
-    points = torch.stack(grid, dim=-1).flatten(0, 1)  # (P, 3)
-    corner = torch.floor(points + STRETCH * points.sum(1, keepdim=True))
-    inside = points - corner - SQUISH * corner.sum(1, keepdim=True)
-    offsets = OFFSETS.to(x)
-    places = offsets + SQUISH * offsets.sum(1, keepdim=True)  # (26, 3): the lattice points as seen from the corner
-    closeness = 2 - torch.cdist(inside, places, compute_mode="donot_use_mm_for_euclid_dist").square()
-    closeness, near = closeness.topk(NEAREST, dim=1, sorted=False)  # (P, NEAREST)
-    bell = closeness.clamp(min=0).pow(4) / NORM
-    away = inside[:, None] - places[near]
-    i, j, k = (corner[:, None] + offsets[near]).long().unbind(2)
-    gradients = GRADIENTS.to(x)
-    found = []
-    for one in table:
-        index = one[(one[(one[i & 255] + j) & 255] + k) & 255] % len(GRADIENTS)
-        found.append((bell * (gradients[index] * away).sum(2)).sum(1))
-    return torch.stack(found).unflatten(1, (len(y), len(x)))
+    def __init__(self, octaves: Octaves) -> None:
+        super().__init__()
+        self.octaves = octaves
+        self.register_buffer("offsets", OFFSETS, persistent=False)
+        self.register_buffer("places", OFFSETS + SQUISH * OFFSETS.sum(1, keepdim=True), persistent=False)
+        self.register_buffer("gradients", GRADIENTS, persistent=False)
+
+    def forward(self, chance: Tensor, t: float | Tensor, size: tuple[int, int]) -> Tensor:
+        rows, columns = (torch.arange(n, device=chance.device, dtype=torch.float32) for n in size)
+        depth = t if isinstance(t, Tensor) else torch.full((), t, device=chance.device)
+        grid = torch.broadcast_tensors(columns[None, :], rows[:, None], depth.float())
+        points = torch.stack(grid, dim=-1).flatten(0, 1)  # (H * W, 3)
+        table = chance.long()
+        total = torch.zeros(len(chance), len(points), device=chance.device)
+        for k in range(self.octaves.count):
+            frequency = self.octaves.frequency / 2**k
+            total += self.octaves.persistence**k * self.octave(table, points / frequency)
+        return total.unflatten(1, size)
+
+    def octave(self, table: Tensor, points: Tensor) -> Tensor:
+        """(N, P): noise at points (P, 3) for each of N permutations (N, 256) int64."""
+        corner = torch.floor(points + STRETCH * points.sum(1, keepdim=True))
+        inside = points - corner - SQUISH * corner.sum(1, keepdim=True)
+        axes = zip(inside.unbind(1), self.places.unbind(1), strict=True)
+        squared = torch.stack([(ours[:, None] - theirs).square() for ours, theirs in axes]).sum(0)  # (P, 26)
+        closeness, near = (2 - squared).topk(NEAREST, dim=1, sorted=False)  # (P, NEAREST)
+        bell = closeness.clamp(min=0).pow(4) / NORM
+        away = inside[:, None] - self.places[near]
+        i, j, k = (corner[:, None] + self.offsets[near]).long().unbind(2)
+        found = []
+        for one in table:
+            index = one[(one[(one[i & 255] + j) & 255] + k) & 255] % len(self.gradients)
+            found.append((bell * (self.gradients[index] * away).sum(2)).sum(1))
+        return torch.stack(found)

@@ -16,7 +16,16 @@ from afrad_bench.hashing import canonical
 from afrad_bench.methods.diffusion.checkpoint import load_official
 from afrad_bench.methods.diffusion.noise import gaussian, generator, noised, steps
 from afrad_bench.methods.diffusion.unet import Unet
-from afrad_bench.methods.fitting import Checkpoint, batches, beforehand, draws_of, stepped, train_epochs
+from afrad_bench.methods.fitting import (
+    Checkpoint,
+    adamw,
+    batches,
+    beforehand,
+    draws_of,
+    noise_of,
+    stepped,
+    train_epochs,
+)
 from afrad_bench.methods.inference import predict
 from afrad_bench.methods.official import load_into, note, read
 from afrad_bench.types import Bench, Images, Loop, Prediction, TrainingRecord
@@ -24,6 +33,8 @@ from afrad_bench_baselines.ddad import Config, check
 from afrad_bench_baselines.ddad.networks import COLOURS, TIMESTEPS, Network, adaptation_loss
 
 CODE = "DDAD's official code"
+WEIGHT_DECAY = 0.01
+"""Of the adaptation: AdamW's default, which the official code leaves."""
 
 
 class Ddad:
@@ -73,13 +84,13 @@ class Ddad:
         per_epoch = len(train) // size
 
         def one_epoch(epoch: int) -> float:
-            source = generator(bench, "training", epoch)
+            source = noise_of(bench, "training", epoch)
             losses = []
             with draws_of(bench, "dropout", epoch):
                 for indices in batches(bench, len(train), size, epoch)[:per_epoch]:
                     x = self._pixels(train.subset(indices.tolist()))
-                    t = steps(len(x), TIMESTEPS, source)
-                    losses.append(stepped(self.loss(x, t, gaussian(tuple(x.shape), source)), optimizer))
+                    t = steps(len(x), TIMESTEPS, source, bench.device)
+                    losses.append(stepped(self.loss(x, t, gaussian(tuple(x.shape), source, bench.device)), optimizer))
             return float(torch.stack(losses).mean())
 
         notes = (*self.notes, *_of_a_small_set(size, config.batch_size))
@@ -88,28 +99,29 @@ class Ddad:
     def loss(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Squared error of the noise that is estimated in images x (B, 3, H, W) in [-1, 1] at their steps t (B,),
         summed over each image and averaged over the images."""
-        t, noise = t.to(x.device), noise.to(x.device)
-        estimate = self.net.unet(noised(self.net.scheduler.alphas_cumprod, x, noise, t), t)
+        estimate = self.net.unet(noised(self.net.kept, x, noise, t), t)
         return (noise - estimate).square().sum((1, 2, 3)).mean()
 
     def _adapt(self, train: Images, record: TrainingRecord) -> TrainingRecord:
         config, bench, extractor = self.config.adaptation, self.bench, self.net.extractor
         if len(train) < 2:
             raise fail("DDAD's adaptation needs two images, one to repair and one to guide it, but there is one")
-        optimizer = torch.optim.AdamW(extractor.parameters(), lr=config.lr)
+        optimizer = adamw(extractor.parameters(), config.lr, WEIGHT_DECAY)
         size = min(config.batch_size, len(train) // 2 * 2)
         per_epoch = len(train) // size
         mine = beforehand(bench, "adaptation")
         checkpoint = Checkpoint(mine.checkpoint, self._identity(train), {"net": extractor, "optimizer": optimizer})
 
         def one_epoch(epoch: int) -> float:
-            source = generator(bench, "adaptation", epoch)
+            source = noise_of(bench, "adaptation", epoch)
             extractor.net.train()  # an extractor itself stays in eval mode
             losses = []
             for indices in batches(bench, len(train), size, epoch)[:per_epoch]:
                 target, x = self._pixels(train.subset(indices.tolist())).chunk(2)
                 shape = (self.config.steps, len(x), COLOURS, *x.shape[-2:])
-                losses.append(stepped(self.adaptation_loss(x, target, gaussian(shape, source).to(x.device)), optimizer))
+                losses.append(
+                    stepped(self.adaptation_loss(x, target, gaussian(shape, source, bench.device)), optimizer)
+                )
             extractor.net.eval()
             return float(torch.stack(losses).mean())
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.methods.diffusion.config import LINEAR, TIMESTEPS
-from afrad_bench.methods.diffusion.noise import gaussian, noised
+from afrad_bench.methods.diffusion.noise import gaussian
 from afrad_bench.methods.diffusion.unet import Unet
 from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench_baselines.ddad import Config
@@ -32,6 +32,8 @@ class Network(nn.Module):
     """(T, 3, H, W): the noise of the image, then that of each step but the last, which has none; for all images."""
     largest: Tensor
     """(2,): largest distance of features and of pixels on the training images, if `score.balance` asks for it."""
+    kept: Tensor
+    """ᾱ of every step."""
 
     def __init__(self, config: Config, unet: Unet, extractor: Extractor, side: int, source: torch.Generator) -> None:
         super().__init__()
@@ -42,7 +44,8 @@ class Network(nn.Module):
         self.compared = [config.reductions.index(one) for one in config.score.compared]
         self.scheduler = DDIMScheduler(**LINEAR, clip_sample=False, set_alpha_to_one=True, timestep_spacing="leading")
         self.scheduler.set_timesteps(TIMESTEPS // config.skip)
-        self.kept: list[float] = self.scheduler.alphas_cumprod.tolist()
+        self.register_buffer("kept", self.scheduler.alphas_cumprod, persistent=False)
+        self.shares: list[float] = self.scheduler.alphas_cumprod.tolist()
         self.register_buffer("noise", gaussian((config.steps, COLOURS, side, side), source))
         self.register_buffer("largest", torch.ones(2))
         inside = round(config.score.crop * side)
@@ -55,8 +58,8 @@ class Network(nn.Module):
         """Images x after partial diffusion and conditioned denoising towards `target` with weight `w`.
 
         `noise` (T, ...): that of the image and of every step but the last."""
-        level = torch.full((1,), self.turns * self.config.skip, device=x.device)
-        x = noised(self.scheduler.alphas_cumprod, x, noise[0], level)
+        level = self.shares[self.turns * self.config.skip]
+        x = level**0.5 * x + (1 - level) ** 0.5 * noise[0]
         for turn in range(self.turns):
             t = (self.turns - 1 - turn) * self.config.skip
             fresh = noise[turn + 1] if t else noise[0]  # its share in the last step is 0
@@ -65,7 +68,7 @@ class Network(nn.Module):
 
     def denoised(self, x: Tensor, target: Tensor, t: int, w: float, noise: Tensor) -> Tensor:
         """One step from x_t to the next x: the estimate of the noise is moved towards `target`, then DDIM."""
-        kept = self.kept[t]
+        kept = self.shares[t]
         estimate = self.unet(x, torch.full((1,), t, device=x.device))
         y = kept**0.5 * target + (1 - kept) ** 0.5 * estimate
         guided = estimate - w * (1 - kept) ** 0.5 * (y - x)

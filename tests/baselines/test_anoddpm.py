@@ -35,7 +35,7 @@ from afrad_bench.types import (
 )
 from afrad_bench_baselines.anoddpm import Config, build
 from afrad_bench_baselines.anoddpm.model import Anoddpm, follow
-from afrad_bench_baselines.anoddpm.simplex import Octaves, fields, permutations
+from afrad_bench_baselines.anoddpm.simplex import Octaves, Simplex, permutations
 from tests.adapters import bench_at, interrupted, photographs, ruled_images, ruled_unet
 
 TINY: dict[str, Any] = {
@@ -50,7 +50,7 @@ RECORDED: dict[str, Any] = {
     "score": {"image_sigma": 0},
 }
 """The small network with which the official code was run."""
-OFFICIAL = Octaves(6, 0.8, 64.0)
+OFFICIAL = Simplex(Octaves(6, 0.8, 64.0))
 
 
 def made(side: int = 32, bench: Bench | None = None, **changes: Any) -> Anoddpm:
@@ -164,14 +164,14 @@ FIELD = """
 
 def test_the_noise_is_the_official_codes() -> None:
     chance = torch.stack([official_permutation(seed) for seed in (101, 102, 103)])
-    found = fields(chance, 199, (32, 32), OFFICIAL)
+    found = OFFICIAL(chance, 199.0, (32, 32))
     np.testing.assert_allclose(found[:, 1::10, 1::10].flatten(), np.array(FIELD.split(), float), atol=1e-4)
 
 
 def test_the_noise_is_the_packages() -> None:
     opensimplex = pytest.importorskip("opensimplex")
     package = opensimplex.OpenSimplex(seed=7)
-    found = fields(official_permutation(7)[None], 45, (6, 9), Octaves(2, 0.5, 8.0))[0]
+    found = Simplex(Octaves(2, 0.5, 8.0))(official_permutation(7)[None], 45.0, (6, 9))[0]
     x, y = np.arange(9.0), np.arange(6.0)
     wanted = package.noise3array(x / 8, y / 8, np.array([45 / 8]))[0]
     wanted = wanted + 0.5 * package.noise3array(x / 4, y / 4, np.array([45 / 4]))[0]
@@ -181,7 +181,7 @@ def test_the_noise_is_the_packages() -> None:
 def test_fields_have_the_spread_of_simplex_noise_and_are_independent() -> None:
     drawn = permutations(6, torch.Generator().manual_seed(0))
     assert all(sorted(one.tolist()) == list(range(256)) for one in drawn)
-    found = fields(drawn, 199, (128, 128), OFFICIAL)
+    found = OFFICIAL(drawn, 199.0, (128, 128))
     assert 0.4 < float(found.std()) < 0.6
     assert 1.2 < float(found.abs().max()) < 2.2
     off_diagonal = torch.corrcoef(found.flatten(1)) - torch.eye(6)
