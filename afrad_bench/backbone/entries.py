@@ -87,7 +87,10 @@ class Entries:
         return (self._root / key).exists()
 
     def being_written(self, key: str) -> AbstractContextManager[None]:
-        """Held by the process that writes this entry; others wait for its end."""
+        """Held by the process that writes this entry; others wait for its end. Raises `UserError` where there can be no
+        folder."""
+        if self._root.exists() and not self._root.is_dir():
+            raise fail("is a file, not a folder", str(self._root), "remove it, or name another folder by --cache")
         return alone(self._root / f".{key}.lock", wait=True)
 
     def opened(self, key: str, images: int, arrays: int) -> tuple[FloatArray, ...] | None:
@@ -113,8 +116,6 @@ class Entries:
         self, key: str, what: str, shapes: Sequence[tuple[int, ...]], batches: Iterable[tuple[FloatArray, ...]]
     ) -> None:
         """Write an entry of arrays with these shapes (N, C, H, W), from their batches in order. Raises `DiskFull`."""
-        if self._root.exists() and not self._root.is_dir():
-            raise fail("is a file, not a folder", str(self._root), "remove it, or name another folder by --cache")
         scratch = self._root / f".{key}.{uuid.uuid4().hex}.partial"
         try:
             with writing.space(self._root, writing.CACHE):

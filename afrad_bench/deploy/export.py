@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from afrad_bench.deploy import input_file, model_file
 from afrad_bench.deploy.model_file import Card
-from afrad_bench.errors import Problem, UserError, fail
+from afrad_bench.errors import Problem, UserError, fail, first_line
 from afrad_bench.hashing import seed_for
-from afrad_bench.types import HasNetwork
+from afrad_bench.types import HasLoop, HasNetwork, Method
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,8 @@ BATCHES = (1, 3)
 """Batch sizes of the comparison; the file is exported with a batch of two."""
 INPUT, OUTPUTS = "images", ("anomaly_map", "pred_score")
 LEGACY_OPSET = 17
+TURNS = 60
+"""Most turns of a loop, such as denoising steps, that a file can hold: every turn is written out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,15 @@ class Exported:
 def export(model: Path, out: Path, form: Format | None = None) -> Exported:
     """Export the model file `model` to `out`, in the format `form` or by default that of `out`'s suffix.
 
-    Raises `UserError` for an unknown suffix, missing packages, a method without a network, and a file whose outputs
-    differ from the model's (it is deleted)."""
+    Raises `UserError` for an unknown suffix, missing packages, a method without a network or with too long a loop,
+    and a file whose outputs differ from the model's (it is deleted)."""
     form = form or _format_of(out)
     _must_be_installed(form)
     beside = input_file.place_beside(out)
     restored = model_file.load(model, "cpu")
     if not isinstance(restored.method, HasNetwork):
         raise fail(f"{restored.card.method} offers no network that could be exported", str(model))
+    _must_be_short(restored.method, model)
     network = restored.method.network().eval()
     side = restored.card.image_size
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +98,17 @@ def export(model: Path, out: Path, form: Format | None = None) -> Exported:
     finally:
         scratch.unlink(missing_ok=True)
     return Exported(out, form, _runtime(form), side, out.stat().st_size, checks, beside)
+
+
+def _must_be_short(method: Method, model: Path) -> None:
+    """Raise `UserError` if the network repeats so many turns that a file with all of them would be of no use."""
+    turns = method.loop().turns if isinstance(method, HasLoop) else 1
+    if turns > TURNS:
+        raise fail(
+            f"the network repeats a loop {turns} times for an image; a file writes out every turn, of {TURNS} at most",
+            str(model),
+            "score images with the model file itself, or choose fewer steps and fit again",
+        )
 
 
 def _format_of(out: Path) -> Format:
@@ -127,7 +141,13 @@ def _write(form: Format, network: torch.nn.Module, side: int, card: Card, path: 
         if form == "onnx":
             _write_onnx(network, example, card, path)
         elif form == "pt2":
-            program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            try:
+                program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            except RuntimeError as error:  # torch's base class for what its exporter does not support
+                raise fail(
+                    f"torch.export cannot write this network for every number of images: {first_line(str(error))}",
+                    hint=f"try another format: {', '.join(sorted(set(SUFFIXES.values()) - {form}))}",
+                ) from error
             torch.export.save(program, path)
         else:
             torch.jit.trace(network, example, check_trace=False).save(str(path))

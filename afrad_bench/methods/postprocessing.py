@@ -5,6 +5,8 @@ interpolation and a convolution. This works on any device and reproduces SciPy's
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -13,15 +15,17 @@ from torch.nn import functional as F
 
 from afrad_bench.methods.precision import in_float32
 
+Border = Literal["reflect", "mirror"]
+"""Samples beyond the border, in SciPy's terms: reflect (d c b a | a b c d), its default, or mirror (d c b | a b c d),
+which torch calls "reflect"."""
 
-def upsampling(patches: int, pixels: int, sigma: float) -> Tensor:
-    """(pixels, patches) float64: linear interpolation (corners not aligned), then a Gaussian of `sigma` pixels.
 
-    The Gaussian is cut at 4 sigma and repeats the border's samples (d c b a | a b c d), as
-    `scipy.ndimage.gaussian_filter` does by default; torch's "reflect" padding is different."""
+def upsampling(patches: int, pixels: int, sigma: float, border: Border = "reflect") -> Tensor:
+    """(pixels, patches) float64: linear interpolation (corners not aligned), then a Gaussian of `sigma` pixels, cut at
+    4 sigma."""
     impulses = torch.eye(patches, dtype=torch.float64)[None]
     linear = F.interpolate(impulses, pixels, mode="linear", align_corners=False)[0].T.numpy()
-    return torch.from_numpy(np.ascontiguousarray(ndimage.gaussian_filter(linear, (sigma, 0.0), mode="reflect")))
+    return torch.from_numpy(np.ascontiguousarray(ndimage.gaussian_filter(linear, (sigma, 0.0), mode=border)))
 
 
 class PixelMap(nn.Module):
@@ -30,10 +34,10 @@ class PixelMap(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, grid: tuple[int, int], image: tuple[int, int], sigma: float) -> None:
+    def __init__(self, grid: tuple[int, int], image: tuple[int, int], sigma: float, border: Border = "reflect") -> None:
         super().__init__()
-        self.register_buffer("rows", upsampling(grid[0], image[0], sigma).float())
-        self.register_buffer("columns", upsampling(grid[1], image[1], sigma).T.contiguous().float())
+        self.register_buffer("rows", upsampling(grid[0], image[0], sigma, border).float())
+        self.register_buffer("columns", upsampling(grid[1], image[1], sigma, border).T.contiguous().float())
 
     @in_float32
     def forward(self, patches: Tensor) -> Tensor:

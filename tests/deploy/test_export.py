@@ -18,6 +18,8 @@ from afrad_bench.cli import app
 from afrad_bench.deploy import export, input_file
 from afrad_bench.errors import UserError
 from afrad_bench.images.intake import batches
+from afrad_bench.methods.afrad.method import Afrad
+from afrad_bench.types import Loop
 from tests.conftest import DrawnPicture
 
 SIDE = 32
@@ -130,6 +132,26 @@ def test_packages_that_are_missing_are_named(kept: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(export, "find_spec", lambda name: None if name.startswith("onnx") else object())
     with pytest.raises(UserError, match=r"needs onnx, onnxscript, onnxruntime(.|\n)*afrad-bench\[export\]"):
         export.export(kept, tmp_path / "m.onnx")
+
+
+def test_a_network_of_many_turns_is_refused(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = export.TURNS + 1
+    monkeypatch.setattr(Afrad, "loop", lambda self: Loop(turns, lambda _: self.network()), raising=False)
+    with pytest.raises(UserError, match=f"repeats a loop {turns} times"):
+        export.export(kept, tmp_path / "m.pt2")
+    assert not list(tmp_path.iterdir())
+    turns = export.TURNS
+    assert export.export(kept, tmp_path / "m.pt2").path.is_file()
+
+
+def test_what_torch_cannot_export_is_said(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise torch._dynamo.exc.UserError(torch._dynamo.exc.UserErrorType.CONSTRAINT_VIOLATION, "batch <= 63\nmore")
+
+    monkeypatch.setattr(torch.export, "export", refuses)
+    with pytest.raises(UserError, match=r"for every number of images: batch <= 63\n.*onnx, torchscript"):
+        export.export(kept, tmp_path / "m.pt2")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_format_is_that_of_the_suffix_or_said(kept: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 Lines = dict[tuple[str, str], dict[str, Any]]
 
 READS_THE_LOSS_ONLY = (
+    "TestAnoddpmContract",
     "TestContract",
     "TestDestsegContract",
     "TestDraemContract",
