@@ -553,12 +553,18 @@ def test_the_terms_are_all_there(book: Bookkeeper) -> None:
     }
 
 
-def test_terms_stand_before_every_number(book: Bookkeeper) -> None:
+def test_terms_stand_in_a_line_before_every_number_and_in_full_at_the_end(book: Bookkeeper) -> None:
     spec = suite(row("a"))
     book.run(spec.rows[0].cells[0], auroc(0.7531))
     report = book.report(spec)
-    for text in (to_markdown(report), to_html(report), terminal(report)):
-        assert text.index("Terms of the comparison") < text.index("tf_efficientnet_lite0") < text.index("75.3")
+    assert (
+        report.brief
+        == "demo · unified · 128 × 128 px · tf_efficientnet_lite0 · 20 epochs · 1 seed · cpu · Example CPU 9000"
+    )
+    for text, head in ((to_markdown(report), "## Terms of the"), (to_html(report), '<h2 id="terms">')):
+        assert text.index("20 epochs · 1 seed") < text.index("75.3") < text.index(head) < text.index("abababababab")
+    text = terminal(report)  # the other way round: what is printed last is seen
+    assert text.index("Terms of the comparison") < text.index("tf_efficientnet_lite0") < text.index("75.3")
 
 
 def test_random_weights_are_flagged_everywhere(book: Bookkeeper) -> None:
@@ -995,7 +1001,8 @@ def test_write_makes_whole_files_and_leaves_nothing_else(tmp_path: Path) -> None
     for _ in range(2):
         paths = write(report, folder)
         assert [path.name for path in paths] == [
-            *("report.md", "report.csv", "report_wide.csv", "report.html", "efficiency_plot.svg", "efficiency_plot.png")
+            *("report.md", "report.csv", "report_wide.csv", "report.html"),
+            *("forest.svg", "efficiency_plot.svg", "forest.png", "efficiency_plot.png"),
         ]
         assert {path for path in folder.rglob("*") if path.is_file()} == set(paths)
     assert paths[0].read_bytes() == to_markdown(report).encode()
@@ -1101,8 +1108,9 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),
 )
 PROBE = """<!doctype html><meta charset="utf-8"><body>
-<iframe id="w1280" style="width:1280px;height:900px" srcdoc="{page}"></iframe>
-<iframe id="w400" style="width:400px;height:900px" srcdoc="{page}"></iframe>
+<iframe id="w1440" style="width:1440px;height:900px;border:0" srcdoc="{page}"></iframe>
+<iframe id="w390" style="width:390px;height:844px;border:0" srcdoc="{page}"></iframe>
+<iframe id="print" style="width:1047px;height:900px;border:0" srcdoc="{printed}"></iframe>
 <pre id="out"></pre>
 <script>
 addEventListener("load", () => {{
@@ -1116,7 +1124,13 @@ addEventListener("load", () => {{
       tables: tables.length,
       visible: tables.filter(each => each.width > 100 && each.height > 30).length,
       wide: [...page.querySelectorAll(".scroll")].filter(each => each.scrollWidth > each.clientWidth).length,
-      terms: page.querySelector(".terms").getBoundingClientRect().top,
+      said: page.querySelector(".said").getBoundingClientRect().bottom,
+      figure: page.querySelector(".answer figure").getBoundingClientRect().bottom,
+      results: page.querySelector("main table td").getBoundingClientRect().bottom,
+      right: Math.max(...[...page.querySelectorAll("th, td")].map(each => each.getBoundingClientRect().right)),
+      stops: page.querySelectorAll("a:not([tabindex]), [tabindex='0'], summary").length,
+      footnotes: page.querySelectorAll("sup a").length,
+      empty: [...page.querySelectorAll("th")].filter(each => !each.textContent.trim()).length,
     }};
   }}
   document.getElementById("out").textContent = JSON.stringify(found);
@@ -1126,22 +1140,32 @@ addEventListener("load", () => {{
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
-def test_the_page_fits_wide_and_narrow_windows(tmp_path: Path) -> None:
-    """Tables may scroll in their own frame; the page itself never scrolls sideways."""
-    page = to_html(rich_report(tmp_path / "store")).replace("&", "&amp;").replace('"', "&quot;")
+def test_the_page_fits_windows_and_paper_and_begins_with_the_answer(tmp_path: Path) -> None:
+    """Tables may scroll in their own frame; the page itself never scrolls sideways. On paper (A4, landscape: 1047 px
+    between the margins), no table is wider than the page. The printed page is the page with its rules for print."""
+    source = to_html(rich_report(tmp_path / "store"))
+    assert source.count("@media print {") == 1
+    print_rules = source.replace("@media print {", "@media all {").replace("@media screen", "@media not all")
+    page, printed = (text.replace("&", "&amp;").replace('"', "&quot;") for text in (source, print_rules))
     probe = tmp_path / "probe.html"
-    probe.write_text(PROBE.format(page=page), encoding="utf-8")
+    probe.write_text(PROBE.format(page=page, printed=printed), encoding="utf-8")
     command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"]
-    command += ["--window-size=1400,1000", "--dump-dom", probe.as_uri()]
+    command += ["--window-size=1500,1000", "--dump-dom", probe.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     match = re.search(r'<pre id="out">(\{.*?\})</pre>', dom)
     assert match is not None, dom[-2000:]
     found = json.loads(match[1])
-    for window in ("w1280", "w400"):
-        assert found[window]["overflow"] == 0, window
-        assert found[window]["tables"] == found[window]["visible"] >= 6, window
-        assert found[window]["terms"] < 300, window  # above the fold
-    assert found["w400"]["wide"] > 0  # so the narrow window does test something
+    for window in found.values():
+        assert window["overflow"] == 0, found
+        assert window["tables"] == window["visible"] >= 6, found
+        assert window["empty"] == 0
+        assert window["stops"] < 40 < window["footnotes"], found
+    wide, phone, paper = found["w1440"], found["w390"], found["print"]
+    assert wide["said"] < wide["figure"] < wide["results"] < 900
+    assert phone["said"] < 600  # its first number is on the first screen
+    assert phone["wide"] > 0  # so the narrow window does test something
+    assert paper["wide"] == 0
+    assert paper["right"] <= 1047
 
 
 if __name__ == "__main__":
