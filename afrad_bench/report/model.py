@@ -79,7 +79,8 @@ class ReportInput:
 
 # -------------------------------------------------------------------------------------------------------------- content
 
-Level = Literal["plain", "note", "alarm"]
+Level = Literal["plain", "note", "good", "unsure", "alarm"]
+"""How a text is shown: "good" in green, "unsure" in yellow, "alarm" in red, where there are colours."""
 State = Literal["value", "undefined", "failed", "missing", "text"]
 Rank = Literal["", "best", "second"]
 Verdict = Literal["reproduced", "not reproduced", "not comparable", "not measured"]

@@ -102,7 +102,7 @@ def _entry(entry: Entry, compact: bool) -> str:
         text = f"**{text}**"
     elif entry.rank == "second":
         text = f"<u>{text}</u>"
-    elif entry.level == "alarm":
+    elif entry.level in ("alarm", "unsure"):
         text = f"**{text}**"
     text += _refs(entry.refs) + _flag(entry.flag)
     return "<br>".join((text, *(_quote(quote, compact) for quote in entry.quotes)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ALARM, QUOTE, FAINT = "bold red", "bright_black", "dim"
 _STYLES = {"best": "bold", "second": "underline", "": ""}
+_LEVELS = {"alarm": ALARM, "unsure": "yellow", "good": "green"}
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -150,7 +151,7 @@ def _head(heading: Heading, encoding: str) -> Text:
 def _entry(entry: Entry, spread: int, refs: int, encoding: str) -> Text:
     from rich.text import Text
 
-    style = ALARM if entry.level == "alarm" or entry.state == "failed" else _STYLES[entry.rank]
+    style = ALARM if entry.state == "failed" else _LEVELS.get(entry.level, _STYLES[entry.rank])
     noted = _noted(entry.refs, encoding)
     value = shown(f"{entry.text} ± {entry.spread:>{spread}}" if entry.spread else entry.text, encoding)
     room = spread + len(shown(" ± ", encoding)) if spread and entry.state == "value" and not entry.spread else 0
