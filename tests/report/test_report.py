@@ -331,6 +331,20 @@ def test_a_failed_cell_shows_its_error_and_no_number(book: Bookkeeper) -> None:
         assert "– not run" in text
 
 
+def test_rows_that_failed_alike_share_a_line_with_their_number(book: Bookkeeper) -> None:
+    spec = suite(row("a"), row("b, wide"), row("c"), row("d"))
+    book.run(spec.rows[0].cells[0], auroc(0.8))
+    for each, error in zip(spec.rows[1:], ("no memory", "no memory", "no disk"), strict=True):
+        book.run(each.cells[0], {}, failed={"accuracy": error})
+    missing = book.report(spec).section("missing")
+    assert missing is not None
+    texts = [[entry.text for entry in line.entries] for line in missing.tables[0].lines]
+    assert texts == [
+        ["b, wide; c", "demo", "", "0", "accuracy", "✗ failed, 2 rows", "no memory"],
+        ["d", "demo", "", "0", "accuracy", "✗ failed", "no disk"],
+    ]
+
+
 def test_failed_not_run_and_stale_differ(book: Bookkeeper) -> None:
     spec = suite(row("a"), row("b"), row("c"))
     spec = replace(spec, stale={spec.rows[2].cells[0].id: {"accuracy": "params.width: 64, was 32"}})
