@@ -87,7 +87,7 @@ def facts(grid: Grid) -> tuple[Fact, ...]:
 
 
 def missing_table(grid: Grid) -> Table | None:
-    """Cells that failed, were not run or are stale, by reason; cells that differ in row, seed or part only share a line."""
+    """Cells that failed, were not run or are stale, by reason; cells that differ in row, seed or part share a line."""
     found: dict[tuple[str, str, str, str, str], list[Use]] = {}
     for use in grid.uses:
         place = (use.row.label, use.cell.dataset)

@@ -261,5 +261,6 @@ def _further(uses: Sequence[Counted]) -> Iterable[Term]:
 
 
 def count(number: int, noun: str) -> str:
-    """ "1 seed", "2 seeds"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """ "1 seed", "2 seeds", "2 categories"."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
