@@ -45,7 +45,7 @@ from afrad_bench.report import (
 )
 from afrad_bench.report.basis import grid, terms, verdict
 from afrad_bench.report.formats import markdown
-from afrad_bench.report.model import Entry, Fact, Table
+from afrad_bench.report.model import Entry, Fact, Heading, Line, Section, Table
 from afrad_bench.report.sections import timing
 from afrad_bench.store import COLUMNS, Store
 from afrad_bench.types import MEAN, Metric
@@ -1109,6 +1109,62 @@ def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(tmp_path: Path
         assert target is not None
         assert target.startswith("#")
         assert target[1:] in page.ids
+
+
+def test_a_keyboard_reaches_the_answer_first_and_no_footnote_numeral(tmp_path: Path) -> None:
+    source = to_html(rich_report(tmp_path))
+    links = re.findall(r"<a [^>]*>", source)
+    assert links[0] == '<a class="skip" href="#answer">'
+    numerals = re.findall(r"<sup>(.*?)</sup>", source)
+    assert numerals
+    assert all(link.count('tabindex="-1"') == 1 for text in numerals for link in re.findall(r"<a [^>]*>", text))
+    notes = re.findall(r'<li id="([\w-]+)">.*?</li>', source)
+    back = re.findall(r'<a href="#([\w-]+)-from" class="back" tabindex="-1"', source)
+    assert back == notes  # every footnote leads back to where it is first referred to
+    assert not re.search(r"<th[^>]*>\s*</th>", source)
+
+
+def test_wide_tables_are_printed_smaller() -> None:
+    def page(columns: int) -> str:
+        heads = tuple(Heading(f"m{i}") for i in range(columns))
+        table = Table("Wide", heads, (Line(tuple(Entry("1") for _ in heads)),))
+        section = Section("wide", "Wide", (table,))
+        return to_html(Report("s", "t", "p", "", "c", (), (), (section,), ()))
+
+    assert 'class="scroll held"' in page(9)
+    assert 'class="scroll held over9"' in page(10)
+    assert 'class="scroll held over14"' in page(20)
+    assert 'class="scroll held over28"' in page(60)
+
+
+def test_the_terminal_ends_with_the_results_and_the_answer(tmp_path: Path) -> None:
+    report = rich_report(tmp_path)
+    for width in (80, 160):
+        text = terminal(report, width)
+        last = text.splitlines()[-45:]
+        assert " ".join(" ".join(last).split()).endswith(" ".join(report.answer))
+        assert any("86.5" in line for line in last)  # the best of the table
+        order = ["Terms of the comparison", "Efficiency", "Results: notes", "I-AUROC ↑ (%)", "Difference to PaDiM"]
+        places = [text.rindex(each) if each == "Results: notes" else text.index(each) for each in order]
+        assert places == sorted(places)
+
+
+def test_the_forest_on_the_terminal_draws_every_interval(book: Bookkeeper) -> None:
+    spec = suite(row("full", (0, 1, 2)), row("worse", (0, 1, 2)), row("unclear", (0, 1, 2)), compare_to="full")
+    for each, values in zip(spec.rows, ((0.9, 0.9, 0.9), (0.79, 0.8, 0.81), (0.89, 0.9, 0.92)), strict=True):
+        for cell, value in zip(each.cells, values, strict=True):
+            book.run(cell, auroc(value))
+    report = book.report(spec)
+    for width in (60, 80, 160):
+        lines = {line.split()[0]: line for line in terminal(report, width).splitlines() if "[" in line and line.split()}
+        assert "−10.0 [−12.5, −7.5] ●" in lines["worse"]
+        assert re.search(r"├─*●─*┤ *│", lines["worse"])
+        assert re.search(r"├─*•─*┤", lines["unclear"])  # the line of 0 is behind the interval
+        assert max(map(len, lines.values())) <= width
+    console = Console(file=io.StringIO(), width=100, color_system="standard", force_terminal=True)
+    to_terminal(report, console)
+    assert isinstance(console.file, io.StringIO)
+    assert re.search(r"\x1b\[31m *├", console.file.getvalue())  # worse: red
 
 
 def test_the_examples_in_the_docstrings_run() -> None:
