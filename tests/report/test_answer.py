@@ -108,7 +108,10 @@ def test_an_interval_without_the_correction_is_perhaps(book: Bookkeeper) -> None
         "more noise": [0.91, 0.90, 0.88],
     }
     first, *_ = said(book, rows, "full")
-    assert first == "other is perhaps better than full (not significant after the correction for 3 comparisons)."
+    assert first == (
+        "other is perhaps better than full by 1.5 points of I-AUROC [0.3, 2.7] "
+        "(not significant after the correction for 3 comparisons)."
+    )
 
 
 def test_many_rows_are_named_by_the_largest(book: Bookkeeper) -> None:

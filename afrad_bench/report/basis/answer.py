@@ -152,7 +152,8 @@ def _lead(grid: Grid, item: Item, places: Sequence[Place], found: Effect | None)
 
 
 def _told_apart(grid: Grid, found: Effect) -> Iterator[str]:
-    """From whom the seeds tell the leader, and from whom they do not."""
+    """From whom the seeds tell the leader, and from whom they do not. The leader is chosen by these same numbers, so
+    that luck favours it: Holm's correction is for all rows that it is compared with."""
     if set(with_finding(found, "one seed")) == set(found.differences):
         yield "One seed cannot tell a lead from noise."
         return

@@ -114,12 +114,14 @@ def _certain(grid: Grid, of: Effect, labels: Sequence[str], before: str = "") ->
 def _likely(grid: Grid, of: Effect) -> Iterator[str]:
     """One sentence on the rows that differ only without the correction."""
     labels = with_finding(of, "likely")
-    better, worse = ([name(grid, each) for each in labels if (of.gain(each) > 0) is wanted] for wanted in (True, False))
+    better, worse = ([each for each in labels if (of.gain(each) > 0) is wanted] for wanted in (True, False))
     clauses: list[str] = []
     for rows, word in ((better, "better"), (worse, "worse")):
         if rows:
             than = "" if clauses else f" than {name(grid, of.reference.label)}"
-            clauses.append(f"{few(rows, NAMED)} {'is' if len(rows) == 1 else 'are'} perhaps {word}{than}")
+            much = f" by {by(of, rows[0], 'unit' if clauses else 'metric')}" if len(rows) == 1 else ""
+            names = few([name(grid, each) for each in rows], NAMED)
+            clauses.append(f"{names} {'is' if len(rows) == 1 else 'are'} perhaps {word}{than}{much}")
     if clauses:
         doubt = f"not significant after the correction for {len(of.adjusted)} comparisons"
         yield f"{'; '.join(clauses)} ({doubt})."
