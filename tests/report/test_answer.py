@@ -93,7 +93,7 @@ def test_what_the_seeds_can_show_is_the_power_of_the_test(book: Bookkeeper) -> N
         return float(stats.nct.sf(limit, seeds - 1, far))  # that the test errs in the sign is next to impossible
 
     assert only == (
-        "a and b make no difference in I-AUROC that 3 seeds can show, which is about 2.0 points or more; "
+        "a and b make no difference in I-AUROC that 3 seeds can show: they can show about 2.0 points or more; "
         "it would take about 11 seeds to see 0.5 points."
     )
     assert chance(1.95, 3) < 0.8 < chance(2.05, 3)

@@ -134,8 +134,8 @@ def _unclear(grid: Grid, of: Effect) -> Iterator[str]:
         who = "No row" if everything else few([name(grid, label) for label in labels], NAMED)
         verb = "makes a" if everything else "makes no" if len(labels) == 1 else "make no"
         shown = limits(of, labels)
-        text = f"{who} {verb} difference in {of.item.metric.title} that {seeds_of(of, labels)} can show"
-        yield f"{f'{text}, which is {shown}' if shown else text}."
+        ending = f": they can show {shown}" if shown else ""
+        yield f"{who} {verb} difference in {of.item.metric.title} that {seeds_of(of, labels)} can show{ending}."
 
 
 def _one_seed(grid: Grid, of: Effect) -> Iterator[str]:
