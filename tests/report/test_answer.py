@@ -75,7 +75,7 @@ def test_effects_are_told_with_what_the_seeds_cannot_show(book: Bookkeeper) -> N
         "tuned is better than AFRAD by 1.0 points of I-AUROC [0.8, 1.2]."
     )
     assert second.startswith(
-        "“without CD” and “without FLD” make no difference in I-AUROC that 3 seeds can show, which"
+        "“without CD” and “without FLD” make no difference in I-AUROC that 3 seeds can show: they can show"
     )
     for text in everywhere(made):
         assert first in text
