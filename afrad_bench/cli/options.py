@@ -22,17 +22,28 @@ if TYPE_CHECKING:
 STORE, REPORTS, LIMIT_GIB, DEVICE = Path("results"), Path("reports"), 80.0, "auto"
 STORE_VARIABLE, CACHE_VARIABLE, LIMIT_VARIABLE = "AFRAD_BENCH_STORE", "AFRAD_BENCH_CACHE", "AFRAD_BENCH_CACHE_LIMIT"
 
+WHAT, WHERE = "What is measured", "Where"
+"""Headings of the help."""
+
 DataOption = Annotated[
-    list[str] | None, typer.Option("--data", metavar="NAME=PATH", help="Folder of a data set; repeatable.")
+    list[str] | None,
+    typer.Option("--data", metavar="NAME=PATH", help="Folder of a data set; repeatable.", rich_help_panel=WHERE),
 ]
-StoreOption = Annotated[Path, typer.Option("--store", envvar=STORE_VARIABLE, help="Folder of the Parquet store.")]
-ReportsOption = Annotated[Path, typer.Option("--reports", file_okay=False, help="Folder in which reports are written.")]
+StoreOption = Annotated[
+    Path, typer.Option("--store", envvar=STORE_VARIABLE, help="Folder of the Parquet store.", rich_help_panel=WHERE)
+]
+ReportsOption = Annotated[
+    Path, typer.Option("--reports", file_okay=False, help="Folder in which reports are written.", rich_help_panel=WHERE)
+]
 CacheOption = Annotated[
     Path | None,
-    typer.Option("--cache", envvar=CACHE_VARIABLE, help="Cache folder; default: the user's cache folder."),
+    typer.Option(
+        "--cache", envvar=CACHE_VARIABLE, help="Cache folder; default: the user's cache folder.", rich_help_panel=WHERE
+    ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, max=4096, help="CPU threads; default: the physical cores.")
+    int | None,
+    typer.Option("--threads", min=1, max=4096, help="CPU threads; default: the physical cores.", rich_help_panel=WHERE),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -46,13 +57,16 @@ SideArgument = Annotated[
 class ProfileChoice:
     """A profile of a suite, and the overrides of the command line."""
 
-    profile: Annotated[str | None, typer.Option("--profile", "-p", help="Profile; default: the suite's default.")] = (
-        None
-    )
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="Profile; default: the suite's default.", rich_help_panel=WHAT)
+    ] = None
     override: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Override: afrad.training.epochs=2, image_size=64, seeds=[0]."
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Override: afrad.training.epochs=2, image_size=64, seeds=[0].",
+            rich_help_panel=WHAT,
         ),
     ] = None
 
@@ -78,7 +92,11 @@ class StoredChoice(SuiteChoice):
 
     as_declared: Annotated[
         bool,
-        typer.Option("--as-declared", help="Leave out the options (--set, --data) of the newest run of this profile."),
+        typer.Option(
+            "--as-declared",
+            help="Leave out the options (--set, --data) of the newest run of this profile.",
+            rich_help_panel=WHAT,
+        ),
     ] = False
 
     def measured(self, place: Place, out: Console) -> tuple[Selection, Workspace]:
@@ -101,7 +119,9 @@ class Place:
     data: DataOption = None
     store: StoreOption = STORE
     cache: CacheOption = None
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = DEVICE
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=WHERE)] = (
+        DEVICE
+    )
     threads: ThreadsOption = None
 
     @property
@@ -131,7 +151,10 @@ class MeasuringPlace(Place):
     """The place of a command that computes features."""
 
     cache_limit: Annotated[
-        float, typer.Option("--cache-limit", envvar=LIMIT_VARIABLE, min=0, help="GiB of cached features.")
+        float,
+        typer.Option(
+            "--cache-limit", envvar=LIMIT_VARIABLE, min=0, help="GiB of cached features.", rich_help_panel=WHERE
+        ),
     ] = LIMIT_GIB
 
     @property

@@ -28,30 +28,33 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMANDS: Mapping[str, Callable[..., None]] = {
-    "run": suites.run,
-    "plan": suites.plan,
-    "check": suites.check,
-    "report": suites.report,
-    "search": searching.search,
-    "failures": suites.failures,
-    "latency": latency.latency,
-    "rank": comparing.rank,
-    "compare": comparing.compare,
-    "gate": comparing.gate,
-    "why": stored.why,
-    "list": catalogue.list_,
-    "show": catalogue.show,
-    "export": models.export,
-    "audit": paper.audit,
-    "schema": catalogue.schema,
-    "doctor": catalogue.doctor,
+COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
+    "Before a run": {
+        "doctor": catalogue.doctor,
+        "list": catalogue.list_,
+        "show": catalogue.show,
+        "check": suites.check,
+        "plan": suites.plan,
+        "schema": catalogue.schema,
+    },
+    "Measure": {"run": suites.run, "search": searching.search, "latency": latency.latency},
+    "Look at results": {
+        "report": suites.report,
+        "rank": comparing.rank,
+        "failures": suites.failures,
+        "why": stored.why,
+        "audit": paper.audit,
+    },
+    "Compare and ship": {"compare": comparing.compare, "gate": comparing.gate, "export": models.export},
 }
+"""Heading of the help -> name -> command."""
 GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
-    "cache": ("List or clear the cached backbone features.", {"list": stored.cache_list, "clear": stored.cache_clear}),
     "metrics": ("Compute accuracy again from stored maps.", {"recompute": stored.metrics_recompute}),
     "store": ("Maintain the store of results.", {"compact": stored.store_compact}),
+    "cache": ("List or clear the cached backbone features.", {"list": stored.cache_list, "clear": stored.cache_clear}),
 }
+KEEPING = "Store and cache"
+"""Heading of the groups."""
 
 
 def _own_exit_code(command: Callable[..., None]) -> Callable[..., None]:
@@ -69,11 +72,12 @@ def _own_exit_code(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-for _name, _command in COMMANDS.items():
-    app.command(_name)(_own_exit_code(bundled(_command)))
+for _panel, _commands in COMMANDS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, rich_help_panel=_panel)(_own_exit_code(bundled(_command)))
 for _name, (_help, _commands) in GROUPS.items():
     _group = typer.Typer(help=_help, no_args_is_help=True)
-    app.add_typer(_group, name=_name)
+    app.add_typer(_group, name=_name, rich_help_panel=KEEPING)
     for _inner, _command in _commands.items():
         _group.command(_inner)(_own_exit_code(bundled(_command)))
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import copysign, inf
 from typing import Literal
 
 from afrad_bench.comparing.changes import Change, Comparison
@@ -44,6 +45,19 @@ class Check:
     low: float | None = None
     high: float | None = None
     """`low` and `high`: ends of the interval that decided."""
+
+    @property
+    def worsening(self) -> float:
+        """The largest worsening that the interval (or, without noise, the change) allows, relative to the smallest one
+        that matters; below 0 for an improvement, infinite if nothing is known."""
+        better = _better(self.change, self.rule)
+        if self.low is not None and self.high is not None:
+            worst = -self.low if better > 0 else self.high
+        elif self.change.base is not None and self.change.new is not None:
+            worst = (self.change.base - self.change.new) * better
+        else:
+            return inf
+        return worst / self.smallest if self.smallest else copysign(inf, worst) if worst else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from afrad_bench.comparing.changes import Change, Comparison
-from afrad_bench.comparing.gate import Check, Decision
+from afrad_bench.comparing.gate import GRAVITY, Check, Decision
 from afrad_bench.comparing.side import metrics
 from afrad_bench.report.formats.markdown import escape, table_blocks
 from afrad_bench.report.model import Entry, Heading, Level, Line, Table
@@ -19,6 +19,11 @@ READING = (
     "holds for other seeds and images of the same kind, or other rounds. p: two-sided, after Holm's correction over "
     "the headline numbers with noise. DeLong: two-sided p over images alone."
 )
+
+
+WORST = 3
+"""Checks that are told beside the verdict."""
+_LEVELS: dict[str, Level] = {"pass": "good", "regression": "alarm", "cannot tell": "unsure"}
 
 
 def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
@@ -50,26 +55,31 @@ def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
 
 def gate_table(decision: Decision) -> Table:
     """One line for each check; regressions and "cannot tell" come first."""
-    order = {"regression": 0, "cannot tell": 1, "advisory": 2, "pass": 3}
-    names = ("", "Row", "Metric", "BASE", "NEW", "Change", "interval", "matters from", "n", "Why")
+    names = ("Verdict", "Row", "Metric", "BASE", "NEW", "Change", "interval", "matters from", "n", "Why")
     lines = []
-    for check in sorted(decision.checks, key=lambda each: order[each.verdict]):
+    for check in sorted(decision.checks, key=lambda each: GRAVITY.index(each.verdict)):
         change = check.change
         ends = None if check.low is None or check.high is None else (check.low, check.high)
         matters = "" if check.smallest is None else _smallest(change, check.smallest)
-        level: Level = "alarm" if check.verdict in ("regression", "cannot tell") else "plain"
         rest = (_range(change, ends), matters, _count(change), _why(check))
         line = _line(str(change.key), _named(change), *_values(change), *rest)
-        lines.append(Line((Entry(SIGNS[check.verdict], level=level), *line.entries)))
+        lines.append(Line((Entry(SIGNS[check.verdict], level=_LEVELS.get(check.verdict, "plain")), *line.entries)))
     numeric = ("BASE", "NEW", "Change", "interval", "matters from")
     return Table("Checks", tuple(Heading(name, numeric=name in numeric) for name in names), tuple(lines), keys=3)
 
 
 def head(decision: Decision) -> str:
     """The verdict in one sentence."""
-    counts = {name: sum(check.verdict == name for check in decision.checks) for name in SIGNS}
+    counts = {name: sum(check.verdict == name for check in decision.checks) for name in GRAVITY}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return f"{decision.verdict}: {summary or 'nothing was checked'}"
+
+
+def worst(decision: Decision) -> tuple[str, ...]:
+    """The worst checks, each in a sentence: the gravest verdicts first, and of these the largest possible worsening
+    relative to the smallest one that matters. Where all pass, those that are nearest to failing."""
+    order = sorted(decision.checks, key=lambda check: (GRAVITY.index(check.verdict), -check.worsening))
+    return tuple(f"{SIGNS[check.verdict]}: {_sentence(check)}" for check in order[:WORST])
 
 
 def remarks(comparison: Comparison) -> Iterator[str]:
@@ -86,6 +96,8 @@ def to_markdown(decision: Decision) -> str:
     blocks = [f"### afrad-bench gate: {escape(head(decision))}"]
     blocks.append(f"`{escape(decision.comparison.new)}` against `{escape(decision.comparison.base)}`")
     blocks += ["\n".join(f"- **{escape(text)}**" for text in decision.unmeasured)] if decision.unmeasured else []
+    if found := worst(decision):
+        blocks += ["The worst:", "\n".join(f"{i}. {escape(text)}" for i, text in enumerate(found, 1))]
     blocks += table_blocks(gate_table(decision))
     blocks += ["\n".join(f"- {escape(text)}" for text in remarks(decision.comparison))]
     rate = f"{1 - decision.confidence:.2g}"

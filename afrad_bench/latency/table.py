@@ -11,6 +11,7 @@ from typing import Any
 from afrad_bench import published
 from afrad_bench.latency.samples import Session, Timed
 from afrad_bench.latency.statistics import Ratio, images_per_second, paired_ratio
+from afrad_bench.report.basis.answer import extremes
 from afrad_bench.report.model import Caution, Entry, Heading, Line, Report, Section, Table, Term
 
 PAPER = "table4"
@@ -148,7 +149,7 @@ def latency_report(sessions: Sequence[Session]) -> Report:
             Heading("Method", numeric=False),
             Heading("Mode", numeric=False),
             Heading("Batch"),
-            Heading("", numeric=False),
+            Heading("Facts", numeric=False),
         ),
         tuple(
             Line(
@@ -172,7 +173,25 @@ def latency_report(sessions: Sequence[Session]) -> Report:
         warnings=tuple(_cautions(known)),
         sections=(Section("latency", "Latency", (table, details), intro),),
         facts=(),
+        answer=tuple(_answer(known[0]["lines"])),
     )
+
+
+def _answer(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The fastest, the slowest and AFRAD's place in the first mode and batch size; unreliable times are left out."""
+    first = [line for line in lines if (line["mode"], line["batch"]) == (lines[0]["mode"], lines[0]["batch"])]
+    timed = [line for line in first if "error" not in line]
+    steady = sorted((line for line in timed if not line["unreliable"]), key=lambda line: line["median_ms"])
+    if steady:
+        values = [(line["label"], line["median_ms"], line["method"]) for line in steady]
+        several = len(first) < len(lines)
+        of = f"With batch {lines[0]['batch']} in mode {lines[0]['mode']}, " if several else ""
+        yield of + extremes(values, "time", "ms", ".4g")
+    else:
+        yield "No time is reliable."
+    for count, what in ((len(timed) - len(steady), "unreliable"), (len(first) - len(timed), "failed")):
+        if count and steady:
+            yield f"{count} of {len(first)} rows {'is' if count == 1 else 'are'} left out: {what}."
 
 
 def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
@@ -261,10 +280,16 @@ def _about_paper() -> str:
 def _terms(known: Sequence[dict[str, Any]]) -> Iterator[Term]:
     first = known[0]
     yield Term("Session", ", ".join(each["session"] for each in known))
-    yield Term("Image size", f"{first['image_size']} × {first['image_size']} px")
+    size = f"{first['image_size']} × {first['image_size']} px"
+    yield Term("Image size", size, brief=size)
     yield Term("Measured", ", ".join(each["started_at"][:16].replace("T", " ") + " UTC" for each in known))
-    yield Term("Device", f"{first['device']} ({first['device_name']}), {first['clock']}", group="where")
-    yield Term("Threads", str(first["threads"]), group="where")
+    yield Term(
+        "Device",
+        f"{first['device']} ({first['device_name']}), {first['clock']}",
+        group="where",
+        brief=first["device_name"],
+    )
+    yield Term("Threads", str(first["threads"]), group="where", brief=f"threads: {first['threads']}")
     for part in ("settings", "readings"):
         for name in dict.fromkeys(name for each in known for name in each[part]):
             values = dict.fromkeys(each[part].get(name, "not recorded") for each in known)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from afrad_bench import published
 from afrad_bench.report.basis import results
+from afrad_bench.report.basis.answer import answer
 from afrad_bench.report.basis.cautions import cautions
 from afrad_bench.report.basis.evidence import Evidence, collect
 from afrad_bench.report.basis.grid import Grid
@@ -24,6 +25,7 @@ from afrad_bench.report.model import Report, ReportInput, Section
 from afrad_bench.report.sections.curves import curves
 from afrad_bench.report.sections.effects import effects
 from afrad_bench.report.sections.elsewhere import elsewhere
+from afrad_bench.report.sections.forest import forest
 from afrad_bench.report.sections.gallery import gallery
 from afrad_bench.report.sections.parts import part_facts, part_tables
 from afrad_bench.report.sections.timing import timing_table
@@ -53,6 +55,7 @@ def build(
     complete run counts. Raises `UserError` for an unknown table of the paper."""
     spec = checked(spec)
     grid = Grid(spec, results.read(cells, measurements))
+    drawn = (forest(grid, dataset) for dataset in grid.datasets)
     return Report(
         suite=spec.suite,
         title=spec.title,
@@ -63,6 +66,8 @@ def build(
         warnings=cautions(grid),
         sections=_sections(grid, collect(grid, scores, curves, examples)),
         facts=(*facts(grid), *part_facts(grid)),
+        answer=answer(grid),
+        lead=next(filter(None, drawn), None),
     )
 
 

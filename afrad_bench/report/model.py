@@ -79,7 +79,8 @@ class ReportInput:
 
 # -------------------------------------------------------------------------------------------------------------- content
 
-Level = Literal["plain", "note", "alarm"]
+Level = Literal["plain", "note", "good", "unsure", "alarm"]
+"""How a text is shown: "good" in green, "unsure" in yellow, "alarm" in red, where there are colours."""
 State = Literal["value", "undefined", "failed", "missing", "text"]
 Rank = Literal["", "best", "second"]
 Verdict = Literal["reproduced", "not reproduced", "not comparable", "not measured"]
@@ -224,6 +225,8 @@ class Term:
     value: str
     level: Level = "plain"
     group: Literal["what", "where"] = "what"
+    brief: str = ""
+    """What the line above the answer says of it; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +253,15 @@ class Report:
     facts: tuple[Fact, ...]
     name: str = "report"
     """Base name of its files."""
+    answer: tuple[str, ...] = ()
+    """What the numbers say, in a few sentences; shown before everything else."""
+    lead: Figure | None = None
+    """The figure beside the answer."""
+
+    @property
+    def brief(self) -> str:
+        """The terms in one line; the full ones stand at the end."""
+        return " · ".join(f"⚠ {t.brief}" if t.level == "alarm" else t.brief for t in self.terms if t.brief)
 
     @property
     def folder(self) -> str:
@@ -259,7 +271,8 @@ class Report:
     @property
     def figures(self) -> tuple[Figure, ...]:
         """All figures, in order."""
-        return tuple(figure for section in self.sections for figure in section.figures)
+        inside = tuple(figure for section in self.sections for figure in section.figures)
+        return inside if self.lead is None else (self.lead, *inside)
 
     def section(self, key: str) -> Section | None:
         """The section with this key; None if the report has no such section."""

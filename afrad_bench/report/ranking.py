@@ -19,7 +19,8 @@ from afrad_bench.report.basis.comparison import Item, fact, incomparable
 from afrad_bench.report.basis.figures import named, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.tables import items
-from afrad_bench.report.basis.terms import terms
+from afrad_bench.report.basis.terms import count, terms
+from afrad_bench.report.basis.wording import few, quoted
 from afrad_bench.report.build import checked
 from afrad_bench.report.drawing.shapes import CriticalDifference, Figure
 from afrad_bench.report.model import Entry, Heading, Line, Report, ReportInput, RowSpec, Section, Table
@@ -186,8 +187,19 @@ def ranking_report(
         sections=(_section(grid, ranking, columns[0]),),
         facts=(),
         name=f"ranking_{metric}",
+        answer=_answer(ranking, columns[0]),
     )
     return report, ranking
+
+
+def _answer(ranking: Ranking, item: Item) -> tuple[str, ...]:
+    first = f"{quoted(ranking.labels[0])} ranks first in {item.metric.title}"
+    where = f"with a mean rank of {ranking.mean_ranks[0]:.2f} over {count(len(ranking.categories), 'category')}"
+    if not ranking.p:
+        return (f"{first} {where}, without a test.", f"{ranking.note[0].upper()}{ranking.note[1:]}.")
+    alike = sorted({i for group in ranking.groups if 0 in group for i in group} - {0})
+    names = few([quoted(ranking.labels[i]) for i in alike])
+    return (f"{first} {where}.", f"It cannot be told from {names}." if alike else "It is told from all others.")
 
 
 def _values(

@@ -76,14 +76,19 @@ def reasons(study: Study, declared: Declared) -> str:
     return "\n".join(found)
 
 
-def best_suite(study: Study, declared: Declared, ending: str = "") -> str | None:
+UNJUDGED = "the best of {trials} trials"
+"""What a title says of the finalists as long as nothing else is known (`verdict.IN_WORDS`)."""
+
+
+def best_suite(study: Study, declared: Declared, outcome: str = UNJUDGED) -> str | None:
     """A suite file with the configuration as it was and the best trials, on fresh seeds and on the report's images;
-    None if no trial can be recommended. `ending` of its title: how the best compares with the default (`verdict`)."""
+    None if no trial can be recommended. `outcome`, for its title: what came of `{trials}` (`verdict.IN_WORDS`)."""
     selection, search = declared.for_report, declared.search
     finalists = best_trials(study, declared, search.finalists.best)
     if not finalists:
         return None
     origin = Searched(by=declared.study, trials=len(counted(study)), seeds=selection.seeds)
+    told = outcome.format(trials=origin.trials)
     variants: list[dict[str, Any]] = [{"label": DEFAULT}]
     for trial in finalists:
         params = nested(chosen(declared, trial))
@@ -96,14 +101,14 @@ def best_suite(study: Study, declared: Declared, ending: str = "") -> str | None
         split = options.pop(SPLIT, None)
         datasets.append({"name": one.name, "root": one.root, "params": options, "split": split})
     profile = {
-        "description": f"The best of {origin.trials} trials{ending}. Beside it the default; seeds that no trial used.",
+        "description": f"{told[0].upper()}{told[1:]}. Beside it the default; seeds that no trial used.",
         "datasets": [{name: value for name, value in each.items() if value is not None} for each in datasets],
         "image_size": selection.image_size,
         **({} if selection.threads is None else {"threads": selection.threads}),
     }
     content = {
         "suite": f"{selection.suite}_best",
-        "title": f"{selection.title}: the best of {origin.trials} trials{ending}",
+        "title": f"{selection.title}: {told}",
         "compare_to": DEFAULT,
         "setting": selection.setting,
         "seeds": list(search.finalists.seeds),

@@ -1,4 +1,4 @@
-"""The report of a search: the finalists, and before them how they were found."""
+"""The report of a search: the finalists, and after their results how they were found."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from afrad_bench.search.declared import Declared, Goal
 from afrad_bench.search.figures import figures
 from afrad_bench.search.study import ERROR, counted, location
 from afrad_bench.search.trials import EXCESS
-from afrad_bench.search.verdict import IN_WORDS, of_finalists, of_trials
+from afrad_bench.search.verdict import IN_WORDS, SENTENCES, of_finalists, of_trials
 from afrad_bench.statistics import paired
 from afrad_bench.store import Store
 from afrad_bench.types import MEAN
@@ -37,8 +37,8 @@ SHOWN = 10
 def report_of_search(
     study: Study, declared: Declared, plan: Plan, store: Store, command: str, again: str, seconds: float
 ) -> Report:
-    """The report of the finalists (`plan`), with the search before it. `command` measures the finalists, `again` goes
-    on with the search; `seconds` were spent on trials by this call."""
+    """The report of the finalists (`plan`), with the search after its results. `command` measures the finalists,
+    `again` goes on with the search; `seconds` were spent on trials by this call."""
     report = report_of(plan, store, command)
     section = _section(study, declared, plan, store, report, seconds)
     trials = len(counted(study))
@@ -47,15 +47,17 @@ def report_of_search(
         "The trials' own values, in the search's tables, are optimistic: the best of many."
     )
     found = of_finalists(declared, plan, store)
-    ending = IN_WORDS[of_trials(study, declared) if found == "unknown" else found]
+    if found == "unknown":
+        found = of_trials(study, declared)
     return replace(
         report,
         suite=declared.selection.suite,
-        title=f"{declared.selection.title}: the best of {trials} trials{ending}",
-        sections=(section, *report.sections),
+        title=f"{declared.selection.title}: {IN_WORDS[found].format(trials=trials)}",
+        sections=(*report.sections[:1], section, *report.sections[1:]),
         warnings=(*report.warnings, Caution(caution)),
         command=f"{again}\n{report.command}",
         name="search",
+        answer=(SENTENCES[found], *report.answer),
     )
 
 
@@ -105,7 +107,9 @@ def _about(study: Study, declared: Declared, seconds: float) -> Table:
     if study.get_trials(deepcopy=False) and search.pruner.name != "none" and not states.get("pruned"):
         facts["pruner"] += "; pruned nothing"
     lines = tuple(Line((Entry(name), Entry(value))) for name, value in facts.items() if value)
-    return Table("How it was searched", (Heading("", numeric=False), Heading("", numeric=False)), lines)
+    return Table(
+        "How it was searched", (Heading("Of the search", numeric=False), Heading("Value", numeric=False)), lines
+    )
 
 
 def _algorithm(name: str, options: dict[str, Any]) -> str:
@@ -170,7 +174,7 @@ def _compared(declared: Declared, plan: Plan, store: Store) -> Table | None:
     if not goals or not lines:
         return None
     differences = (Heading(f"Δ {goal.metric.title}", unit="points", refs=(1,)) for goal in goals)
-    headings = [Heading("", numeric=False), *differences]
+    headings = [Heading("Finalist", numeric=False), *differences]
     note = (
         "seed by seed and category by category, 95 % interval of a paired t test; categories of one seed share a fit, "
         "so the pairs are not independent; the section on what each row changes, over seeds alone, is the strict one"

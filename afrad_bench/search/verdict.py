@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from afrad_bench.report.basis import results
 from afrad_bench.running.plan import Plan
 from afrad_bench.search import space
-from afrad_bench.search.best import DEFAULT, best_trials, ranked
+from afrad_bench.search.best import DEFAULT, UNJUDGED, best_trials, ranked
 from afrad_bench.search.declared import Declared, Goal
 from afrad_bench.statistics import CONFIDENCE, Difference, holm, paired
 from afrad_bench.store import Store
@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 Verdict = Literal["better", "not better", "worse", "not distinguishable", "unknown"]
 
 IN_WORDS: Mapping[Verdict, str] = {
-    "better": "",
-    "not better": ", none of them better than the default",
-    "worse": " is worse than the default",
-    "not distinguishable": " is not distinguishable from the default",
-    "unknown": "",
+    "better": UNJUDGED,
+    "not better": "none of {trials} trials is better than the default",
+    "worse": "what {trials} trials chose is worse than the default",
+    "not distinguishable": "what {trials} trials chose is not distinguishable from the default",
+    "unknown": UNJUDGED,
 }
-"""How a title that begins "the best of N trials" ends."""
+"""How a title goes on after that of the suite; it says "best" only of what is not known to be no better."""
+SENTENCES: Mapping[Verdict, str] = {
+    "better": "The search found something better than the default.",
+    "not better": "The search found nothing better than the default: on its own images, the default is ahead.",
+    "worse": "The search found nothing better than the default: what it chose is worse.",
+    "not distinguishable": "The search found nothing that these seeds can tell to be better than the default.",
+    "unknown": "Whether the search found anything better than the default is not known yet.",
+}
+"""The first sentence of the report."""
 
 
 def of_trials(study: Study, declared: Declared) -> Verdict:

@@ -1,4 +1,5 @@
-"""Statistics of noisy measurements: paired differences, confidence intervals, p values.
+"""Statistics of noisy measurements: paired differences, confidence intervals, p values, and the
+seeds that a difference needs.
 
 Estimates from arrays (image scores, timed calls) are in `statistics.resampling`, which needs numpy."""
 
@@ -15,6 +16,7 @@ from afrad_bench.statistics.estimates import (
     over_seeds_and_images,
     paired,
 )
+from afrad_bench.statistics.planning import pooled, power, seeds_needed, visible
 
 __all__ = [
     "CONFIDENCE",
@@ -26,4 +28,8 @@ __all__ = [
     "over_seeds",
     "over_seeds_and_images",
     "paired",
+    "pooled",
+    "power",
+    "seeds_needed",
+    "visible",
 ]

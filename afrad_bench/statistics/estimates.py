@@ -28,6 +28,8 @@ class Difference:
     seeds: int = 0
     why: str = ""
     """Reason if there is no difference or no interval."""
+    spread: float | None = None
+    """Standard deviation of the differences over seeds (ddof = 1); None for one seed."""
 
 
 def paired(row: Mapping[K, float], reference: Mapping[K, float]) -> Difference:
@@ -43,11 +45,12 @@ def paired(row: Mapping[K, float], reference: Mapping[K, float]) -> Difference:
     mean = fmean(changes)
     if len(changes) == 1:
         return Difference(mean, seeds=1, why="one seed: no interval")
-    error = stdev(changes) / sqrt(len(changes))
+    spread = stdev(changes)
+    error = spread / sqrt(len(changes))
     if error < 1e-12:
-        return Difference(mean, seeds=len(changes), why="the same for every seed: no interval")
+        return Difference(mean, seeds=len(changes), why="the same for every seed: no interval", spread=0.0)
     found = Student(mean, error, len(changes) - 1)
-    return Difference(mean, *found.interval(CONFIDENCE), found.p, len(changes))
+    return Difference(mean, *found.interval(CONFIDENCE), found.p, len(changes), spread=spread)
 
 
 def holm(values: Sequence[float]) -> list[float]:

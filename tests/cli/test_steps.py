@@ -12,6 +12,7 @@ from rich.console import Console
 
 from afrad_bench.cli.screen.progress import RunProgress
 from afrad_bench.cli.screen.steps import PhaseLines, Step, StepLines
+from afrad_bench.running.run import Done
 from tests.program import SUITE, Place
 
 
@@ -136,6 +137,32 @@ def test_a_bar_shows_its_numbers_beside_any_name(width: int) -> None:
     assert "0/?" in shown()
     made.watch(4, 8, "keeping pictures")
     assert "4/8" in shown()
+
+
+def test_an_error_that_comes_again_is_told_once_with_its_number() -> None:
+    out = Console(file=io.StringIO(), width=160)
+    cells: Any = [
+        SimpleNamespace(
+            row=SimpleNamespace(label=f"row {i}"),
+            cell=SimpleNamespace(seed=0, category=None, dataset="demo", id=f"c{i}"),
+        )
+        for i in range(4)
+    ]
+    with RunProgress(out, cells) as shown:
+        for cell, error in zip(cells, ("no memory\nbuy some", "no memory\nbuy some", "no disk", ""), strict=True):
+            shown.finished(Done(cell, "failed" if error else "ok", error, 1.0))
+    assert isinstance(out.file, io.StringIO)
+    lines = out.file.getvalue().splitlines()
+    assert [line.strip() for line in lines] == [
+        "[1/4] failed  row 0, demo, seed 0  1.0 s  c0",
+        "no memory",
+        "buy some",
+        "[2/4] failed  row 1, demo, seed 0  1.0 s  c1  as [1/4]",
+        "[3/4] failed  row 2, demo, seed 0  1.0 s  c2",
+        "no disk",
+        "[4/4] ok  row 3, demo, seed 0  1.0 s  c3",
+        "2 times: no memory",
+    ]
 
 
 def test_a_run_without_a_terminal_tells_where_it_is(tmp_path: Path, cache_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -11,12 +12,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
-from afrad_bench.comparing import Decision, Rules, Side, compare, decide, default_rules, read_rules
+from afrad_bench.cli.screen.comparison import show_decision
+from afrad_bench.comparing import Check, Decision, Rules, Side, compare, decide, default_rules, read_rules
 from afrad_bench.comparing import baseline as files
 from afrad_bench.comparing.changes import Change
+from afrad_bench.comparing.gate import Verdict
 from afrad_bench.comparing.rules import Rule
-from afrad_bench.comparing.show import decision_data, to_github, to_junit, to_markdown
+from afrad_bench.comparing.show import decision_data, to_github, to_junit, to_markdown, worst
 from afrad_bench.comparing.side import LATENCY, Images, Key, Row, Timed
 from afrad_bench.errors import UserError
 from afrad_bench.instruments import metrics as exact
@@ -293,7 +297,36 @@ def test_what_machines_read() -> None:
     text = to_markdown(decision)
     assert "regression" in text
     assert "NEW lacks seeds 5" in text
+    told = worst(decision)
+    assert [each.partition(": ")[0] for each in told] == ["✗ regression", "✗ regression", "? cannot tell"][: len(told)]
+    assert text.index("gate: regression") < text.index(f"1. {told[0][:20]}") < text.index("| Verdict | Row |")
     assert decision_data(decision)["verdict"] == "regression"
+
+
+def test_the_worst_checks_are_those_that_may_be_worse_by_most() -> None:
+    """Relative to the smallest worsening that matters: 2.0 under a rule of 0.5 is worse than 3.0 under one of 1.0."""
+
+    def check(label: str, smallest: float, low: float, verdict: Verdict = "pass") -> Check:
+        change = Change(Key(label, "demo", "unified", "demo"), "image_auroc", MEAN, 90.0, 89.0)
+        return Check(change, Rule(metric="image_auroc", smallest=str(smallest)), verdict, "so", smallest, low, 1.0)
+
+    checks = (check("a", 1.0, -3.0), check("b", 0.5, -2.0), check("c", 1.0, 0.5), check("d", 1.0, 0.2, "cannot tell"))
+    decision = judged(side(scored(2)), side(scored(2)))
+    told = worst(replace(decision, checks=checks))
+    assert [each.split(", ")[0] for each in told] == ["? cannot tell: d", "✓ pass: b", "✓ pass: a"]
+    assert told[0] == "? cannot tell: d, demo: I-AUROC was 90.00, is 89.00 points; so"
+    assert worst(replace(decision, checks=())) == ()
+
+
+def test_the_screen_ends_with_the_verdict_and_the_worst_checks_in_their_colours() -> None:
+    out = Console(file=io.StringIO(), width=100, color_system="standard", force_terminal=True)
+    show_decision(out, judged(side(scored(6)), side(scored(6, shift=0.3, rng=1), gmacs=1.0), *default_rules().rules))
+    assert isinstance(out.file, io.StringIO)
+    lines = out.file.getvalue().splitlines()
+    at = max(i for i, line in enumerate(lines) if "regression: 1 regression" in line)
+    assert lines[at].startswith("\x1b[1;31m")  # bold red
+    assert "\x1b[31m  ✗ regression: AFRAD, demo: I-AUROC was " in lines[at + 1]
+    assert any("\x1b[32m" in line and "✓ pass" in line for line in lines[at:])
 
 
 # -------------------------------------------------------------------------------------------------------- command line

@@ -366,6 +366,14 @@ def test_figures_doubts_and_failures_of_a_session():
     assert len(to_csv([session()]).splitlines()) == 5
 
 
+def test_a_session_begins_with_the_fastest_and_the_slowest():
+    assert latency_report([session()]).answer == (
+        "With batch 1 in mode eager, AFRAD is the fastest with 10.1 ms, PatchCore the slowest with 40.4.",
+        "1 of 3 rows is left out: unreliable.",
+    )
+    assert latency_report([replace(session(), timed=session().timed[3:])]).answer == ("No time is reliable.",)
+
+
 def test_a_load_during_a_session_is_in_doubt_of_every_row_but_of_no_ratio():
     loaded = "other processes used 1.9 of 2 cores while this was timed"
     quiet = session()

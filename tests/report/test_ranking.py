@@ -77,9 +77,17 @@ def test_the_report_shows_ranks_and_draws_them(tmp_path: Path) -> None:
     report, found = ranking_report(spec, frames["cells"], frames["measurements"], "image_auroc", "nemenyi", 0.05)
     assert found.labels == ("good", "bad", "worse")
     assert len(found.categories) == 8
+    assert report.answer == (
+        "good ranks first in I-AUROC with a mean rank of 1.00 over 8 categories.",
+        "It cannot be told from bad.",
+    )
     written = write(report, tmp_path / "out")
     assert {path.suffix for path in written} == {".md", ".html", ".svg", ".png"}
     text = (tmp_path / "out" / "ranking_image_auroc.md").read_text(encoding="utf-8")
     assert "| good | 1.00 | 90" in text
+    few = frames["measurements"][frames["measurements"]["category"].isin(["c0", "c1"])]
+    report, _ = ranking_report(spec, frames["cells"], few, "image_auroc", "nemenyi", 0.05)
+    assert report.answer[0].endswith("over 2 categories, without a test.")
+    assert report.answer[1].startswith("2 categories are too few for a test")
     with pytest.raises(UserError, match="did you mean 'image_auroc'"):
         ranking_report(spec, frames["cells"], frames["measurements"], "image_aurok", "nemenyi", 0.05)

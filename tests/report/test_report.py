@@ -45,7 +45,7 @@ from afrad_bench.report import (
 )
 from afrad_bench.report.basis import grid, terms, verdict
 from afrad_bench.report.formats import markdown
-from afrad_bench.report.model import Entry, Fact, Table
+from afrad_bench.report.model import Entry, Fact, Heading, Line, Section, Table
 from afrad_bench.report.sections import timing
 from afrad_bench.store import COLUMNS, Store
 from afrad_bench.types import MEAN, Metric
@@ -331,6 +331,20 @@ def test_a_failed_cell_shows_its_error_and_no_number(book: Bookkeeper) -> None:
         assert "– not run" in text
 
 
+def test_rows_that_failed_alike_share_a_line_with_their_number(book: Bookkeeper) -> None:
+    spec = suite(row("a"), row("b, wide"), row("c"), row("d"))
+    book.run(spec.rows[0].cells[0], auroc(0.8))
+    for each, error in zip(spec.rows[1:], ("no memory", "no memory", "no disk"), strict=True):
+        book.run(each.cells[0], {}, failed={"accuracy": error})
+    missing = book.report(spec).section("missing")
+    assert missing is not None
+    texts = [[entry.text for entry in line.entries] for line in missing.tables[0].lines]
+    assert texts == [
+        ["b, wide; c", "demo", "", "0", "accuracy", "✗ failed, 2 rows", "no memory"],
+        ["d", "demo", "", "0", "accuracy", "✗ failed", "no disk"],
+    ]
+
+
 def test_failed_not_run_and_stale_differ(book: Bookkeeper) -> None:
     spec = suite(row("a"), row("b"), row("c"))
     spec = replace(spec, stale={spec.rows[2].cells[0].id: {"accuracy": "params.width: 64, was 32"}})
@@ -553,12 +567,18 @@ def test_the_terms_are_all_there(book: Bookkeeper) -> None:
     }
 
 
-def test_terms_stand_before_every_number(book: Bookkeeper) -> None:
+def test_terms_stand_in_a_line_before_every_number_and_in_full_at_the_end(book: Bookkeeper) -> None:
     spec = suite(row("a"))
     book.run(spec.rows[0].cells[0], auroc(0.7531))
     report = book.report(spec)
-    for text in (to_markdown(report), to_html(report), terminal(report)):
-        assert text.index("Terms of the comparison") < text.index("tf_efficientnet_lite0") < text.index("75.3")
+    assert (
+        report.brief
+        == "demo · unified · 128 × 128 px · tf_efficientnet_lite0 · 20 epochs · 1 seed · cpu · Example CPU 9000"
+    )
+    for text, head in ((to_markdown(report), "## Terms of the"), (to_html(report), '<h2 id="terms">')):
+        assert text.index("20 epochs · 1 seed") < text.index("75.3") < text.index(head) < text.index("abababababab")
+    text = terminal(report)  # the other way round: what is printed last is seen
+    assert text.index("Terms of the comparison") < text.index("tf_efficientnet_lite0") < text.index("75.3")
 
 
 @pytest.mark.parametrize(
@@ -1002,7 +1022,8 @@ def test_write_makes_whole_files_and_leaves_nothing_else(tmp_path: Path) -> None
     for _ in range(2):
         paths = write(report, folder)
         assert [path.name for path in paths] == [
-            *("report.md", "report.csv", "report_wide.csv", "report.html", "efficiency_plot.svg", "efficiency_plot.png")
+            *("report.md", "report.csv", "report_wide.csv", "report.html"),
+            *("forest.svg", "efficiency_plot.svg", "forest.png", "efficiency_plot.png"),
         ]
         assert {path for path in folder.rglob("*") if path.is_file()} == set(paths)
     assert paths[0].read_bytes() == to_markdown(report).encode()
@@ -1097,6 +1118,62 @@ def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(tmp_path: Path
         assert target[1:] in page.ids
 
 
+def test_a_keyboard_reaches_the_answer_first_and_no_footnote_numeral(tmp_path: Path) -> None:
+    source = to_html(rich_report(tmp_path))
+    links = re.findall(r"<a [^>]*>", source)
+    assert links[0] == '<a class="skip" href="#answer">'
+    numerals = re.findall(r"<sup>(.*?)</sup>", source)
+    assert numerals
+    assert all(link.count('tabindex="-1"') == 1 for text in numerals for link in re.findall(r"<a [^>]*>", text))
+    notes = re.findall(r'<li id="([\w-]+)">.*?</li>', source)
+    back = re.findall(r'<a href="#([\w-]+)-from" class="back" tabindex="-1"', source)
+    assert back == notes  # every footnote leads back to where it is first referred to
+    assert not re.search(r"<th[^>]*>\s*</th>", source)
+
+
+def test_wide_tables_are_printed_smaller() -> None:
+    def page(columns: int) -> str:
+        heads = tuple(Heading(f"m{i}") for i in range(columns))
+        table = Table("Wide", heads, (Line(tuple(Entry("1") for _ in heads)),))
+        section = Section("wide", "Wide", (table,))
+        return to_html(Report("s", "t", "p", "", "c", (), (), (section,), ()))
+
+    assert 'class="scroll held"' in page(9)
+    assert 'class="scroll held over9"' in page(10)
+    assert 'class="scroll held over14"' in page(20)
+    assert 'class="scroll held over28"' in page(60)
+
+
+def test_the_terminal_ends_with_the_results_and_the_answer(tmp_path: Path) -> None:
+    report = rich_report(tmp_path)
+    for width in (80, 160):
+        text = terminal(report, width)
+        last = text.splitlines()[-45:]
+        assert " ".join(" ".join(last).split()).endswith(" ".join(report.answer))
+        assert any("86.5" in line for line in last)  # the best of the table
+        order = ["Terms of the comparison", "Efficiency", "Results: notes", "I-AUROC ↑ (%)", "Difference to PaDiM"]
+        places = [text.rindex(each) if each == "Results: notes" else text.index(each) for each in order]
+        assert places == sorted(places)
+
+
+def test_the_forest_on_the_terminal_draws_every_interval(book: Bookkeeper) -> None:
+    spec = suite(row("full", (0, 1, 2)), row("worse", (0, 1, 2)), row("unclear", (0, 1, 2)), compare_to="full")
+    for each, values in zip(spec.rows, ((0.9, 0.9, 0.9), (0.79, 0.8, 0.81), (0.89, 0.9, 0.92)), strict=True):
+        for cell, value in zip(each.cells, values, strict=True):
+            book.run(cell, auroc(value))
+    report = book.report(spec)
+    for width in (60, 80, 160):
+        lines = {line.split()[0]: line for line in terminal(report, width).splitlines() if "[" in line and line.split()}
+        assert "−10.0 [−12.5, −7.5] ●" in lines["worse"]
+        assert re.search(r"├─*●─*┤ *│", lines["worse"])
+        assert re.search(r"├─*•─*┤", lines["unclear"])  # the line of 0 is behind the interval
+        assert max(map(len, lines.values())) <= width
+    console = Console(file=io.StringIO(), width=100, color_system="standard", force_terminal=True)
+    to_terminal(report, console)
+    assert isinstance(console.file, io.StringIO)
+    assert re.search(r"\x1b\[31m *├", console.file.getvalue())  # worse: red
+
+
 def test_the_examples_in_the_docstrings_run() -> None:
     for module in (grid, markdown, terms, timing, verdict):
         assert doctest.testmod(module).failed == 0
@@ -1108,8 +1185,9 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),
 )
 PROBE = """<!doctype html><meta charset="utf-8"><body>
-<iframe id="w1280" style="width:1280px;height:900px" srcdoc="{page}"></iframe>
-<iframe id="w400" style="width:400px;height:900px" srcdoc="{page}"></iframe>
+<iframe id="w1440" style="width:1440px;height:900px;border:0" srcdoc="{page}"></iframe>
+<iframe id="w390" style="width:390px;height:844px;border:0" srcdoc="{page}"></iframe>
+<iframe id="print" style="width:1047px;height:900px;border:0" srcdoc="{printed}"></iframe>
 <pre id="out"></pre>
 <script>
 addEventListener("load", () => {{
@@ -1123,7 +1201,13 @@ addEventListener("load", () => {{
       tables: tables.length,
       visible: tables.filter(each => each.width > 100 && each.height > 30).length,
       wide: [...page.querySelectorAll(".scroll")].filter(each => each.scrollWidth > each.clientWidth).length,
-      terms: page.querySelector(".terms").getBoundingClientRect().top,
+      said: page.querySelector(".said").getBoundingClientRect().bottom,
+      figure: page.querySelector(".answer figure").getBoundingClientRect().bottom,
+      results: page.querySelector("main table td").getBoundingClientRect().bottom,
+      right: Math.max(...[...page.querySelectorAll("th, td")].map(each => each.getBoundingClientRect().right)),
+      stops: page.querySelectorAll("a:not([tabindex]), [tabindex='0'], summary").length,
+      footnotes: page.querySelectorAll("sup a").length,
+      empty: [...page.querySelectorAll("th")].filter(each => !each.textContent.trim()).length,
     }};
   }}
   document.getElementById("out").textContent = JSON.stringify(found);
@@ -1133,22 +1217,32 @@ addEventListener("load", () => {{
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
-def test_the_page_fits_wide_and_narrow_windows(tmp_path: Path) -> None:
-    """Tables may scroll in their own frame; the page itself never scrolls sideways."""
-    page = to_html(rich_report(tmp_path / "store")).replace("&", "&amp;").replace('"', "&quot;")
+def test_the_page_fits_windows_and_paper_and_begins_with_the_answer(tmp_path: Path) -> None:
+    """Tables may scroll in their own frame; the page itself never scrolls sideways. On paper (A4, landscape: 1047 px
+    between the margins), no table is wider than the page. The printed page is the page with its rules for print."""
+    source = to_html(rich_report(tmp_path / "store"))
+    assert source.count("@media print {") == 1
+    print_rules = source.replace("@media print {", "@media all {").replace("@media screen", "@media not all")
+    page, printed = (text.replace("&", "&amp;").replace('"', "&quot;") for text in (source, print_rules))
     probe = tmp_path / "probe.html"
-    probe.write_text(PROBE.format(page=page), encoding="utf-8")
+    probe.write_text(PROBE.format(page=page, printed=printed), encoding="utf-8")
     command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"]
-    command += ["--window-size=1400,1000", "--dump-dom", probe.as_uri()]
+    command += ["--window-size=1500,1000", "--dump-dom", probe.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     match = re.search(r'<pre id="out">(\{.*?\})</pre>', dom)
     assert match is not None, dom[-2000:]
     found = json.loads(match[1])
-    for window in ("w1280", "w400"):
-        assert found[window]["overflow"] == 0, window
-        assert found[window]["tables"] == found[window]["visible"] >= 6, window
-        assert found[window]["terms"] < 300, window  # above the fold
-    assert found["w400"]["wide"] > 0  # so the narrow window does test something
+    for window in found.values():
+        assert window["overflow"] == 0, found
+        assert window["tables"] == window["visible"] >= 6, found
+        assert window["empty"] == 0
+        assert window["stops"] < 40 < window["footnotes"], found
+    wide, phone, paper = found["w1440"], found["w390"], found["print"]
+    assert wide["said"] < wide["figure"] < wide["results"] < 900
+    assert phone["said"] < 600  # its first number is on the first screen
+    assert phone["wide"] > 0  # so the narrow window does test something
+    assert paper["wide"] == 0
+    assert paper["right"] <= 1047
 
 
 if __name__ == "__main__":

@@ -47,12 +47,18 @@ def place(tmp_path: Path, cache_folder: Path) -> Place:
 
 def test_a_search_whose_best_is_worse_is_not_titled_as_if_it_were_good(place: Place) -> None:
     call(place, place.write(POWERS))
-    title = "Powers: the best of 2 trials is worse than the default"
+    title = "Powers: what 2 trials chose is worse than the default"
     ((page,), (best,)) = (list((place.folder / "reports").rglob(name)) for name in ("search.md", "best.yaml"))
     assert page.read_text("utf-8").startswith(f"# {title}\n")
     written = YAML(typ="safe").load(best)
     assert written["title"] == title
-    assert written["profiles"]["demo"]["description"].startswith("The best of 2 trials is worse than the default. ")
+    assert written["profiles"]["demo"]["description"].startswith("What 2 trials chose is worse than the default. ")
+    lines = page.read_text("utf-8").splitlines()
+    (said,) = (line for line in lines if line.startswith("The search found nothing better than the default: "))
+    assert (
+        "what it chose is worse. “trial 0 (best of 2 trials)” is worse than default by 50.0 points of I-AUROC" in said
+    )
+    assert "best" not in lines[0]
     assert "| trial " in page.read_text("utf-8")  # the trial itself is shown all the same
 
 
@@ -89,7 +95,7 @@ def test_the_suite_of_trials_that_are_no_better_says_so(tmp_path: Path) -> None:
     opened, made = trials(tmp_path, (1e-3, 0.9), (2e-3, 0.8))
     text = search.best_suite(opened, made, search.IN_WORDS[search.of_trials(opened, made)])
     assert text is not None
-    assert "the best of 2 trials, none of them better than the default" in " ".join(text.split())
+    assert "none of 2 trials is better than the default" in " ".join(text.split())
 
 
 Gains = dict[int, float]

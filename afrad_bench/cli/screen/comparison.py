@@ -27,15 +27,19 @@ def show_comparison(out: Console, comparison: Comparison, everything: bool) -> N
 
 
 def show_decision(out: Console, decision: Decision) -> None:
-    """Print the checks, the remarks on them, and the verdict."""
-    from afrad_bench.comparing.show import gate_table, head, remarks
+    """Print the checks, the remarks on them, and last the verdict with the worst checks."""
+    from afrad_bench.comparing.show import SIGNS, gate_table, head, remarks, worst
     from afrad_bench.report.formats.terminal import table_parts
 
     for part in table_parts(gate_table(decision), out.width, out.encoding):
         out.print(part)
     for text in decision.unmeasured:
-        out.print(Text(f"? {text}", style="red"))
+        out.print(Text(f"? {text}", style="yellow"))
     for text in remarks(decision.comparison):
         out.print(Text(f"• {text}"))
-    style = {"pass": "bold green", "regression": "bold red"}.get(decision.verdict, "bold yellow")
-    out.print(Text(head(decision), style=style))
+    styles = {"pass": "green", "regression": "red"}
+    out.print(Text(head(decision), style=f"bold {styles.get(decision.verdict, 'yellow')}"))
+    for text in worst(decision):
+        sign = text.partition(": ")[0]
+        style = next((styles.get(verdict, "yellow") for verdict, each in SIGNS.items() if each == sign), "")
+        out.print(Text(f"  {text}", style=style if not text.startswith(SIGNS["advisory"]) else "dim"))

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from afrad_bench.cli.screen.console import STATE_STYLE
 from afrad_bench.cli.screen.steps import Step, StepLines, span
+from afrad_bench.errors import first_line
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -46,6 +47,7 @@ class RunProgress:
         self._total = total
         self._names = names
         self._finished = 0
+        self._errors: dict[str, list[str]] = {}
         bar = [BarColumn(bar_width=BAR)] if out.width >= WIDE else []
         self._room = out.width - (BAR + 1) * len(bar)
         self._bar = Progress(
@@ -69,6 +71,9 @@ class RunProgress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+        for error, places in self._errors.items():
+            if len(places) > 1:
+                self._out.print(Text(f"{len(places)} times: {first_line(error)}", "bold red"), soft_wrap=True)
 
     def watch(self, done: int, total: int, what: str, loss: float | None = None) -> None:
         """A `Watch`: one bar for the current step. A `total` of 0 is unknown."""
@@ -99,10 +104,17 @@ class RunProgress:
         text.append(done.status, style=STATE_STYLE[done.status])
         text.append(f"  {planned.row.label}, {planned.cell.dataset}{part}, seed {planned.cell.seed}")
         text.append(f"  {done.seconds:.1f} s  {planned.cell.id}", style="dim")
-        if done.error:
-            style = "dim" if done.status == "done" else STATE_STYLE[done.status]
-            text.append("".join(f"\n    {line}" for line in done.error.splitlines()), style=style)
+        if done.error and done.status == "done":
+            text.append("".join(f"\n    {line}" for line in done.error.splitlines()), style="dim")
+        elif done.error:
+            text.append(self._told(done.error, f"[{self._finished}/{self._total}]"), style=STATE_STYLE[done.status])
         self._out.print(text, soft_wrap=True)
+
+    def _told(self, error: str, place: str) -> str:
+        """The lines of an error, or where they stand already."""
+        places = self._errors.setdefault(error, [])
+        places.append(place)
+        return f"  as {places[0]}" if len(places) > 1 else "".join(f"\n    {line}" for line in error.splitlines())
 
 
 class SearchProgress(RunProgress):
@@ -130,7 +142,7 @@ class SearchProgress(RunProgress):
         params = ", ".join(f"{name}={_number(value)}" for name, value in trial.params.items())
         text.append(f"  {seconds:.1f} s  {params}", style="dim")
         if error := trial.user_attrs.get("error"):
-            text.append("".join(f"\n    {line}" for line in error.splitlines()), style="red")
+            text.append(self._told(error, f"trial {trial.number}"), style="red")
         self._out.print(text, soft_wrap=True)
 
 

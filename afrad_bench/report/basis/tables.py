@@ -87,7 +87,7 @@ def facts(grid: Grid) -> tuple[Fact, ...]:
 
 
 def missing_table(grid: Grid) -> Table | None:
-    """Cells that failed, were not run or are stale, by reason; cells that differ only in seed or part share a line."""
+    """Cells that failed, were not run or are stale, by reason; cells that differ in row, seed or part share a line."""
     found: dict[tuple[str, str, str, str, str], list[Use]] = {}
     for use in grid.uses:
         place = (use.row.label, use.cell.dataset)
@@ -109,10 +109,16 @@ def missing_table(grid: Grid) -> Table | None:
         seeds = ", ".join(dict.fromkeys(str(use.cell.seed) for use in uses))
         parts = ", ".join(dict.fromkeys(use.cell.part for use in uses if use.cell.part is not None))
         merged.setdefault((label, dataset, parts, seeds, state, why), []).append(measure)
-    lines = []
+    alike: dict[tuple[str, ...], list[str]] = {}
     for (label, dataset, parts, seeds, state, why), measures in merged.items():
         everything = len(measures) == len(grid.spec.measures) > 1
-        texts = (label, dataset, parts, seeds, "all" if everything else ", ".join(measures), state, why)
+        of = "all" if everything else ", ".join(measures)
+        alike.setdefault((dataset, parts, seeds, of, state, why), []).append(label)
+    lines = []
+    for (dataset, parts, seeds, of, state, why), labels in alike.items():
+        several = f", {len(labels)} rows" if len(labels) > 1 else ""
+        between = "; " if any("," in label for label in labels) else ", "
+        texts = (between.join(labels), dataset, parts, seeds, of, f"{state}{several}", why)
         alarm: Level = "alarm" if state == "✗ failed" else "plain"
         lines.append(Line((*map(Entry, texts[:5]), *(Entry(text, level=alarm) for text in texts[5:]))))
     names = ("Method", "Data", "Part", "Seeds", "Measures", "State", "Why")

@@ -1,8 +1,10 @@
-"""The terms of the comparison: the conditions of the measurements. They are shown above all numbers."""
+"""The terms of the comparison: the conditions of the measurements. A line above all numbers holds the most important
+ones; the end of the report has all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -39,19 +41,19 @@ def terms(grid: Grid) -> tuple[Term, ...]:
         return (profile, Term("Results", "none: nothing has been measured yet", "alarm"))
     what = [profile, *_data(grid, uses)]
     what += [
-        _term("Setting", uses, "setting"),
-        _term("Image size", uses, "image_size", lambda run: _pixels(run.term("image_size"))),
+        _term("Setting", uses, "setting", plural="settings"),
+        _term("Image size", uses, "image_size", lambda run: _pixels(run.term("image_size")), "image sizes"),
         _configuration(grid),
-        _term("Backbone", uses, "backbone"),
+        _term("Backbone", uses, "backbone", plural="backbones"),
         _weights(uses),
         *_stages(uses),
         *_chosen(grid),
-        _term("Epochs trained", uses, "epochs"),
+        _epochs(uses),
         _term("Epoch scored", uses, "selection"),
         _seeds(grid),
     ]
     where = [
-        _term("Device", uses, "device", _device),
+        _term("Device", uses, "device", _device, "devices"),
         _term("Threads", uses, "threads"),
         _term("Precision", uses, "precision"),
         _term("Code", uses, "git_revision", _code),
@@ -59,7 +61,7 @@ def terms(grid: Grid) -> tuple[Term, ...]:
         Term("Measures", _measure_versions(uses), _alarm(mixed_versions(uses))),
         Term("Measured", _dates(uses)),
     ]
-    return (*what, *(Term(t.name, t.value, t.level, "where") for t in (*where, *_further(uses))))
+    return (*what, *(replace(term, group="where") for term in (*where, *_further(uses))))
 
 
 def short(digest: Any) -> str:
@@ -120,17 +122,21 @@ def _alarm(bad: object) -> Level:
     return "alarm" if bad else "plain"
 
 
-def _term(name: str, uses: Sequence[Counted], term: str, value: Callable[[Run], str] | None = None) -> Term:
+def _term(
+    name: str, uses: Sequence[Counted], term: str, value: Callable[[Run], str] | None = None, plural: str = ""
+) -> Term:
+    """`plural`: what several values are called in the line above the answer; empty for a term that it leaves out."""
     values = by_term(uses, term) if value is None else by_value(uses, value)
     text = next(iter(values)) if len(values) == 1 else listed(values)
-    return Term(name, text, _alarm(term in MUST_AGREE and len(values) > 1))
+    brief = "" if not plural else text if len(values) == 1 else f"{len(values)} {plural}"
+    return Term(name, text, _alarm(term in MUST_AGREE and len(values) > 1), brief=brief)
 
 
 def _data(grid: Grid, uses: Sequence[Counted]) -> Iterable[Term]:
     for dataset in grid.datasets:
         here = [use for use in uses if use.cell.dataset == dataset]
         if not here:
-            yield Term("Data", f"{dataset}: not measured yet", "note")
+            yield Term("Data", f"{dataset}: not measured yet", "note", brief=f"{dataset}, not measured yet")
             continue
         parts = dict.fromkeys(use.cell.part for use in here)
         name = by_value(here, lambda run: f"{run.term('dataset')}, version {plain(run.term('dataset_version'))}")
@@ -138,7 +144,7 @@ def _data(grid: Grid, uses: Sequence[Counted]) -> Iterable[Term]:
         data = f"fingerprint {', '.join(prints)}" if len(prints) == 1 else f"{len(prints)} fingerprints"
         covers = "" if parts.keys() == {None} else f" ({len(parts)} parts, each its own model)"
         bad = len(name) > 1 or (len(prints) > len(parts))
-        yield Term("Data", f"{'; '.join(name)} · {data}{covers}", _alarm(bad))
+        yield Term("Data", f"{'; '.join(name)} · {data}{covers}", _alarm(bad), brief=dataset)
 
 
 def _configuration(grid: Grid) -> Term:
@@ -175,12 +181,20 @@ def _weights(uses: Sequence[Counted]) -> Term:
 
     values = by_value(uses, text_of)
     text = next(iter(values)) if len(values) == 1 else listed(values)
-    return Term("Weights", text, _alarm("random" in values))
+    return Term("Weights", text, _alarm("random" in values), brief="random weights" if "random" in values else "")
+
+
+def _epochs(uses: Sequence[Counted]) -> Term:
+    term = _term("Epochs trained", uses, "epochs")
+    known = sorted({epochs for use in uses if (epochs := use.run.term("epochs"))})  # 0: a method that does not train
+    if not known:
+        return term
+    return replace(term, brief=count(known[0], "epoch") if len(known) == 1 else f"{known[0]} to {known[-1]} epochs")
 
 
 def _seeds(grid: Grid) -> Term:
     seeds = sorted({cell.seed for row in grid.spec.rows for cell in row.cells})
-    return Term("Seeds", f"{', '.join(map(str, seeds))} ({count(len(seeds), 'seed')})")
+    return Term("Seeds", f"{', '.join(map(str, seeds))} ({count(len(seeds), 'seed')})", brief=count(len(seeds), "seed"))
 
 
 def _device(run: Run) -> str:
@@ -251,5 +265,6 @@ def _further(uses: Sequence[Counted]) -> Iterable[Term]:
 
 
 def count(number: int, noun: str) -> str:
-    """ "1 seed", "2 seeds"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """ "1 seed", "2 seeds", "2 categories"."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"

@@ -17,6 +17,7 @@ from afrad_bench.report.drawing import (
     attempts,
     bubbles,
     critical_difference,
+    forest,
     panels,
     tiles,
 )
@@ -26,6 +27,7 @@ from afrad_bench.report.drawing.shapes import (
     CriticalDifference,
     Curves,
     Drawing,
+    Forest,
     Gallery,
     Histograms,
 )
@@ -84,6 +86,8 @@ def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callab
         return panels.curves_size, panels.fill_curves
     if isinstance(drawing, CriticalDifference):
         return critical_difference.size, critical_difference.fill
+    if isinstance(drawing, Forest):
+        return forest.size, forest.fill
     assert isinstance(drawing, Histograms)
     return panels.histograms_size, panels.fill_histograms
 

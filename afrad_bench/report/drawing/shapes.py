@@ -170,7 +170,41 @@ class CriticalDifference:
     """Indices into `labels`."""
 
 
-Drawing = Gallery | Bubbles | Curves | Histograms | Attempts | CriticalDifference
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A difference with its interval, in a panel of a forest plot."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    """Ends of the interval; None without one."""
+    gain: Literal[-1, 0, 1]
+    """Whether the difference is an improvement; 0 for none."""
+    certainty: Literal["certain", "likely", "unclear"]
+    text: str
+    """The difference in words and figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForestPanel:
+    """One metric of a forest plot."""
+
+    title: str
+    higher_is_better: bool
+    intervals: tuple[Interval | None, ...]
+    """One for each row; None where nothing was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Differences of rows to one of them: a line for each row, a panel for each metric."""
+
+    rows: tuple[str, ...]
+    panels: tuple[ForestPanel, ...]
+    reference: str
+
+
+Drawing = Gallery | Bubbles | Curves | Histograms | Attempts | CriticalDifference | Forest
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +221,8 @@ class Figure:
     drawing: Drawing
     folded: bool = False
     """Details that a page may collapse."""
+
+    @property
+    def photographs(self) -> bool:
+        """Whether it shows images, whose colours must stay as they are."""
+        return isinstance(self.drawing, Gallery)

@@ -23,7 +23,8 @@ def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> st
 
     here = files("afrad_bench.report.formats")
     pages = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    pages.filters |= {"groupwise": _groups, "spreads": _spreads, "figures": _figures}
+    pages.filters |= {"groupwise": _groups, "spreads": _spreads, "figures": _figures, "columns": _columns}
+    pages.globals["first"] = _First()
     found = drawn(report.figures) if pictures is None else pictures
     inline = {
         figure.key: Markup(_inline(found[figure.key].svg, figure)) for figure in report.figures
@@ -58,6 +59,24 @@ def _inline(svg: str, figure: Figure) -> str:
 def _groups(headings: Sequence[Heading]) -> list[tuple[str, int]]:
     """Adjacent headings of one group, as (group, number of headings)."""
     return [(group, len(list(found))) for group, found in groupby(headings, key=lambda heading: heading.group)]
+
+
+class _First:
+    """Whether a template asks for the first time: the first mark of a footnote is where its link leads back to."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[str, int]] = set()
+
+    def __call__(self, table: str, number: int) -> bool:
+        known = (table, number) in self._seen
+        self._seen.add((table, number))
+        return not known
+
+
+def _columns(table: Table) -> str:
+    """A class for tables of many columns, which are printed smaller so that no column is lost; empty for others."""
+    most = next((most for most in (28, 20, 14, 9) if len(table.headings) > most), None)
+    return "" if most is None else f" over{most}"
 
 
 def _spreads(table: Table) -> list[str]:

@@ -15,22 +15,20 @@ def to_markdown(report: Report) -> str:
     if report.reproduces:
         about.append(escape(report.reproduces))
     blocks = [f"# {escape(report.title)}", " · ".join(about)]
-    blocks += [
-        "## Terms of the comparison",
-        "\n".join(
-            ["| | |", "|:--|:--|"]
-            + [
-                f"| {escape(t.name)} | {f'**⚠ {escape(t.value)}**' if t.level == 'alarm' else escape(t.value)} |"
-                for t in report.terms
-            ]
-        ),
-    ]
+    brief = [escape(report.brief)] if report.brief else []
+    blocks.append(" · ".join((*brief, "[all terms](#terms-of-the-comparison)")))
+    blocks += [" ".join(map(escape, report.answer))] if report.answer else []
     alarms = [f"> **⚠ {escape(w.text)}**" for w in report.warnings if w.level == "alarm"]
-    notes = [f"> {escape(w.text)}" for w in report.warnings if w.level != "alarm"]
-    if alarms or notes:
-        blocks.append("\n>\n".join((*alarms, *notes)))
+    blocks += ["\n>\n".join(alarms)] if alarms else []
+    if report.lead is not None:
+        blocks += _figure(report.lead, report.folder)
     for section in report.sections:
         blocks += _section(section, report.folder)
+    shown = ((t.name, f"**⚠ {escape(t.value)}**" if t.level == "alarm" else escape(t.value)) for t in report.terms)
+    lines = [_line(("Term", "Value")), "|:--|:--|", *(_line((escape(name), value)) for name, value in shown)]
+    blocks += ["## Terms of the comparison", "\n".join(lines)]
+    notes = [f"> {escape(w.text)}" for w in report.warnings if w.level != "alarm"]
+    blocks += ["\n>\n".join(notes)] if notes else []
     blocks += ["## Measure it again", f"```\n{report.command}\n```"]
     return "\n\n".join(blocks) + "\n"
 
@@ -104,7 +102,7 @@ def _entry(entry: Entry, compact: bool) -> str:
         text = f"**{text}**"
     elif entry.rank == "second":
         text = f"<u>{text}</u>"
-    elif entry.level == "alarm":
+    elif entry.level in ("alarm", "unsure"):
         text = f"**{text}**"
     text += _refs(entry.refs) + _flag(entry.flag)
     return "<br>".join((text, *(_quote(quote, compact) for quote in entry.quotes)))

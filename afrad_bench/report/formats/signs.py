@@ -37,6 +37,12 @@ ASCII = {
     "µ": "u",
     "α": "alpha",
     "Φ": "Phi",
+    "“": '"',
+    "”": '"',
+    "─": "-",
+    "│": "|",
+    "├": "[",
+    "┤": "]",
 }
 """The signs of our own texts. Superscript digits mark footnotes: they become "[1,2]", never plain digits."""
 

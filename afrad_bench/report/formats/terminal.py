@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from afrad_bench.report.drawing.shapes import Forest
 from afrad_bench.report.formats.columns import Column, laid_out
+from afrad_bench.report.formats.forest import forest_parts
 from afrad_bench.report.formats.signs import shown
 from afrad_bench.report.model import Entry, Heading, Quote, Report, Section, Table
 
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
 
 ALARM, QUOTE, FAINT = "bold red", "bright_black", "dim"
 _STYLES = {"best": "bold", "second": "underline", "": ""}
+_LEVELS = {"alarm": ALARM, "unsure": "yellow", "good": "green"}
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def to_terminal(report: Report, console: Console, *, categories: bool = False, timing: bool = False) -> None:
-    """Print terms, warnings and sections; results by category and timings only with `categories` and `timing`."""
+    """Print all of a report, the most important last, where it stays on the screen: the results, the differences, and
+    the answer. Results by category and timings only with `categories` and `timing`."""
     from rich.panel import Panel
     from rich.text import Text
 
@@ -34,15 +38,31 @@ def to_terminal(report: Report, console: Console, *, categories: bool = False, t
     console.print(Text(about, FAINT))
     console.print(Panel(_terms(report), title="Terms of the comparison", title_align="left", border_style=FAINT))
     for warning in report.warnings:
-        sign, style = ("⚠ ", ALARM) if warning.level == "alarm" else ("• ", "")
-        console.print(_hanging(sign, warning.text, style))
-    hidden = {"categories": categories, "timing": timing}
-    for section in report.sections:
-        if hidden.get(section.key, True):
-            for part in _section(section, report.folder, console, folded=section.key in hidden):
-                console.print(part)
-    console.print()
+        if warning.level != "alarm":
+            console.print(_hanging("• ", warning.text, ""))
     console.print(Text.assemble(("measure it again: ", FAINT), report.command), soft_wrap=True)
+    hidden = {"categories": categories, "timing": timing}
+    shown_sections = [section for section in report.sections if hidden.get(section.key, True)]
+    for section in reversed(shown_sections):
+        last = section is shown_sections[0]
+        for part in _section(section, report.folder, console, folded=section.key in hidden, last=last):
+            console.print(part)
+    for part in _answer(report, console):
+        console.print(part)
+
+
+def _answer(report: Report, console: Console) -> Iterable[RenderableType]:
+    """Alarms, the forest plot, and the sentences."""
+    from rich.text import Text
+
+    for warning in report.warnings:
+        if warning.level == "alarm":
+            yield _hanging("⚠ ", warning.text, ALARM)
+    if report.lead is not None and isinstance(report.lead.drawing, Forest):
+        yield Text(f"\n{report.lead.title}", "bold")
+        yield from forest_parts(report.lead.drawing, console.width, console.encoding)
+    for said in report.answer:
+        yield Text(said, "bold")
 
 
 def _terms(report: Report) -> rich.table.Table:
@@ -58,23 +78,34 @@ def _terms(report: Report) -> rich.table.Table:
     return grid
 
 
-def _section(section: Section, folder: str, console: Console, *, folded: bool) -> Iterable[RenderableType]:
+def _section(
+    section: Section, folder: str, console: Console, *, folded: bool, last: bool = False
+) -> Iterable[RenderableType]:
+    """`last`: the answer follows, so that all notes stand before the tables."""
     from rich.text import Text
 
+    tables = [table for table in section.tables if folded or not table.folded]
+    notes: list[RenderableType] = [Text(line, FAINT) for line in section.intro]
+    if any(quote.shown != "not measured" for quote in _quotes(section)):
+        notes.append(Text("In brackets: the paper's figures; ✓ reproduced, ✗ not reproduced, ≠ not comparable.", FAINT))
     yield Text()
+    if last:
+        yield Text(f"{section.title}: notes", "bold")
+        yield from notes
+        for table in tables:
+            yield from _footnotes(table)
+        yield Text()
     yield Text(section.title, "bold")
-    for table in section.tables:
-        if table.folded and not folded:
-            continue
+    for table in tables:
         if len(section.tables) > 1 and table.caption != section.title:
             yield Text(table.caption, "italic")
-        yield from table_parts(table, console.width, console.encoding)
+        yield from _blocks(table, console.width, console.encoding)
+        if not last:
+            yield from _footnotes(table)
     if section.figures:
         yield Text(f"pictures: {', '.join(f'{folder}/{figure.key}.svg' for figure in section.figures)} (and .png)")
-    for line in section.intro:
-        yield Text(line, FAINT)
-    if any(quote.shown != "not measured" for quote in _quotes(section)):
-        yield Text("In brackets: the paper's figures; ✓ reproduced, ✗ not reproduced, ≠ not comparable.", FAINT)
+    if not last:
+        yield from notes
 
 
 def _quotes(section: Section) -> Iterable[Quote]:
@@ -83,11 +114,19 @@ def _quotes(section: Section) -> Iterable[Quote]:
 
 def table_parts(table: Table, width: int, encoding: str = "utf-8") -> Iterable[RenderableType]:
     """A table in blocks that fit, and its footnotes, in the signs that the encoding has."""
+    yield from _blocks(table, width, encoding)
+    yield from _footnotes(table)
+
+
+def _blocks(table: Table, width: int, encoding: str) -> Iterable[RenderableType]:
     columns = [
         _column(heading, [line.entries[i] for line in table.lines], encoding, key=i < table.keys)
         for i, heading in enumerate(table.headings)
     ]
     yield from laid_out(columns, width, ["italic" if line.strong else "" for line in table.lines])
+
+
+def _footnotes(table: Table) -> Iterable[RenderableType]:
     for number, text in enumerate(table.footnotes, 1):
         yield _hanging(f"{_superscript([number])} ", text, FAINT)
 
@@ -112,7 +151,7 @@ def _head(heading: Heading, encoding: str) -> Text:
 def _entry(entry: Entry, spread: int, refs: int, encoding: str) -> Text:
     from rich.text import Text
 
-    style = ALARM if entry.level == "alarm" or entry.state == "failed" else _STYLES[entry.rank]
+    style = ALARM if entry.state == "failed" else _LEVELS.get(entry.level, _STYLES[entry.rank])
     noted = _noted(entry.refs, encoding)
     value = shown(f"{entry.text} ± {entry.spread:>{spread}}" if entry.spread else entry.text, encoding)
     room = spread + len(shown(" ± ", encoding)) if spread and entry.state == "value" and not entry.spread else 0

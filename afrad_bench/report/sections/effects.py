@@ -1,51 +1,19 @@
-"""Effect of each row: its difference to the suite's reference row, with a confidence interval, ranked by size.
-
-Differences are taken within a seed, which decides the data's order and (for equal methods) the initial weights of both
-rows, and then averaged. The interval is that of a paired t test. A column compares many rows with one, so significance
-is reported after Holm's correction."""
+"""Effect of each row: its difference to the suite's reference row, with a confidence interval, ranked by size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from afrad_bench.report.basis.comparison import Footnotes, Item, fact, incomparable
+from afrad_bench.report.basis.comparison import Footnotes, Item, fact
+from afrad_bench.report.basis.effect import CERTAIN, LIKELY, Effect, effect
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.tables import items
 from afrad_bench.report.model import Entry, Heading, Line, RowSpec, Section, State, Table
-from afrad_bench.statistics import CONFIDENCE, Difference, holm, paired
+from afrad_bench.statistics import CONFIDENCE
 
 TITLE = "What each row changes"
-CERTAIN, LIKELY = "●", "○"
 COSTS = ("gmacs", "params_total")
 """Cost metrics that are shown next to the differences."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """The differences of one metric, by label of the row."""
-
-    item: Item
-    differences: Mapping[str, Difference]
-    adjusted: Mapping[str, float]
-
-    def mark(self, label: str) -> str:
-        found = self.differences[label]
-        if found.p is None:
-            return ""
-        if self.adjusted[label] < 1 - CONFIDENCE:
-            return CERTAIN
-        return LIKELY if found.p < 1 - CONFIDENCE else ""
-
-    def text(self, label: str) -> str:
-        """ "−1.2 [−2.0, −0.4] ●"."""
-        found, decimals = self.differences[label], self.item.metric.decimals
-        if found.mean is None:
-            return "n/a"
-        text = _signed(found.mean, decimals)
-        if found.low is not None and found.high is not None:
-            text += f" [{_signed(found.low, decimals)}, {_signed(found.high, decimals)}]"
-        return f"{text} {self.mark(label)}".rstrip()
 
 
 def effects(grid: Grid) -> Section | None:
@@ -58,7 +26,7 @@ def effects(grid: Grid) -> Section | None:
     first = ""
     for dataset in grid.datasets:
         wanted = [item for item in items(grid, cost=False, headline=True) if item.dataset == dataset]
-        columns = [column for item in wanted if (column := _column(grid, item, rows, reference))]
+        columns = [column for item in wanted if (column := effect(grid, item, rows, reference))]
         if columns:
             first = first or columns[0].item.metric.title
             tables += _tables(grid, dataset, columns, rows, reference)
@@ -74,24 +42,8 @@ def effects(grid: Grid) -> Section | None:
     return Section("effects", TITLE, tuple(tables), intro)
 
 
-def _column(grid: Grid, item: Item, rows: Sequence[RowSpec], reference: RowSpec) -> _Column | None:
-    """The differences of one metric; None if no row has one, e.g. for a pixel metric without masks."""
-    place = (item.dataset, item.measure, item.name, item.category)
-    base, known = grid.by_seed(reference, *place), fact(grid, reference, item)
-    differences: dict[str, Difference] = {}
-    for row in rows:
-        if differing := incomparable((known, fact(grid, row, item)), item):
-            differences[row.label] = Difference(why=f"not compared, since these differ: {', '.join(differing)}")
-        else:
-            differences[row.label] = paired(grid.by_seed(row, *place), base)
-    if all(found.mean is None for found in differences.values()):
-        return None
-    tested = {label: found.p for label, found in differences.items() if found.p is not None}
-    return _Column(item, differences, dict(zip(tested, holm(list(tested.values())), strict=True)))
-
-
 def _tables(
-    grid: Grid, dataset: str, columns: Sequence[_Column], rows: Sequence[RowSpec], reference: RowSpec
+    grid: Grid, dataset: str, columns: Sequence[Effect], rows: Sequence[RowSpec], reference: RowSpec
 ) -> list[Table]:
     ranked = sorted(rows, key=lambda row: -abs(columns[0].differences[row.label].mean or 0.0))
     on = f", {dataset}" if len(grid.datasets) > 1 else ""
@@ -111,7 +63,7 @@ def _tables(
 
 
 def _table(
-    grid: Grid, caption: str, columns: Sequence[_Column], rows: Sequence[RowSpec], costs: Sequence[Item]
+    grid: Grid, caption: str, columns: Sequence[Effect], rows: Sequence[RowSpec], costs: Sequence[Item]
 ) -> Table:
     """One line per row, with a column for the axis if every row has one."""
     notes = Footnotes()
@@ -128,11 +80,11 @@ def _table(
         names = [Entry(row.axis)] if by_axis else []
         names.append(Entry(row.label, flag="random weights" if row.label in grid.random else ""))
         if row.label in columns[0].differences:
-            effect = [_entry(column, row.label, notes) for column in columns]
-            effect.append(Entry(_verdict(columns, row.label)))
+            changes = [_entry(column, row.label, notes) for column in columns]
+            changes.append(Entry(_verdict(columns, row.label)))
         else:
-            effect = [*(Entry("–") for _ in columns), Entry("all are compared to it")]
-        lines.append(Line((*names, *effect, *(_cost(grid, row, item) for item in costs))))
+            changes = [*(Entry("–") for _ in columns), Entry("all are compared to it")]
+        lines.append(Line((*names, *changes, *(_cost(grid, row, item) for item in costs))))
     return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts), keys=2 if by_axis else 1)
 
 
@@ -146,13 +98,13 @@ def _cost(grid: Grid, row: RowSpec, item: Item) -> Entry:
     return Entry("–" if mean is None else f"{mean:.{item.metric.decimals}f}")
 
 
-def _entry(column: _Column, label: str, notes: Footnotes) -> Entry:
+def _entry(column: Effect, label: str, notes: Footnotes) -> Entry:
     why = column.differences[label].why
     state: State = "value" if column.differences[label].mean is not None else "undefined"
     return Entry(column.text(label), state, refs=(notes.refer(why),) if why else ())
 
 
-def _verdict(columns: Sequence[_Column], label: str) -> str:
+def _verdict(columns: Sequence[Effect], label: str) -> str:
     """The effect in words: better or worse, and in which metrics."""
     found = [column for column in columns if column.differences[label].mean is not None]
     if not found:
@@ -163,18 +115,6 @@ def _verdict(columns: Sequence[_Column], label: str) -> str:
     for mark, certainty in ((CERTAIN, ""), (LIKELY, "perhaps ")):
         for column in found:
             if column.mark(label) == mark:
-                word = certainty + ("better" if _gain(column, label) > 0 else "worse")
+                word = certainty + ("better" if column.gain(label) > 0 else "worse")
                 by_word.setdefault(word, []).append(column.item.metric.title)
     return "; ".join(f"{word}: {', '.join(titles)}" for word, titles in by_word.items()) or "no clear difference"
-
-
-def _gain(column: _Column, label: str) -> float:
-    """The difference, with a positive sign if it is an improvement."""
-    mean = column.differences[label].mean or 0.0
-    return mean if column.item.metric.higher_is_better else -mean
-
-
-def _signed(value: float, decimals: int) -> str:
-    """ "+1.2", "−1.2", "0.0"."""
-    text = f"{value:+.{decimals}f}".replace("-", "−")
-    return text[1:] if not text.strip("+−0.") else text
