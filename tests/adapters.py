@@ -13,6 +13,7 @@ import torch
 
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.images.sets import ImageArray
+from afrad_bench.methods.diffusion.config import UnetConfig
 from afrad_bench.types import Bench, Method, Seeds
 
 Float32 = npt.NDArray[np.float32]
@@ -107,3 +108,24 @@ def check_it_finds_planted_gravel(method: Method) -> None:
     assert prediction.pred_score[4:].min() > prediction.pred_score[:4].max()
     for values, mask in zip(prediction.anomaly_map[4:], marked[4:], strict=True):
         assert mask[np.unravel_index(values.argmax(), values.shape)]
+
+
+def ruled_unet(config: UnetConfig, channels: int = 3, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Tensors of a guided-diffusion U-Net in the official layout, made by `ruled32` from the names without `prefix`."""
+    from afrad_bench.methods.diffusion.checkpoint import official_names
+    from afrad_bench.methods.diffusion.unet import Unet
+
+    with torch.device("meta"):
+        ours = {name: tuple(tensor.shape) for name, tensor in Unet(config, 64, channels).state_dict().items()}
+    found = {}
+    for official, name in official_names(config).items():
+        for kind in ("weight", "bias"):
+            if official.endswith("to_qkv"):
+                shape = ours.get(f"{name.removesuffix('to_qkv')}to_q.{kind}")
+                shape = shape and (3 * shape[0], *shape[1:], *([1] if kind == "weight" else []))
+            else:
+                shape = ours.get(f"{name}.{kind}")
+                shape = shape and (*shape, *([1] if official.endswith("proj_out") and kind == "weight" else []))
+            if shape:
+                found[f"{prefix}{official}.{kind}"] = ruled32(f"{official}.{kind}", shape)
+    return found
