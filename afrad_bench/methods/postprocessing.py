@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from afrad_bench.methods.precision import in_float32
 
 
-def upsampling(patches: int, pixels: int, sigma: float) -> Tensor:
-    """(pixels, patches) float64: linear interpolation (corners not aligned), then a Gaussian of `sigma` pixels.
+def upsampling(patches: int, pixels: int, sigma: float, align_corners: bool = False) -> Tensor:
+    """(pixels, patches) float64: linear interpolation, then a Gaussian of `sigma` pixels.
 
     The Gaussian is cut at 4 sigma and repeats the border's samples (d c b a | a b c d), as
     `scipy.ndimage.gaussian_filter` does by default; torch's "reflect" padding is different."""
     impulses = torch.eye(patches, dtype=torch.float64)[None]
-    linear = F.interpolate(impulses, pixels, mode="linear", align_corners=False)[0].T.numpy()
+    linear = F.interpolate(impulses, pixels, mode="linear", align_corners=align_corners)[0].T.numpy()
     return torch.from_numpy(np.ascontiguousarray(ndimage.gaussian_filter(linear, (sigma, 0.0), mode="reflect")))
 
 
@@ -30,10 +30,13 @@ class PixelMap(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, grid: tuple[int, int], image: tuple[int, int], sigma: float) -> None:
+    def __init__(
+        self, grid: tuple[int, int], image: tuple[int, int], sigma: float, align_corners: bool = False
+    ) -> None:
         super().__init__()
-        self.register_buffer("rows", upsampling(grid[0], image[0], sigma).float())
-        self.register_buffer("columns", upsampling(grid[1], image[1], sigma).T.contiguous().float())
+        rows, columns = (upsampling(*sides, sigma, align_corners) for sides in zip(grid, image, strict=True))
+        self.register_buffer("rows", rows.float())
+        self.register_buffer("columns", columns.T.contiguous().float())
 
     @in_float32
     def forward(self, patches: Tensor) -> Tensor:
