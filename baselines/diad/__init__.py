@@ -19,8 +19,8 @@ number of epochs: 500 are the authors' (issue 41), and the 220 of stage A are th
 file may also be a checkpoint of the official code, which brings its SGN; with both `epochs` 0 it is scored as it is. A
 folder usually holds averaged weights, where the official code takes the others. `random` is for sizes, times and tests:
 without Stable Diffusion there is no DiAD, and the notes say so. `autoencoder.weights: file:PATH` replaces the
-autoencoder alone (the official code starts from kl-f8 of latent diffusion). `autoencoder.perceptual: published` is
-LPIPS, from vgg16-397923af.pth (torchvision) and vgg.pth (LPIPS 0.1) of that folder; `none` leaves it out. Nothing is
+autoencoder alone (the official code starts from kl-f8 of latent diffusion). LPIPS is read from vgg16-397923af.pth
+(torchvision) and vgg.pth (LPIPS 0.1) of that folder; `training.autoencoder.perceptual: none` leaves it out. Nothing is
 downloaded.
 
 Spatial-aware feature fusion (SFF) adds the SGN's maps of the last level but one, by nine convolutions, to those of the
@@ -30,8 +30,8 @@ but neither run nor trained while they are zero, which changes no result. `sff: 
 
 What the official code computes in vain is left out. Its guidance of scale 9 mixes two branches with the same prompt and
 the same image, which are equal: here the network runs once per step. It also decodes a second image for its log, runs
-all five ResNet stages and encodes the empty prompt each time. An image costs GMACS G multiply-accumulates here, 3,226 G
-there.
+all five ResNet stages and encodes the empty prompt each time. An image costs 1,670 G multiply-accumulates here and
+about twice as many there. (diffusers' ControlNet still runs the SGN's first nine zero convolutions, 0.3 G of them.)
 
 Deviations: the discriminator of stage A, which starts after 50,001 steps and which the authors do not use, is left out.
 The noise of the latent and of the start is drawn once from the cell's seed and is the same for all images; the official
@@ -118,13 +118,29 @@ class Denoiser(_Part):
 
 
 class Autoencoder(_Part):
-    """The autoencoder, and its training on the data (stage A)."""
+    """Shape of the autoencoder; the defaults are those of Stable Diffusion 1.5."""
 
     widths: tuple[int, ...] = Field((128, 256, 512, 512), min_length=2, description="Channels of each level.")
     layers: int = Field(2, ge=1, description="Residual blocks per level; the decoder has one more.")
     channels: int = Field(4, ge=1, description="Channels of the latent.")
     groups: int = Field(32, ge=1, description="Groups of every group norm.")
     weights: str = Field("published", description="published: that of `weights`. file:PATH: an autoencoder of its own.")
+
+    @field_validator("weights")
+    @classmethod
+    def _known_weights(cls, value: str) -> str:
+        return _one_of("kind of autoencoder weights", value, "published", "file:PATH")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Autoencoder:
+        if wrong := [width for width in self.widths if width % self.groups]:
+            raise ValueError(f"widths must be multiples of the {self.groups} groups, but got {wrong[0]}")
+        return self
+
+
+class StageA(_Part):
+    """Training of the autoencoder on the data, before SGN and decoder."""
+
     epochs: int = Field(220, ge=0, description="Passes over the training images; 0 leaves it as it is.")
     batch_size: int = Field(4, ge=1, description="Images per batch.")
     accumulate: int = Field(8, ge=1, description="Batches per step.")
@@ -135,31 +151,21 @@ class Autoencoder(_Part):
         description="LPIPS beside L1: published (from the folder of the weights), folder:PATH, or none for L1 alone.",
     )
 
-    @field_validator("weights")
-    @classmethod
-    def _known_weights(cls, value: str) -> str:
-        return _one_of("kind of autoencoder weights", value, "published", "file:PATH")
-
     @field_validator("perceptual")
     @classmethod
     def _known_loss(cls, value: str) -> str:
         return _one_of("source of LPIPS", value, "published", "none", "folder:PATH")
 
-    @model_validator(mode="after")
-    def _divides(self) -> Autoencoder:
-        if wrong := [width for width in self.widths if width % self.groups]:
-            raise ValueError(f"widths must be multiples of the {self.groups} groups, but got {wrong[0]}")
-        return self
-
 
 class Training(_Part):
-    """Training of SGN and decoder (stage B), as in the official code."""
+    """Training of SGN and decoder (stage B), and of the autoencoder before, as in the official code."""
 
     epochs: int = Field(500, ge=0, description="Passes over the training images; the last one is scored.")
     batch_size: int = Field(12, ge=1, description="Images per batch.")
     accumulate: int = Field(4, ge=1, description="Batches per step.")
     lr: float = Field(1e-5, gt=0, description="Learning rate of AdamW.")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
+    autoencoder: StageA = Field(StageA(), description="Stage A, before.")
 
 
 class Config(_Part):
@@ -170,12 +176,12 @@ class Config(_Part):
         "published", description="Stable Diffusion 1.5: published, folder:PATH, file:PATH or random (untrained)."
     )
     denoiser: Denoiser = Field(Denoiser(), description="Shape of U-Net and SGN.")
-    autoencoder: Autoencoder = Field(Autoencoder(), description="The autoencoder and stage A.")
+    autoencoder: Autoencoder = Field(Autoencoder(), description="Shape and weights of the autoencoder.")
     sff: Literal["official", "paper"] = Field(
         "official", description="official: the fusion never learns, as in the code. paper: it starts at random values."
     )
     steps: int = Field(10, ge=1, le=TIMES // 2, description="Steps of DDIM for an image; a divisor of 1000.")
-    training: Training = Field(Training(), description="Stage B.")
+    training: Training = Field(Training(), description="Both stages of the training.")
     eval_batch: int = Field(4, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
 
     @field_validator("weights")
@@ -277,13 +283,14 @@ def autoencoder_at(config: Config) -> Path | None:
 
 def lpips_at(config: Config) -> Path | None:
     """Folder of LPIPS, None if stage A does without. Raises `UserError` if it is not here."""
-    if config.autoencoder.perceptual == "none" or not config.autoencoder.epochs:
+    stage = config.training.autoencoder
+    if stage.perceptual == "none" or not stage.epochs:
         return None
-    _, _, name = config.autoencoder.perceptual.partition(":")
+    _, _, name = stage.perceptual.partition(":")
     hint = (
         f"LPIPS is {LPIPS_FILES[0]} (download.pytorch.org/models) and {LPIPS_FILES[1]} "
         "(github.com/richzhang/PerceptualSimilarity, lpips/weights/v0.1)\n"
-        "or leave it out, which the row then says: autoencoder: {perceptual: none}"
+        "or leave it out, which the row then says: training: {autoencoder: {perceptual: none}}"
     )
     folder = name or os.environ.get(ENVIRONMENT)
     if not folder:

@@ -50,7 +50,7 @@ class Diad:
         latent = side // config.reduction
         noise = gaussian((2, config.autoencoder.channels, latent, latent), generator(bench, "noise of scoring"))
         denoising.freeze()
-        autoencoder.requires_grad_(config.autoencoder.epochs > 0)
+        autoencoder.requires_grad_(config.training.autoencoder.epochs > 0)
         self.notes = tuple(notes)
         net = Network(autoencoder, denoising, extractor, context, noise, side, config.steps)
         self.net = net.to(bench.device).eval()
@@ -61,8 +61,8 @@ class Diad:
         terms = [config.model_dump(mode="json"), self.notes, net.extractor.key, len(train)]
         identity = identity_of(bench, *terms)
         notes, before = self.notes, 0
-        if config.autoencoder.epochs:
-            tuned = tune_autoencoder(config.autoencoder, bench, net, train, identity, self.lpips)
+        if config.training.autoencoder.epochs:
+            tuned = tune_autoencoder(config.training.autoencoder, bench, net, train, identity, self.lpips)
             before = tuned.images_seen
             notes += (
                 f"autoencoder tuned in {tuned.epochs} epochs, loss {tuned.loss[0]:.4g} to {tuned.loss[-1]:.4g}",

@@ -15,7 +15,7 @@ WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 SHIFT, SPREAD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """LPIPS's normalisation of images in [-1, 1]; the official code gives it ImageNet's normalised images as they are."""
 EPSILON = 1e-10
-HINT = "autoencoder.perceptual names a folder with the files of torchvision and of LPIPS 0.1"
+HINT = "training.autoencoder.perceptual names a folder with the files of torchvision and of LPIPS 0.1"
 
 
 class Lpips(nn.Module):

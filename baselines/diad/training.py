@@ -13,7 +13,7 @@ from afrad_bench.hashing import canonical
 from afrad_bench.methods.diffusion.noise import gaussian, generator, steps
 from afrad_bench.methods.fitting import Checkpoint, batches, beforehand, train_epochs
 from afrad_bench.types import Bench, Images, TrainingRecord
-from afrad_bench_baselines.diad import TIMES, Autoencoder, Training
+from afrad_bench_baselines.diad import TIMES, StageA, Training
 from afrad_bench_baselines.diad.perceptual import Lpips
 from afrad_bench_baselines.diad.scoring import Network
 
@@ -23,7 +23,7 @@ def one_pass(
     optimizer: torch.optim.Optimizer,
     count: int,
     epoch: int,
-    config: Autoencoder | Training,
+    config: StageA | Training,
     loss_of: Callable[[list[int]], Tensor],
 ) -> float:
     """An epoch over `count` images in batches, with a step for every `accumulate` of them on the sum of their losses
@@ -57,7 +57,7 @@ def autoencoder_loss(net: Network, hints: Tensor, noise: Tensor, kl: float, lpip
 
 
 def tune_autoencoder(
-    config: Autoencoder, bench: Bench, net: Network, train: Images, identity: str, at: Path | None
+    config: StageA, bench: Bench, net: Network, train: Images, identity: str, at: Path | None
 ) -> TrainingRecord:
     """Stage A. `identity`: description of the fit; `at`: folder of LPIPS, None for L1 alone."""
     own = beforehand(bench, "autoencoder")

@@ -35,17 +35,15 @@ QUICK: dict[str, Any] = {
     "backbone": {"name": "resnet10t", "weights": "random"},
     "weights": "random",
     "denoiser": {"widths": [16, 32], "layers": 1, "heads": 2, "groups": 8, "context": 8, "hint": [8, 8, 16]},
-    "autoencoder": {
-        "widths": [8, 8, 16],
-        "layers": 1,
-        "groups": 8,
-        "epochs": 1,
-        "perceptual": "none",
-        "accumulate": 1,
-        "lr": 1e-3,
-    },
+    "autoencoder": {"widths": [8, 8, 16], "layers": 1, "groups": 8},
     "steps": 2,
-    "training": {"epochs": 2, "batch_size": 2, "accumulate": 2, "lr": 1e-3},
+    "training": {
+        "epochs": 2,
+        "batch_size": 2,
+        "accumulate": 2,
+        "lr": 1e-3,
+        "autoencoder": {"epochs": 1, "perceptual": "none", "accumulate": 1, "lr": 1e-3},
+    },
 }
 FULL = {"backbone": {"weights": "random"}, "weights": "random"}
 
@@ -73,7 +71,8 @@ OFFICIAL = np.load(Path(__file__).with_name("diad_official.npz"))
 Stable Diffusion, made narrower) on weights and images that follow from a rule, with ResNet-18."""
 SHAPE: dict[str, Any] = {
     "denoiser": {"widths": [32, 64, 64, 64], "heads": 2, "context": 16},
-    "autoencoder": {"widths": [32, 32, 64, 64], "layers": 1, "epochs": 0, "perceptual": "none"},
+    "autoencoder": {"widths": [32, 32, 64, 64], "layers": 1},
+    "training": {"epochs": 0, "autoencoder": {"epochs": 0}},
 }
 TIMES = torch.tensor([[10, 400], [999, 0], [250, 700]])
 
@@ -99,9 +98,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "diad.ckpt"
 
 
-def official(checkpoint: Path, **changes: Any) -> Diad:
+def official(checkpoint: Path) -> Diad:
     backbone = {"name": "resnet18", "weights": f"file:{checkpoint.with_name('resnet18.pt')}"}
-    params = {**SHAPE, "backbone": backbone, "weights": f"file:{checkpoint}", "training": {"epochs": 0}, **changes}
+    params = {**SHAPE, "backbone": backbone, "weights": f"file:{checkpoint}"}
     method = build(Config.model_validate(params), bench_at(128))
     method.net.noise.copy_(noise("noise.of.scoring", 2, 4, 16, 16))
     return method
@@ -315,7 +314,8 @@ def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytes
     def bench(**more: Any) -> Bench:
         return Bench("cpu", 64, Seeds(1, 2), features, **more)
 
-    params = {"autoencoder": {**QUICK["autoencoder"], "epochs": 2}, "training": {**QUICK["training"], "epochs": 3}}
+    stage_a = {**QUICK["training"]["autoencoder"], "epochs": 2}
+    params = {"training": {**QUICK["training"], "epochs": 3, "autoencoder": stage_a}}
     whole = made(bench=bench(), **params)
     record = whole.fit(train)
     for stage, name in (("autoencoder", ".fit.pt.autoencoder"), ("denoising", "fit.pt")):
@@ -363,7 +363,7 @@ def test_a_fitted_method_is_made_again_from_its_state() -> None:
         ({"weights": "sd15"}, "unknown kind of weights 'sd15'"),
         ({"weights": "file:"}, "unknown kind of weights"),
         ({"autoencoder": {"weights": "random"}}, "unknown kind of autoencoder weights"),
-        ({"autoencoder": {"perceptual": "lpips"}}, "unknown source of LPIPS"),
+        ({"training": {"autoencoder": {"perceptual": "lpips"}}}, "unknown source of LPIPS"),
         ({"steps": 7}, "steps must divide 1000"),
         ({"steps": 1000}, "less than or equal to 500"),
         ({"denoiser": {"heads": 7}}, "multiples of groups and of heads"),

@@ -21,7 +21,7 @@ from afrad_bench_baselines.diad.weights import TEXT, empty_prompt
 from tests.adapters import bench_at, ruled32, ruled_images
 from tests.baselines.test_diad import OFFICIAL, QUICK, SHAPE, made
 
-WITHOUT_STAGES = {"autoencoder": {**QUICK["autoencoder"], "epochs": 0}, "training": {"epochs": 0}}
+UNTRAINED = {"training": {"epochs": 0, "autoencoder": {"epochs": 0}}}
 
 
 def tower(width: int) -> Any:
@@ -51,7 +51,7 @@ def test_a_folder_of_diffusers_is_loaded(stable_diffusion: Path, monkeypatch: py
     monkeypatch.setenv(ENVIRONMENT, str(stable_diffusion))
     for weights in ("published", f"folder:{stable_diffusion}"):
         must_be_here(Config.model_validate({**QUICK, "weights": weights}))
-        method = made(weights=weights, **WITHOUT_STAGES)
+        method = made(weights=weights, **UNTRAINED)
         net = method.net
         wanted = UNet2DConditionModel.from_pretrained(stable_diffusion / "unet", low_cpu_mem_usage=False).state_dict()
         for name, tensor in net.denoising.unet.state_dict().items():
@@ -77,7 +77,7 @@ def test_one_file_without_an_sgn_gives_it_the_encoder_of_the_unet(tmp_path: Path
     state[f"{TEXT}text_model.embeddings.position_ids"] = torch.arange(77)[None]
     save_file(state, tmp_path / "v1-5-pruned.safetensors")
     changes = {**SHAPE, "backbone": QUICK["backbone"], "weights": f"file:{tmp_path / 'v1-5-pruned.safetensors'}"}
-    method = build(Config.model_validate({**changes, "training": {"epochs": 0}}), bench_at(128))
+    method = build(Config.model_validate(changes), bench_at(128))
     denoising = method.net.denoising
     wanted = state["model.diffusion_model.middle_block.0.in_layers.2.weight"]
     for network in (denoising.unet, denoising.guidance.control):
@@ -110,7 +110,7 @@ def test_an_autoencoder_of_its_own_is_loaded(tmp_path: Path, names: str) -> None
         state = {name.removeprefix(prefix): t for name, t in official_tensors().items() if name.startswith(prefix)}
         wanted = state["decoder.conv_out.weight"]
         torch.save({"state_dict": {**state, "loss.logvar": torch.zeros(())}}, file)
-    params = {**SHAPE, **own, "backbone": QUICK["backbone"], "weights": "random", "training": {"epochs": 0}}
+    params = {**SHAPE, **own, "backbone": QUICK["backbone"], "weights": "random"}
     method = build(Config.model_validate(params), bench_at(128))
     assert torch.equal(method.net.autoencoder.decoder.conv_out.weight, wanted)
     assert "autoencoder of the file autoencoder.ckpt, sha256 " in method.notes[1]
@@ -143,16 +143,16 @@ def lpips_folder(folder: Path) -> Path:
     return folder
 
 
-def test_perceptual_distances_are_those_of_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_perceptual_distances_are_those_of_lpips(tmp_path: Path) -> None:
     images = 2 * torch.from_numpy(ruled_images(4, 64)) - 1
     folder = lpips_folder(tmp_path)
     np.testing.assert_allclose(Lpips(folder)(images[:2], images[2:]), DISTANCES, rtol=1e-5)
-    params = {"autoencoder": {**QUICK["autoencoder"], "perceptual": f"folder:{folder}"}, "training": {"epochs": 0}}
     losses = []
-    for changes in (params, {"training": {"epochs": 0}}):
-        record = made(**changes).fit(small_images(2, 64, 0))
+    for perceptual in (f"folder:{folder}", "none"):
+        stage_a = {**QUICK["training"]["autoencoder"], "perceptual": perceptual}
+        record = made(training={"epochs": 0, "autoencoder": stage_a}).fit(small_images(2, 64, 0))
         losses.append(float(record.notes[1].partition("loss ")[2].partition(" ")[0]))
-        assert ("stage A without LPIPS" in record.notes) == (changes is not params)
+        assert ("stage A without LPIPS" in record.notes) == (perceptual == "none")
     assert losses[0] > losses[1]
 
 
@@ -168,8 +168,8 @@ def test_missing_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     random = {"weights": "random"}
     with pytest.raises(UserError, match=r"LPIPS is not on this machine"):
         must_be_here(Config.model_validate(random))
-    must_be_here(Config.model_validate({**random, "autoencoder": {"perceptual": "none"}}))
-    must_be_here(Config.model_validate({**random, "autoencoder": {"epochs": 0}}))
+    must_be_here(Config.model_validate({**random, "training": {"autoencoder": {"perceptual": "none"}}}))
+    must_be_here(Config.model_validate({**random, **UNTRAINED}))
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
     with pytest.raises(UserError, match=r"lacks unet/config.json"):
         must_be_here(Config())
