@@ -47,6 +47,8 @@ class Diad:
         if own is not None:
             load_autoencoder(autoencoder, tensors(own), own)
             notes.append(note(own, "autoencoder of the file"))
+        if config.sff == "paper" and denoising.guidance.fusion.inert:
+            notes.append("the fusion is zero in the file of weights, and so cannot learn")
         latent = side // config.reduction
         noise = gaussian((2, config.autoencoder.channels, latent, latent), generator(bench, "noise of scoring"))
         denoising.freeze()

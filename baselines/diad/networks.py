@@ -1,6 +1,6 @@
 """DiAD's networks: diffusers' U-Net, ControlNet and autoencoder, and the fusion that diffusers lacks.
 
-Axes: B images; latents (B, C, h, w); times (B,) of the diffusion, 0 to 999; context (B, 77, D), the text tower's
+Axes: B images; latents (B, C, h, w); times (B,) or () of the diffusion, 0 to 999; context (B, 77, D), the text tower's
 vectors; hints (B, 3, H, W), normalised images. N levels of L residual blocks give an encoder of N (L + 1) outputs."""
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Denoising(nn.Module):
             module.requires_grad_(False)
 
     def forward(self, latents: Tensor, times: Tensor, context: Tensor, hints: Tensor) -> Tensor:
-        context = context.expand(len(latents), -1, -1)
+        context = context.expand(latents.shape[0], -1, -1)
         deepest, middle = self.guidance(latents, times, context, hints)
         nothing = latents.new_zeros(())
         count = len(self.guidance.control.controlnet_down_blocks) - len(deepest)

@@ -97,8 +97,7 @@ class Network(nn.Module):
     def denoised(self, latents: Tensor, hints: Tensor) -> Tensor:
         """DDIM without noise (eta 0) from noisy latents to clean ones: the network runs once per step."""
         for time in self.times:
-            at = torch.full((len(latents),), time, device=latents.device)
-            noise = self.denoising(latents, at, self.context, hints)
+            noise = self.denoising(latents, torch.tensor(time, device=latents.device), self.context, hints)
             latents = self.schedule.step(noise, time, latents, return_dict=False)[0]
         return latents
 
@@ -106,17 +105,17 @@ class Network(nn.Module):
         """The reconstruction (B, 3, H, W) of normalised images, normalised as well."""
         of_posterior, of_start = self.noise.unsqueeze(1)
         latents = self.latents(hints, of_posterior)
-        start = torch.full((len(hints),), TIMES - 1, device=hints.device)
+        start = torch.tensor([TIMES - 1], device=hints.device)
         noisy = self.noised(latents, of_start.expand_as(latents), start)
         decoded: Tensor = self.autoencoder.decode(self.denoised(noisy, hints) / SCALE, return_dict=False)[0]
         return decoded
 
     def compared(self, images: Tensor, restored: Tensor) -> tuple[Tensor, Tensor]:
         """Map and score of images in [0, 1] and their reconstructions, which are normalised."""
-        both = torch.cat([images, restored * self.std + self.mean])
+        both, count = torch.cat([images, restored * self.std + self.mean]), images.shape[0]
         found = torch.zeros_like(images[:, 0])
         for maps, pixels in zip(self.extractor(both), self.pixels, strict=True):
-            found = found + pixels(1 - F.cosine_similarity(*maps.chunk(2), dim=1))
+            found = found + pixels(1 - F.cosine_similarity(maps[:count], maps[count:], dim=1))
         smooth = found
         for _ in range(FILTERS):
             smooth = box_mean(smooth, (SIDE, SIDE))

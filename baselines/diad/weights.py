@@ -45,10 +45,9 @@ def load(denoising: Denoising, autoencoder: AutoencoderKL, path: Path) -> tuple[
             load_into(module, part, _of_folder(type(module), path / part).state_dict(), path / part, HINT)
         copy_encoder(denoising)
         tower = _of_folder(CLIPTextModel, path / "text_encoder")
-        files = sorted(file for part in ("unet", "vae", "text_encoder") for file in (path / part).iterdir())
-        kept = [file for file in files if file.suffix in (".safetensors", ".bin")]
+        files = [file for part in ("text_encoder", "unet", "vae") for file in _read_by_default(path / part)]
         return empty_prompt(tower), tuple(
-            note(file, f"Stable Diffusion's {file.parent.name} of the file") for file in kept
+            note(file, f"Stable Diffusion's {file.parent.name} of the file") for file in files
         )
     state = tensors(path)
     load_into(unet, "U-Net", convert_ldm_unet_checkpoint(_part(state, UNET, path), _config(unet)), path, HINT)
@@ -90,6 +89,14 @@ def _of_folder(kind: type[Any], folder: Path) -> Any:
         return kind.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32, **arguments)
     except (OSError, ValueError, RuntimeError) as error:
         raise fail(f"not a folder that {kind.__name__} can read: {error}", str(folder), HINT) from error
+
+
+def _read_by_default(folder: Path) -> list[Path]:
+    """The files that `from_pretrained` reads: no variants such as fp16, and safetensors before pickles."""
+    plain = sorted(file for file in folder.iterdir() if "." not in file.stem)
+    return [file for file in plain if file.suffix == ".safetensors"] or [
+        file for file in plain if file.suffix == ".bin"
+    ]
 
 
 def _part(state: Mapping[str, Tensor], prefix: str, path: Path) -> dict[str, Tensor]:

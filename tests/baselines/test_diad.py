@@ -234,6 +234,23 @@ def test_guidance_by_equal_branches_changes_nothing() -> None:
     torch.testing.assert_close(without + 9 * (given - without), once, rtol=1e-4, atol=1e-5)
 
 
+def test_the_network_runs_once_per_step_and_the_loop_can_be_shortened() -> None:
+    method = made(steps=5)
+    times: list[int] = []
+    method.net.denoising.register_forward_pre_hook(lambda _, inputs: times.append(int(inputs[1])))
+    method.predict(small_images(1, 64, 0))
+    assert times == [801, 601, 401, 201, 1]
+    loop = method.loop()
+    assert loop.turns == 5
+    short, whole = loop.shortened(2), method.network()
+    assert [name for name, _ in short.named_modules()] == [name for name, _ in whole.named_modules()]
+    assert all(one is two for one, two in zip(short.parameters(), whole.parameters(), strict=True))
+    times.clear()
+    with torch.no_grad():
+        short(torch.rand(1, 3, 64, 64))
+    assert times == [801, 601]
+
+
 def stir(net: Network) -> None:
     """Move all zero-initialised layers of the SGN but the fusion away from zero."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -302,6 +319,18 @@ def test_a_step_is_taken_for_several_batches() -> None:
     assert seen == [0, 0, -1, -1, -2]
     assert float(weight.detach()) == -2.5
     assert mean == pytest.approx((2 * (2 + 2 + 1 + 1) + (-2 + 1)) / 9)
+
+
+def test_both_losses_fall() -> None:
+    """What is found in photographs after minutes of training stands in docs/baselines.md."""
+    stage_a = {**QUICK["training"]["autoencoder"], "epochs": 8, "lr": 3e-3}
+    record = made(training={**QUICK["training"], "epochs": 12, "accumulate": 1, "autoencoder": stage_a}).fit(
+        small_images(8, 64, 0)
+    )
+    first, last = (float(value) for value in record.notes[1].partition("loss ")[2].split(" to "))
+    assert last < 0.8 * first
+    assert np.mean(record.loss[-3:]) < 0.6 * record.loss[0]
+    assert record.images_seen == 8 * (8 + 12)
 
 
 # -------------------------------------------------------------------------------------------------------- determinism

@@ -49,6 +49,7 @@ def test_a_folder_of_diffusers_is_loaded(stable_diffusion: Path, monkeypatch: py
     from transformers import CLIPTextModel
 
     monkeypatch.setenv(ENVIRONMENT, str(stable_diffusion))
+    (stable_diffusion / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"of a variant, not read")
     for weights in ("published", f"folder:{stable_diffusion}"):
         must_be_here(Config.model_validate({**QUICK, "weights": weights}))
         method = made(weights=weights, **UNTRAINED)
@@ -92,6 +93,15 @@ def official_tensors() -> dict[str, torch.Tensor]:
 
     layout = json.loads(zlib.decompress(OFFICIAL["layout"].tobytes()))
     return {name: ruled32(name, tuple(shape)) for name, shape in layout}
+
+
+def test_a_fusion_that_is_zero_in_the_file_is_named(tmp_path: Path) -> None:
+    state = official_tensors()
+    state.update({name: torch.zeros_like(t) for name, t in state.items() if name.startswith("control_model.down")})
+    torch.save(state, tmp_path / "diad.ckpt")
+    params = {**SHAPE, "backbone": QUICK["backbone"], "weights": f"file:{tmp_path / 'diad.ckpt'}", "sff": "paper"}
+    method = build(Config.model_validate(params), bench_at(128))
+    assert method.notes[-1] == "the fusion is zero in the file of weights, and so cannot learn"
 
 
 @pytest.mark.parametrize("names", ["latent diffusion", "diffusers"])
