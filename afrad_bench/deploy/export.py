@@ -127,10 +127,17 @@ def _write(form: Format, network: torch.nn.Module, side: int, card: Card, path: 
         if form == "onnx":
             _write_onnx(network, example, card, path)
         elif form == "pt2":
-            program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            program = torch.export.export(network, (example,), dynamic_shapes=({0: _batch(network)},))
             torch.export.save(program, path)
         else:
             torch.jit.trace(network, example, check_trace=False).save(str(path))
+
+
+def _batch(network: torch.nn.Module) -> Any:
+    """Any number of images, or up to the `largest_batch` of a network that computes larger ones in another way."""
+    import torch
+
+    return torch.export.Dim("batch", max=getattr(network, "largest_batch", None))
 
 
 def _write_onnx(network: torch.nn.Module, example: torch.Tensor, card: Card, path: Path) -> None:
@@ -139,7 +146,7 @@ def _write_onnx(network: torch.nn.Module, example: torch.Tensor, card: Card, pat
 
     names: dict[str, Any] = {"input_names": [INPUT], "output_names": list(OUTPUTS)}
     if "dynamic_shapes" in inspect.signature(torch.onnx.export).parameters:
-        shapes = ({0: torch.export.Dim("batch")},)
+        shapes = ({0: _batch(network)},)
         program = torch.onnx.export(network, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
         assert program is not None
         proto = program.model_proto

@@ -41,6 +41,8 @@ def schedule() -> DDIMScheduler:
 class Network(nn.Module):
     """Image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), score (B,))."""
 
+    largest_batch = 63
+    """Of exported files: from 64 images on, diffusers lays out its upsampling in another way."""
     mean: Tensor
     std: Tensor
     context: Tensor
