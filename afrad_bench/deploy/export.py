@@ -142,7 +142,7 @@ def _write(form: Format, network: torch.nn.Module, side: int, card: Card, path: 
             _write_onnx(network, example, card, path)
         elif form == "pt2":
             try:
-                program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+                program = torch.export.export(network, (example,), dynamic_shapes=({0: _batch(network)},))
             except RuntimeError as error:  # torch's base class for what its exporter does not support
                 raise fail(
                     f"torch.export cannot write this network for every number of images: {first_line(str(error))}",
@@ -153,13 +153,20 @@ def _write(form: Format, network: torch.nn.Module, side: int, card: Card, path: 
             torch.jit.trace(network, example, check_trace=False).save(str(path))
 
 
+def _batch(network: torch.nn.Module) -> Any:
+    """Any number of images, or up to the `largest_batch` of a network that computes larger ones in another way."""
+    import torch
+
+    return torch.export.Dim("batch", max=getattr(network, "largest_batch", None))
+
+
 def _write_onnx(network: torch.nn.Module, example: torch.Tensor, card: Card, path: Path) -> None:
     import onnx
     import torch
 
     names: dict[str, Any] = {"input_names": [INPUT], "output_names": list(OUTPUTS)}
     if "dynamic_shapes" in inspect.signature(torch.onnx.export).parameters:
-        shapes = ({0: torch.export.Dim("batch")},)
+        shapes = ({0: _batch(network)},)
         program = torch.onnx.export(network, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
         assert program is not None
         proto = program.model_proto

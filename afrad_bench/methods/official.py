@@ -18,12 +18,20 @@ from afrad_bench.errors import fail
 
 
 def read(path: Path, hint: str, stand_ins: Sequence[type] = ()) -> Any:
-    """Content of a `torch.save` file; `UserError` if there is no file or `weights_only` cannot read it.
+    """Content of a `torch.save` or safetensors file; `UserError` if there is no file or it cannot be read safely.
 
     `stand_ins`: harmless classes that replace foreign ones of the same name, for objects that are not needed
     (torch 2.5 or newer)."""
     if not path.is_file():
         raise fail(f"no such checkpoint: {path}", hint=hint)
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise fail(f"not a safetensors file: {error}", str(path)) from error
     try:
         with torch.serialization.safe_globals(list(stand_ins)) if stand_ins else nullcontext():
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -82,7 +90,11 @@ def note(path: Path, what: str = "starts from the official checkpoint") -> str:
 
 def sha256(path: Path) -> str:
     """Digest of a file's content, by which a result names it."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:

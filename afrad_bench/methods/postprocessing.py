@@ -20,11 +20,12 @@ Border = Literal["reflect", "mirror"]
 which torch calls "reflect"."""
 
 
-def upsampling(patches: int, pixels: int, sigma: float, border: Border = "reflect") -> Tensor:
-    """(pixels, patches) float64: linear interpolation (corners not aligned), then a Gaussian of `sigma` pixels, cut at
-    4 sigma."""
+def upsampling(
+    patches: int, pixels: int, sigma: float, border: Border = "reflect", align_corners: bool = False
+) -> Tensor:
+    """(pixels, patches) float64: linear interpolation, then a Gaussian of `sigma` pixels, cut at 4 sigma."""
     impulses = torch.eye(patches, dtype=torch.float64)[None]
-    linear = F.interpolate(impulses, pixels, mode="linear", align_corners=False)[0].T.numpy()
+    linear = F.interpolate(impulses, pixels, mode="linear", align_corners=align_corners)[0].T.numpy()
     return torch.from_numpy(np.ascontiguousarray(ndimage.gaussian_filter(linear, (sigma, 0.0), mode=border)))
 
 
@@ -34,10 +35,18 @@ class PixelMap(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, grid: tuple[int, int], image: tuple[int, int], sigma: float, border: Border = "reflect") -> None:
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        image: tuple[int, int],
+        sigma: float,
+        border: Border = "reflect",
+        align_corners: bool = False,
+    ) -> None:
         super().__init__()
-        self.register_buffer("rows", upsampling(grid[0], image[0], sigma, border).float())
-        self.register_buffer("columns", upsampling(grid[1], image[1], sigma, border).T.contiguous().float())
+        rows, columns = (upsampling(*sides, sigma, border, align_corners) for sides in zip(grid, image, strict=True))
+        self.register_buffer("rows", rows.float())
+        self.register_buffer("columns", columns.T.contiguous().float())
 
     @in_float32
     def forward(self, patches: Tensor) -> Tensor:

@@ -66,6 +66,21 @@ def test_a_line_for_each_step_and_tenth() -> None:
     assert len(told) == 2 + 10
 
 
+def test_a_second_training_of_a_fit_is_another_step() -> None:
+    clock = Clock()
+    made, text = lines(clock)
+    for stage, epochs in enumerate((5, 10)):
+        for epoch in range(epochs + 1):
+            clock.now = 100.0 * stage + 10.0 * epoch
+            made.watch(epoch, epochs, "training")
+    told = text.getvalue().splitlines()
+    assert told[5:8] == [
+        "0:00:50  training 5/5",
+        "0:01:40  training 0/10",
+        "0:01:50  training 1/10, about 0:01:30 left",
+    ]
+
+
 def test_few_slow_parts_have_a_line_each_and_fast_ones_do_not() -> None:
     clock = Clock()
     made, text = lines(clock)

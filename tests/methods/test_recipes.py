@@ -68,7 +68,17 @@ def changed_fields(model: type[BaseModel], base: dict[str, Any], before: str = "
 
 
 OTHER = {
-    "backbone.name": "resnet50.a1_in1k",
+    "backbone.name": "resnet101.a1_in1k",
+    "weights": "random",
+    "denoiser.widths": [320, 640, 1280],
+    "denoiser.hint": [16, 32, 96, 128],
+    "denoiser.heads": 4,
+    "denoiser.groups": 16,
+    "autoencoder.widths": [128, 256, 512, 256],
+    "autoencoder.groups": 16,
+    "autoencoder.weights": "file:vae.ckpt",
+    "training.autoencoder.perceptual": "none",
+    "steps": 20,
     "backbone.weights": "random",
     "textures.source": "training",
     "outliers": "photographs",

@@ -82,7 +82,7 @@ class RunProgress:
         if self._lines is not None:
             self._lines.watch(done, total, what, loss, f"{number} {name}")
             return
-        if self._step is None or what != self._step.what:
+        if self._step is None or not self._step.goes_on(what, done):
             self._step = Step(what, done)
             self._bar.remove_task(self._task)  # rich keeps the total of a task that is given None
             self._task = self._bar.add_task("", total=total or None, loss="", step=self._step)

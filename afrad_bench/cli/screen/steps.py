@@ -22,6 +22,10 @@ class Step:
         self._first, self._began = done, clock()
         self._done, self._at = done, self._began
 
+    def goes_on(self, what: str, done: int) -> bool:
+        """Whether this is more of the same step, and not another one of that name: the second training of a fit."""
+        return what == self.what and done >= self._done
+
     def at(self, done: int) -> None:
         """Take note that so much is done by now."""
         if done != self._done:
@@ -51,7 +55,7 @@ class StepLines:
     def watch(self, done: int, total: int, what: str, loss: float | None = None, name: str = "") -> None:
         """`name`: what the step belongs to; a `total` of 0 is unknown."""
         now = self._clock()
-        if self._step is None or (what, name) != (self._step.what, self._name):
+        if self._step is None or name != self._name or not self._step.goes_on(what, done):
             self._step, self._name = Step(what, done, self._clock), name
             self._tenth = 10 * done // total if total else 0
             self._print(now, f"{what} {done}/{total}" if total else what)
