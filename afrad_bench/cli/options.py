@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,6 +70,32 @@ class ProfileChoice:
             rich_help_panel=WHAT,
         ),
     ] = None
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on",
+            metavar="NAME[:PATH]",
+            help="These data instead of the profile's: folder:PATH for your own images, demo, ...; repeatable.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="LABEL", help="Only this row; repeatable.", rich_help_panel=WHAT),
+    ] = None
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """All overrides, as `--set` takes them. Raises `UserError` if two options set the same field."""
+        given = tuple(self.override or ())
+        made = []
+        for option, field, values in (("--on", "datasets", _data_sets(self.on)), ("--only", "rows", self.only)):
+            if not values:
+                continue
+            if any(text.partition("=")[0] == field for text in given):
+                raise fail(f"{option} and --set {field}=... say the same", option, "give one of them")
+            made.append(f"{field}={json.dumps(values, ensure_ascii=False)}")
+        return (*given, *made)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +110,7 @@ class SuiteChoice(ProfileChoice):
 
     def selection(self, workspace: Workspace) -> Selection:
         """The chosen profile, resolved; raises `UserError` if it does not use a folder of `--data`."""
-        return chosen(self.load(), self.profile, self.override or (), workspace)
+        return chosen(self.load(), self.profile, self.overrides, workspace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +132,7 @@ class StoredChoice(SuiteChoice):
         from afrad_bench.cli.newest import as_measured
 
         workspace, suite = place.workspace(), self.load()
-        selection = suite.select(self.profile, self.override or ())
+        selection = suite.select(self.profile, self.overrides)
         if not self.as_declared:
             selection, workspace = as_measured(suite, selection, workspace, out)
         check_data([(suite, selection)], workspace)
@@ -182,6 +209,12 @@ def chosen(suite: Suite, profile: str | None, overrides: Sequence[str], workspac
     selection = suite.select(profile, overrides)
     check_data([(suite, selection)], workspace)
     return selection
+
+
+def _data_sets(texts: Sequence[str] | None) -> list[dict[str, str]]:
+    """`NAME` and `NAME:PATH` as entries of a suite's `datasets`."""
+    parts = (text.partition(":") for text in texts or ())
+    return [{"name": name, "root": root} if colon else {"name": name} for name, colon, root in parts]
 
 
 def check_data(selections: Sequence[tuple[Suite, Selection]], workspace: Workspace) -> None:

@@ -138,7 +138,7 @@ def _measured(
     _check_given(methods, choice, workspace)
     plans: dict[str, Plan] = {}
     loaded: list[tuple[Suite, Selection]] = []
-    overrides = [*(choice.override or ()), *fitted.overrides()]
+    overrides = [*choice.overrides, *fitted.overrides()]
 
     def planned(suite: str) -> Plan:
         read = load_suite(suite)
@@ -178,7 +178,13 @@ def _check_given(methods: list[str], choice: ProfileChoice, workspace: Workspace
     from afrad_bench import registry
 
     known = registry.entries("method")
-    given = {"--set": choice.override, "--profile": choice.profile, "--data": workspace.roots}
+    given = {
+        "--set": choice.override,
+        "--on": choice.on,
+        "--only": choice.only,
+        "--profile": choice.profile,
+        "--data": workspace.roots,
+    }
     unused = [option for option, value in given.items() if value]
     if unused and all(text.partition(":")[0] in known for text in methods):
         hint = "write NAME:FIELD=VALUE for a method; methods by name are fitted on noise"

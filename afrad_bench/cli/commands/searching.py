@@ -37,7 +37,7 @@ def search(choice: SuiteChoice, place: MeasuringPlace, reports: ReportsOption = 
     from afrad_bench.suite.suite import load
 
     workspace, loaded, out = place.workspace(), choice.load(), console.make()
-    declared = searching.declared(loaded, chosen(loaded, choice.profile, choice.override or (), workspace))
+    declared = searching.declared(loaded, chosen(loaded, choice.profile, choice.overrides, workspace))
     began = time.time()
     try:
         plan = plan_of(declared.selection, workspace, out)

@@ -126,7 +126,7 @@ def check(choice: SuiteChoice, place: Place) -> None:
     from afrad_bench.running.foreseen import must_build_all
 
     workspace, loaded, out = place.workspace(), choice.load(), console.make()
-    selection = chosen(loaded, choice.profile, choice.override or (), workspace)
+    selection = chosen(loaded, choice.profile, choice.overrides, workspace)
     if selection.search is not None:
         from afrad_bench.search import declared
 
