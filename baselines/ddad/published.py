@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
+from afrad_bench.hashing import canonical
 from afrad_bench.methods.recipes import Recipe
 
 MVTEC = """
@@ -21,21 +24,32 @@ OF_SIXTEEN = ("macaroni2", "pcb1")
 
 
 def recipes() -> Iterator[Recipe]:
-    """The published configuration of every category, and that of the small network."""
-    for category, epochs, w, adapted in _rows(MVTEC):
-        params = {"training": {"epochs": epochs}, "w": float(w), "adaptation": {"epochs": adapted}}
-        yield Recipe(f"official code, MVTec AD, {category}", params, ("mvtec_ad",), 256)
-    for category, epochs, w, adapted in _rows(VISA):
-        batch = 16 if category in OF_SIXTEEN else 32
-        params = {
-            "training": {"epochs": epochs},
-            "w": float(w),
-            "adaptation": {"epochs": adapted, "batch_size": batch, "keep": 0.01},
-            "score": {"v": 1.0 if category == "cashew" else 7.0},
-        }
-        yield Recipe(f"official code, VisA, {category}", params, ("visa",), 256)
+    """The published configuration of every category but the configuration file's, and that of the small network;
+    categories with equal ones together."""
+    for name, table, of in (("MVTec AD", MVTEC, _mvtec), ("VisA", VISA, _visa)):
+        found: dict[str, list[str]] = {}
+        for category, *chosen in _rows(table):
+            if category != "screw":
+                found.setdefault(canonical(of(category, *chosen)), []).append(category)
+        for params, categories in found.items():
+            called = f"official code, {name}, {' and '.join(categories)}"
+            yield Recipe(called, json.loads(params), image_size=256)
     small = {"width": 32, "heads": 2, "dropout": 0.3}
     yield Recipe("official code, DDAD-S", {"unet": small, "training": {"batch_size": 16}}, image_size=256)
+
+
+def _mvtec(category: str, epochs: int, w: int, adapted: int) -> dict[str, Any]:
+    return {"training": {"epochs": epochs}, "w": float(w), "adaptation": {"epochs": adapted}}
+
+
+def _visa(category: str, epochs: int, w: int, adapted: int) -> dict[str, Any]:
+    batch = 16 if category in OF_SIXTEEN else 32
+    return {
+        "training": {"epochs": epochs},
+        "w": float(w),
+        "adaptation": {"epochs": adapted, "batch_size": batch, "keep": 0.01},
+        "score": {"v": 1.0 if category == "cashew" else 7.0},
+    }
 
 
 def _rows(table: str) -> Iterator[tuple[str, int, int, int]]:

@@ -99,7 +99,7 @@ class Network(nn.Module):
     def denoised(self, latents: Tensor, hints: Tensor) -> Tensor:
         """DDIM without noise (eta 0) from noisy latents to clean ones: the network runs once per step."""
         for time in self.times:
-            noise = self.denoising(latents, torch.tensor(time, device=latents.device), self.context, hints)
+            noise = self.denoising(latents, torch.full((), time, device=latents.device), self.context, hints)
             latents = self.schedule.step(noise, time, latents, return_dict=False)[0]
         return latents
 
@@ -107,7 +107,7 @@ class Network(nn.Module):
         """The reconstruction (B, 3, H, W) of normalised images, normalised as well."""
         of_posterior, of_start = self.noise.unsqueeze(1)
         latents = self.latents(hints, of_posterior)
-        start = torch.tensor([TIMES - 1], device=hints.device)
+        start = torch.full((1,), TIMES - 1, device=hints.device)
         noisy = self.noised(latents, of_start.expand_as(latents), start)
         decoded: Tensor = self.autoencoder.decode(self.denoised(noisy, hints) / SCALE, return_dict=False)[0]
         return decoded

@@ -69,6 +69,10 @@ def changed_fields(model: type[BaseModel], base: dict[str, Any], before: str = "
 
 OTHER = {
     "backbone.name": "resnet101.a1_in1k",
+    "unet.width": 96,
+    "unet.multipliers": [1, 1, 2, 2, 4, 8],
+    "unet.attention": [16, 32],
+    "unet.heads": 8,
     "weights": "random",
     "denoiser.widths": [320, 640, 1280],
     "denoiser.hint": [16, 32, 96, 128],
@@ -78,7 +82,11 @@ OTHER = {
     "autoencoder.groups": 16,
     "autoencoder.weights": "file:vae.ckpt",
     "training.autoencoder.perceptual": "none",
-    "steps": 20,
+    "steps": 5,
+    "level": 500,
+    "adaptation.batch_size": 32,
+    "adaptation.start": "feat4.pth",
+    "score.compared": [8],
     "backbone.weights": "random",
     "textures.source": "training",
     "outliers": "photographs",

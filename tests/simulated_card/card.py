@@ -193,6 +193,9 @@ class _Generators:
     def __instancecheck__(self, found: object) -> bool:
         return isinstance(found, self.real)
 
+    def __or__(self, other: Any) -> Any:  # in annotations of modules that are imported meanwhile
+        return self.real | other
+
 
 _OF_CARD: list[torch.Generator] = []
 _PINNED: set[int] = set()
