@@ -60,6 +60,11 @@ def main() -> int:
     if args.command == "pack":
         pack(args.python)
         return 0
+    import torch
+
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        print(f"torch {torch.__version__} finds no CUDA card here; --device cpu tries the steps out without one")
+        return 2
     return Check(args.device, args.out).run(args.only)
 
 

@@ -61,7 +61,7 @@ class TrainingMaps:
     each batch is read from the cache, or computed where there is none."""
 
     def __init__(self, bench: Bench, extractor: Extractor, images: Images, *, in_memory: bool = False) -> None:
-        """`in_memory`: on other devices, hold the maps of all images in memory."""
+        """`in_memory`: hold the maps of all images in memory where they do not stay on the card."""
         self._bench, self._extractor, self._images = bench, extractor, images
         on_card = bench.device.startswith("cuda") and self._bytes() <= free_bytes(bench.device) // 2
         self._held: list[Tensor] | None = self._copied() if on_card else None

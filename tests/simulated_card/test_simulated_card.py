@@ -23,6 +23,7 @@ READS_THE_LOSS_ONLY = (
     "TestContract",
     "TestDestsegContract",
     "TestDraemContract",
+    "TestEfficientAdContract",
     "TestFcddContract",
     "TestHvqTransContract",
     "TestMkdContract",
@@ -30,6 +31,7 @@ READS_THE_LOSS_ONLY = (
     "TestRd4adContract",
     "TestSimpleNetContract",
     "TestUniadContract",
+    "TestUsContract",
 )
 """Methods whose host waits for the card once an epoch: to read the loss."""
 CACHED = ("TestContract", "TestUniadContract", "TestRd4adContract", "TestSimpleNetContract")
