@@ -11,6 +11,7 @@ from typing import Any
 from afrad_bench import published
 from afrad_bench.latency.samples import Session, Timed
 from afrad_bench.latency.statistics import Ratio, images_per_second, paired_ratio
+from afrad_bench.report.basis import order
 from afrad_bench.report.basis.answer import extremes
 from afrad_bench.report.model import Caution, Entry, Heading, Line, Report, Section, Table, Term
 
@@ -162,6 +163,12 @@ def latency_report(sessions: Sequence[Session]) -> Report:
         keys=3,
     )
     intro = (MEANING, *([_about_paper()] if quoted else []))
+    places = _order(known[0]["lines"])
+    paper = order.table_name(PAPER)
+    sections = [Section("latency", "Latency", (table, details), intro)]
+    if places:
+        ranked = order.order_table(places, "time", "ms", 1, paper)
+        sections.append(Section("order", ranked.caption, (ranked,), (order.INTRO,)))
     suites = dict.fromkeys(suite for each in known for suite in each["suites"])
     return Report(
         suite=", ".join(suites) or "none",
@@ -171,9 +178,9 @@ def latency_report(sessions: Sequence[Session]) -> Report:
         command="\n".join(shlex.join(each["command"]) for each in known),
         terms=tuple(_terms(known)),
         warnings=tuple(_cautions(known)),
-        sections=(Section("latency", "Latency", (table, details), intro),),
+        sections=tuple(sections),
         facts=(),
-        answer=tuple(_answer(known[0]["lines"])),
+        answer=(*_answer(known[0]["lines"]), *(order.sentences(places, "time", paper) if places else ())),
     )
 
 
@@ -192,6 +199,18 @@ def _answer(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
     for count, what in ((len(timed) - len(steady), "unreliable"), (len(first) - len(timed), "failed")):
         if count and steady:
             yield f"{count} of {len(first)} rows {'is' if count == 1 else 'are'} left out: {what}."
+
+
+def _order(lines: Sequence[dict[str, Any]]) -> order.Order | None:
+    """The methods that have a time here, in eager mode, and one in the paper."""
+    return order.order(
+        [
+            order.Both(line["label"], line["median_ms"], line["published_ms"], bool(line["unreliable"]))
+            for line in lines
+            if "published_ms" in line and "median_ms" in line
+        ],
+        higher_is_better=False,
+    )
 
 
 def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:

@@ -27,6 +27,7 @@ from afrad_bench.report.sections.effects import effects
 from afrad_bench.report.sections.elsewhere import elsewhere
 from afrad_bench.report.sections.forest import forest
 from afrad_bench.report.sections.gallery import gallery
+from afrad_bench.report.sections.order import order_section
 from afrad_bench.report.sections.parts import part_facts, part_tables
 from afrad_bench.report.sections.timing import timing_table
 from afrad_bench.report.sections.tradeoff import tradeoffs
@@ -100,6 +101,8 @@ def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
     costs += part_tables(grid)
     if costs:
         made.append(Section("efficiency", "Efficiency", tuple(costs), figures=tradeoffs(grid)))
+    if places := order_section(grid):
+        made.append(places)
     if found := elsewhere(grid):
         made.append(found)
     if pictures := gallery(grid, evidence):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from afrad_bench.report.basis import order
 from afrad_bench.report.basis.comparison import Item, fact, incomparable
 from afrad_bench.report.basis.effect import Effect, effect
 from afrad_bench.report.basis.findings import limits, name, seeds_of, sentences, with_finding
@@ -35,6 +36,9 @@ def answer(grid: Grid) -> tuple[str, ...]:
         found += [f"{of}{each}" if i == 0 else each for i, each in enumerate(said)]
     if len(grid.datasets) > DATA_SETS:
         found.append(f"The results of {count(len(grid.datasets) - DATA_SETS, 'further data set')} are in the tables.")
+    if ordered := next(order.orders(grid), None):
+        item, places = ordered
+        found += order.sentences(places, item.metric.title, order.table_name(grid.spec.reproduces or ""))
     return tuple(found) or ("No row has a value of a headline metric.",)
 
 

@@ -1,0 +1,18 @@
+"""The order of the suite's methods beside that of the paper, for each metric and data set where both are known."""
+
+from __future__ import annotations
+
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.basis.order import INTRO, order_table, orders, sentences, table_name
+from afrad_bench.report.model import Section
+
+
+def order_section(grid: Grid) -> Section | None:
+    """A table for each metric and data set in which enough methods have a value here and in the paper."""
+    tables, said = [], []
+    for item, found in orders(grid):
+        paper = table_name(grid.spec.reproduces or "")
+        of = f", {item.dataset}" if len(grid.datasets) > 1 else ""
+        tables.append(order_table(found, f"{item.metric.title}{of}", item.unit, item.metric.decimals, paper))
+        said += list(sentences(found, f"{item.metric.title}{of}", paper))
+    return Section("order", "Order here and in the paper", tuple(tables), (*said, INTRO)) if tables else None
