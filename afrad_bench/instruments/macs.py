@@ -47,6 +47,11 @@ def distances(shapes: Sequence[Any], out: Shape) -> int:
     return math.prod(out) * int(shapes[0][-1])
 
 
+def search(shapes: Sequence[Any], out: Shape) -> int:
+    """Each of (Q, D) against all of (M, D): Q * M * D."""
+    return math.prod(shapes[0]) * int(shapes[1][0])
+
+
 def convolution(shapes: Sequence[Any], out: Shape) -> int:
     """Output values times weights per output channel, for weights (out, in / groups, ...), at argument 1."""
     return math.prod(out) * math.prod(shapes[1][1:])
@@ -142,6 +147,7 @@ TRACED: Mapping[str, Formula] = {
     "aten::_native_multi_head_attention": multi_head_attention,
     "aten::_transformer_encoder_layer_fwd": encoder_layer,
     "aten::cdist": distances,
+    "afrad_bench::faiss_nearest": search,
     "aten::_convolution_mode": convolution,
     "torchvision::deform_conv2d": deformable_convolution,
     "aten::matmul": product(0),
@@ -174,6 +180,7 @@ EXECUTED: Mapping[str, Formula] = {
     "aten::_native_multi_head_attention": multi_head_attention,
     "aten::_transformer_encoder_layer_fwd": encoder_layer,
     "aten::_cdist_forward": distances,
+    "afrad_bench::faiss_nearest": search,
     "aten::_euclidean_dist": distances,
     "aten::mv": product(0),
     "aten::dot": product(0),

@@ -1,6 +1,6 @@
 """A bank of vectors: exact nearest neighbours by matrix products on the bank's device, and PatchCore's image score.
 
-PatchCore, ReConPatch and Uniformaly score patches by this, PANDA whole images."""
+PatchCore, ReConPatch and Uniformaly score patches by this, PANDA whole images. faiss may search instead of torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.methods.precision import in_float32
+from afrad_bench.methods.searching import Search
 
 CHUNK = 8192
 """Bank vectors that are compared at once."""
@@ -23,8 +24,9 @@ class MemoryBank(nn.Module):
     vectors: Tensor
     norms: Tensor
 
-    def __init__(self, vectors: Tensor) -> None:
+    def __init__(self, vectors: Tensor, search: Search = "torch") -> None:
         super().__init__()
+        self.search = search
         self.register_buffer("centre", vectors.mean(0))
         self.register_buffer("vectors", vectors - self.centre)
         self.register_buffer("norms", self.vectors.square().sum(1))
@@ -41,7 +43,19 @@ class MemoryBank(nn.Module):
 
     def _nearest(self, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The same for queries minus the centre."""
-        count = min(count, self.size)
+        index = self._indices(queries, min(count, self.size))
+        squared = (self.vectors[index] - queries[:, None]).square().sum(2)
+        if count == 1:
+            return squared, index
+        squared, order = squared.sort(1)
+        return squared, index.gather(1, order)
+
+    def _indices(self, queries: Tensor, count: int) -> Tensor:
+        """(Q, count). An exported or compiled network searches with torch, so that it needs no faiss."""
+        if self.search == "faiss" and not torch.compiler.is_compiling():
+            from afrad_bench.methods.faiss_search import faiss_nearest
+
+            return faiss_nearest(queries, self.vectors, count)
         values, places = [], []
         for start in range(0, self.size, CHUNK):
             end = min(start + CHUNK, self.size)
@@ -50,12 +64,7 @@ class MemoryBank(nn.Module):
             values.append(value)
             places.append(place + start)
         _, best = _smallest(torch.cat(values, 1), count)
-        index = torch.cat(places, 1).gather(1, best)
-        squared = (self.vectors[index] - queries[:, None]).square().sum(2)
-        if count == 1:
-            return squared, index
-        squared, order = squared.sort(1)
-        return squared, index.gather(1, order)
+        return torch.cat(places, 1).gather(1, best)
 
     @in_float32
     def reweighted(self, patches: Tensor, nearest: Tensor, support: int) -> Tensor:

@@ -42,6 +42,7 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.searching import Search, must_search, search_field
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -90,6 +91,7 @@ class Config(_Part):
         0.875, gt=0, le=1, description="Side of the centre that is used, of the image's. 0.875: 224 of 256 (official)."
     )
     neighbours: int = Field(2, ge=1, description="Nearest training images whose squared distances are summed.")
+    search: Search = search_field()
     ewc: bool = Field(False, description="Elastic weight consolidation; needs `fisher`.")
     fisher: str | None = Field(
         None,
@@ -108,6 +110,7 @@ def cropped(config: Config, image_size: int) -> int:
 
 def check(config: Config, image_size: int) -> None:
     """Raise `UserError` if the backbone is unusable, or if the file of the Fisher information is missing."""
+    must_search("PANDA", config.search)
     needed(config.backbone.name, (FROZEN_TO, DEEPEST), cropped(config, image_size))
     if config.ewc:
         must_be_there(config)
@@ -132,4 +135,5 @@ def build(config: Config, bench: Bench) -> Panda:
     """A PANDA that has not been adapted; raises `UserError` if backbone or Fisher information is unusable."""
     from afrad_bench_baselines.panda.model import Panda
 
+    must_search("PANDA", config.search, bench.device)
     return Panda(config, bench)

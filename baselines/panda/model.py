@@ -114,7 +114,7 @@ class Panda:
         def one_epoch(epoch: int) -> float:
             loss = mean_loss(steps(epoch), len(train))
             if bench.should_continue is not None:  # which may score images
-                net.bank = MemoryBank(self._all(train))
+                net.bank = MemoryBank(self._all(train), self.config.search)
             return loss
 
         def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
@@ -127,7 +127,7 @@ class Panda:
                 yield stepped(loss, optimizer, config.clip), len(indices)
 
         record = train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, self.notes)
-        net.bank = MemoryBank(self._all(train))
+        net.bank = MemoryBank(self._all(train), self.config.search)
         return record
 
     def _all(self, images: Images) -> Tensor:
@@ -173,7 +173,9 @@ class Panda:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Load a state that `state()` returned."""
-        self.net.bank = MemoryBank(torch.empty_like(state["bank.vectors"], device=self.bench.device))
+        self.net.bank = MemoryBank(
+            torch.empty_like(state["bank.vectors"], device=self.bench.device), self.config.search
+        )
         self.net.load_state_dict(state)
 
 

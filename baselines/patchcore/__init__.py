@@ -31,6 +31,7 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.methods.demands import costly_bank
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.searching import Search, must_search, search_field
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -74,6 +75,7 @@ class Config(BaseModel):
     )
     projection: int = Field(128, ge=1, description="Values of the random projection on which the coreset is chosen.")
     starts: int = Field(10, ge=1, description="Random starting points of the coreset.")
+    search: Search = search_field()
     neighbours: int = Field(1, ge=1, description="Nearest neighbours whose squared distances a patch score averages.")
     image_score: Literal["official", "paper"] = Field(
         "official",
@@ -101,6 +103,7 @@ class Config(BaseModel):
 
 def check(config: Config, image_size: int) -> None:
     """Raise `UserError` if the backbone lacks a requested feature map, or cannot process such images."""
+    must_search("PatchCore", config.search)
     needed(config.backbone.name, config.reductions, image_size)
 
 
@@ -114,4 +117,5 @@ def build(config: Config, bench: Bench) -> Patchcore:
     """An unfitted PatchCore; raises `UserError` if the backbone lacks a requested feature map."""
     from afrad_bench_baselines.patchcore.model import Patchcore
 
+    must_search("PatchCore", config.search, bench.device)
     return Patchcore(config, bench)

@@ -83,7 +83,8 @@ class Patchcore:
             )
         side = (self.bench.image_size, self.bench.image_size)
         pixels = PixelMap(self.grid, side, self.config.sigma)
-        self._head = Head(self.embedding, MemoryBank(vectors), pixels, self.config).to(self.bench.device).eval()
+        bank = MemoryBank(vectors, self.config.search)
+        self._head = Head(self.embedding, bank, pixels, self.config).to(self.bench.device).eval()
         return TrainingRecord(images_seen=2 * len(train), notes=self._notes(kept, total))
 
     def predict(self, images: Images) -> Prediction:

@@ -33,6 +33,7 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.methods.demands import costly_bank
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.searching import Search, must_search, search_field
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -89,6 +90,7 @@ class Config(_Part):
     fraction: float = Field(0.01, gt=0, le=1, description="Share of all training patches that the bank keeps.")
     projection: int = Field(128, ge=1, description="Values of the random projection on which the coreset is chosen.")
     starts: int = Field(10, ge=1, description="Random starting points of the coreset.")
+    search: Search = search_field()
     image_score: Literal["paper", "max"] = Field(
         "paper", description="paper: largest distance, re-weighted (eq. 10). max: largest distance."
     )
@@ -113,6 +115,7 @@ class Config(_Part):
 
 def check(config: Config, image_size: int) -> None:
     """Raise `UserError` if the backbone lacks a requested feature map, or cannot process such images."""
+    must_search("ReConPatch", config.search)
     needed(config.backbone.name, config.reductions, image_size)
 
 
@@ -126,4 +129,5 @@ def build(config: Config, bench: Bench) -> ReConPatch:
     """An untrained ReConPatch on `bench.device`; raises `UserError` if the backbone lacks a requested feature map."""
     from afrad_bench_baselines.reconpatch.model import ReConPatch
 
+    must_search("ReConPatch", config.search, bench.device)
     return ReConPatch(config, bench)

@@ -106,7 +106,7 @@ class ReConPatch:
         return self._head
 
     def _with(self, vectors: Tensor) -> Head:
-        bank = MemoryBank(vectors)
+        bank = MemoryBank(vectors, self.config.search)
         head = Head(self.embedding, self.networks.representation, bank, self.bench.image_size, self.config)
         return head.to(self.bench.device).eval()
 

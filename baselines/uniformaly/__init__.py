@@ -35,6 +35,7 @@ from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import costly_bank, multiple_of
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.searching import Search, must_search, search_field
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -85,6 +86,7 @@ class Config(BaseModel):
     )
     projection: int = Field(128, ge=1, description="Values of the random projection on which the coreset is chosen.")
     starts: int = Field(10, ge=1, description="Random starting points of the coreset.")
+    search: Search = search_field()
     neighbours: int = Field(1, ge=1, description="Nearest neighbours whose squared distances a patch score averages.")
     top: float = Field(0.05, gt=0, le=1, description="Share of the image's patches whose scores the image averages.")
     sigma: float = Field(
@@ -114,6 +116,7 @@ class Config(BaseModel):
 
 def check(config: Config, image_size: int) -> None:
     """Raise `UserError` unless the backbone is a vision transformer with these blocks, for such images."""
+    must_search("Uniformaly", config.search)
     from afrad_bench_baselines.uniformaly.backbone import plain
 
     must_fit(config, image_size, *plain(config.backbone.name))
@@ -142,4 +145,5 @@ def build(config: Config, bench: Bench) -> Uniformaly:
     """An unfitted Uniformaly; raises `UserError` if the backbone is none that it can use."""
     from afrad_bench_baselines.uniformaly.model import Uniformaly
 
+    must_search("Uniformaly", config.search, bench.device)
     return Uniformaly(config, bench)

@@ -121,7 +121,7 @@ class Uniformaly:
         return self._head
 
     def _with(self, vectors: Tensor) -> Head:
-        head = Head(MemoryBank(vectors), self.extractor.side, self.bench.image_size, self.config)
+        head = Head(MemoryBank(vectors, self.config.search), self.extractor.side, self.bench.image_size, self.config)
         return head.to(self.bench.device).eval()
 
     def _masked(self, train: Images, what: str) -> Iterator[Tensor]:

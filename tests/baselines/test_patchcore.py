@@ -246,6 +246,19 @@ def test_a_training_image_lies_in_a_bank_that_keeps_everything() -> None:
     np.testing.assert_allclose(method.predict(train).pred_score, 0.0, atol=1e-6)
 
 
+def test_faiss_gives_the_same_maps_and_scores() -> None:
+    pytest.importorskip("faiss")
+    train, test = small_images(6, 64, seed=1), small_images(3, 64, seed=2)
+    made = []
+    for search in ("torch", "faiss"):
+        config = Config.model_validate({"backbone": RANDOM_R18, "neighbours": 2, "search": search})
+        method = build(config, bench_at(64))
+        method.fit(train)
+        made.append(method.predict(test))
+    np.testing.assert_array_equal(made[0].anomaly_map, made[1].anomaly_map)
+    np.testing.assert_array_equal(made[0].pred_score, made[1].pred_score)
+
+
 def test_an_empty_bank_is_an_error() -> None:
     method = build(Config.model_validate({"backbone": RANDOM_R18, "fraction": 0.001}), bench_at(64))
     with pytest.raises(UserError, match=r"bank would be empty: 0.001 of 128 patches of 2 images"):

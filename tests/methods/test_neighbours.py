@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from afrad_bench.methods import neighbours
+from afrad_bench.errors import UserError
+from afrad_bench.instruments.counting import execute, trace
+from afrad_bench.methods import neighbours, searching
 from afrad_bench.methods.neighbours import MemoryBank
+from afrad_bench.methods.searching import must_search
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -63,3 +66,54 @@ def test_reweighting_of_huge_distances_stays_finite() -> None:
     patch = torch.tensor([[2e4, 1.4e4]])
     score = bank.reweighted(patch, bank.nearest(patch, 1)[1][:, 0], 3).item()
     assert 0 <= score <= 17204.66
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_faiss_finds_the_same_neighbours_at_the_same_distances(count: int, offset: float) -> None:
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(1)
+    vectors = torch.from_numpy(rng.normal(offset, 1, (500, 96)).astype(np.float32))
+    queries = torch.from_numpy(rng.normal(offset, 1, (70, 96)).astype(np.float32))
+    ours, theirs = (MemoryBank(vectors, search).nearest(queries, count) for search in ("torch", "faiss"))
+    assert torch.equal(ours[1], theirs[1])
+    assert torch.equal(ours[0], theirs[0])
+
+
+class Scored(torch.nn.Module):
+    """Each pixel of an image, three values, against a bank."""
+
+    def __init__(self, search: searching.Search) -> None:
+        super().__init__()
+        self.bank = MemoryBank(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), search)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.bank.nearest(image.flatten(2).permute(0, 2, 1).flatten(0, 1), 1)[0]
+
+
+def test_the_search_of_faiss_is_counted_as_that_of_torch() -> None:
+    pytest.importorskip("faiss")
+    image = torch.rand(1, 3, 4, 5)
+    assert 20 * 50 * 3 == trace(Scored("torch"), image).work.total == trace(Scored("faiss"), image).work.total
+    assert execute(Scored("torch"), image).work.total == execute(Scored("faiss"), image).work.total == 20 * 50 * 3
+    assert not trace(Scored("faiss"), image).work.unknown
+
+
+def test_an_exported_network_needs_no_faiss() -> None:
+    pytest.importorskip("faiss")
+    image = torch.rand(1, 3, 4, 5)
+    program = torch.export.export(Scored("faiss"), (image,))
+    assert not any("faiss" in str(node.target) for node in program.graph.nodes)
+    torch.testing.assert_close(program.module()(image), Scored("faiss")(image))
+
+
+def test_faiss_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "find_spec", lambda name: None)
+    must_search("PatchCore", "torch", "cuda:0")
+    with pytest.raises(UserError, match="faiss, which is not installed") as refused:
+        must_search("PatchCore", "faiss")
+    assert "pip install 'afrad-bench[faiss]'" in str(refused.value)
+    monkeypatch.setattr(searching, "find_spec", lambda name: object())
+    must_search("PatchCore", "faiss", "cpu")
+    with pytest.raises(UserError, match="on the CPU, not on cuda:0"):
+        must_search("PatchCore", "faiss", "cuda:0")
