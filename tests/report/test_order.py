@@ -24,7 +24,8 @@ def test_five_methods_by_hand() -> None:
     assert found.paper == (4, 2, 1, 5, 3)
     # 1 - 6 (9 + 0 + 4 + 1 + 4) / (5 (25 - 1))
     assert found.correlation == pytest.approx(0.1)
-    first, second = sentences(found, "time", "Table 4")
+    first, second = sentences(found, "I-AUROC", "Table 1")
+    assert first.startswith("The order of 5 methods in I-AUROC and that of the paper's Table 1 have")
     assert first.endswith("(Spearman) of 0.10.")
     assert second == "Furthest from their published place: m1 (1st, there 4th)."
 

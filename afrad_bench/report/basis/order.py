@@ -96,9 +96,10 @@ def sentences(found: Order, metric: str, table: str) -> Iterator[str]:
     """The correlation, and the methods that stand at least `FAR` places from where the paper has them."""
     if found.correlation != found.correlation:
         return
+    correlation = f"{found.correlation:.2f}".replace("-", "−")
     yield (
         f"The order of {len(found.methods)} methods in {metric} and that of the paper's {table} have a rank "
-        f"correlation (Spearman) of {found.correlation:.2f}.".replace("-", "−")
+        f"correlation (Spearman) of {correlation}."
     )
     gaps = sorted(range(len(found.methods)), key=lambda i: -abs(found.here[i] - found.paper[i]))
     far = [i for i in gaps if abs(found.here[i] - found.paper[i]) >= FAR]
