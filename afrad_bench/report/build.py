@@ -27,6 +27,7 @@ from afrad_bench.report.sections.effects import effects
 from afrad_bench.report.sections.elsewhere import elsewhere
 from afrad_bench.report.sections.forest import forest
 from afrad_bench.report.sections.gallery import gallery
+from afrad_bench.report.sections.paper import paper_tables
 from afrad_bench.report.sections.parts import part_facts, part_tables
 from afrad_bench.report.sections.timing import timing_table
 from afrad_bench.report.sections.tradeoff import tradeoffs
@@ -68,6 +69,7 @@ def build(
         facts=(*facts(grid), *part_facts(grid)),
         answer=answer(grid),
         lead=next(filter(None, drawn), None),
+        paper=paper_tables(grid),
     )
 
 

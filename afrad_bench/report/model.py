@@ -174,6 +174,8 @@ class Heading:
     """An alarm for the whole column."""
     refs: tuple[int, ...] = ()
     """Footnotes that hold for the whole column."""
+    over: str = ""
+    """A heading above adjacent groups; only tables in the paper's layout have one."""
 
     @property
     def label(self) -> str:
@@ -204,6 +206,8 @@ class Table:
     """For many columns: verdicts are shown as signs, and the footnotes explain them in words."""
     keys: int = 1
     """Columns at the left that name a line; a narrow terminal repeats them where it splits the table."""
+    joined: bool = False
+    """Beside the keys, the columns of a group are printed as one, "99.6/97.8/94.0"; the caption names the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +261,8 @@ class Report:
     """What the numbers say, in a few sentences; shown before everything else."""
     lead: Figure | None = None
     """The figure beside the answer."""
+    paper: tuple[Table, ...] = ()
+    """The results once more, in the layout of the paper's table that the suite reproduces; for print."""
 
     @property
     def brief(self) -> str:
