@@ -7,6 +7,7 @@ from __future__ import annotations
 from afrad_bench.report.build import build
 from afrad_bench.report.failures import Failure, failure_report
 from afrad_bench.report.formats.csv import to_csv, to_wide_csv
+from afrad_bench.report.formats.data import from_data, json_schema, to_data
 from afrad_bench.report.formats.files import Also, lost, write
 from afrad_bench.report.formats.html import to_html
 from afrad_bench.report.formats.latex import to_latex
@@ -26,9 +27,12 @@ __all__ = [
     "RowSpec",
     "build",
     "failure_report",
+    "from_data",
+    "json_schema",
     "lost",
     "ranking_report",
     "to_csv",
+    "to_data",
     "to_html",
     "to_latex",
     "to_markdown",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from afrad_bench import published
 from afrad_bench.report.basis import results
-from afrad_bench.report.basis.answer import answer
+from afrad_bench.report.basis.answer import answer, contrasted
 from afrad_bench.report.basis.cautions import cautions
 from afrad_bench.report.basis.evidence import Evidence, collect
 from afrad_bench.report.basis.grid import Grid
@@ -66,7 +66,7 @@ def build(
         terms=terms(grid),
         warnings=cautions(grid),
         sections=_sections(grid, collect(grid, scores, curves, examples)),
-        facts=(*facts(grid), *part_facts(grid)),
+        facts=(*contrasted(grid, facts(grid)), *part_facts(grid)),
         answer=answer(grid),
         lead=next(filter(None, drawn), None),
         paper=paper_tables(grid),

@@ -129,6 +129,20 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
+class Contrast:
+    """The difference of a row to the row that all are compared to, seed by seed, in the unit of its fact."""
+
+    reference: str
+    mean: float
+    low: float | None
+    high: float | None
+    """Ends of the 95 % interval of a paired t test; None for one seed, or without noise."""
+    p: float | None
+    """After Holm's correction for all rows."""
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """One line of the tidy CSV file: everything that is known about one metric of one row."""
 
@@ -140,6 +154,7 @@ class Fact:
     unit: str
     summary: Summary
     quotes: tuple[Quote, ...] = ()
+    contrast: Contrast | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,21 +144,24 @@ def report(
     place: Place,
     output: Output,
     timing: Annotated[bool, typer.Option("--timing", help="Show the time of each cell by phase.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Render the results of a suite again: terminal, Markdown, CSV and HTML. Measures nothing.
 
     Without --set and --data, with those of the newest run."""
     from afrad_bench.cli.screen import console
+    from afrad_bench.report import to_data
     from afrad_bench.report.from_plan import report_of
     from afrad_bench.store import Store
 
-    out = console.make()
+    out = console.make(stderr=as_json)
     selection, workspace = choice.measured(place, out)
     found = plan_of(selection, workspace, out)
     again = run_command(choice.suite, selection, workspace, place, output.reports)
-    publish(
-        report_of(found, Store(place.store), again), destination(output.reports, found), out, timing, also=output.also
-    )
+    made = report_of(found, Store(place.store), again)
+    publish(made, destination(output.reports, found), out, timing, also=output.also)
+    if as_json:
+        console.show_json(to_data(made))
 
 
 def failures(

@@ -244,9 +244,9 @@ def _cell(table: Table, line: Line, of: Sequence[int]) -> str:
         lines.append(r"{\tiny$\pm$ " + "/".join(escape(entry.spread or "–") for entry in entries) + "}")
     for data in dict.fromkeys(quote.dataset for entry in entries for quote in entry.quotes):
         quotes = [next((q for q in entry.quotes if q.dataset == data), None) for entry in entries]
-        texts = "/".join("--" if q is None else escape(q.text) + _verdict(q) for q in quotes)
+        figures = "/".join("--" if q is None else escape(q.text) + _verdict(q) for q in quotes)
         noted = dict.fromkeys(ref for q in quotes if q is not None for ref in q.refs)
-        lines.append(rf"{{\tiny ({escape(data)}{': ' * bool(data)}{texts}{_refs(noted)})}}")
+        lines.append(rf"{{\tiny ({escape(data)}{': ' * bool(data)}{figures}{_refs(noted)})}}")
     return _stacked(lines, "c", "t")
 
 
