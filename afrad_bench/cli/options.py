@@ -16,6 +16,7 @@ from afrad_bench.errors import Problem, UserError, fail
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from afrad_bench.report import Also
     from afrad_bench.running.workspace import Workspace
     from afrad_bench.suite.selection import Selection
     from afrad_bench.suite.suite import Suite
@@ -187,6 +188,23 @@ class MeasuringPlace(Place):
     @property
     def limit_gib(self) -> float:
         return self.cache_limit
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where reports are written, and in which formats besides the usual ones."""
+
+    reports: ReportsOption = REPORTS
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Also tables for LaTeX, booktabs style.", rich_help_panel=WHERE)
+    ] = False
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also the figures as PDF.", rich_help_panel=WHERE)] = False
+
+    @property
+    def also(self) -> tuple[Also, ...]:
+        """As `publish` takes them."""
+        asked: dict[Also, bool] = {"latex": self.latex, "pdf": self.pdf}
+        return tuple(name for name, wanted in asked.items() if wanted)
 
 
 @dataclass(frozen=True)

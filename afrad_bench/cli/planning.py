@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from afrad_bench.cli.folders import Destination
-    from afrad_bench.report import Report
+    from afrad_bench.report import Also, Report
     from afrad_bench.running.plan import Plan
     from afrad_bench.running.workspace import Workspace
     from afrad_bench.suite.selection import Selection
@@ -46,8 +46,10 @@ def publish(
     out: Console,
     timing: bool = False,
     more: Mapping[str, str] = MappingProxyType({}),
+    also: Collection[Also] = (),
 ) -> None:
-    """Write a report to its folder (`more`: further files, by name), show it, and print its path.
+    """Write a report to its folder (`more`: further files, by name; `also`: formats on request), show it, and print its
+    path.
 
     A report that lacks numbers of the one that is there is written to a folder beside it, for which the same holds."""
     from afrad_bench.report import lost, to_terminal, write
@@ -58,15 +60,18 @@ def publish(
         others += 1
         folder = place.folder.with_name(f"{place.folder.name}+incomplete{others if others > 1 else ''}")
     try:
-        written = write(report, folder, more)
+        written = write(report, folder, more, also)
         replace(place, folder=folder).note()
     finally:
         to_terminal(report, out, timing=timing)  # also when the files cannot be written
     page = next(path for path in written if path.suffix == ".html")
     out.print(f"report: {page}", soft_wrap=True, markup=False)
+    if document := next((path for path in written if path.name == f"{report.name}.tex"), None):
+        out.print(f"LaTeX: {document}, with the tables in {report.name}_tables.tex", soft_wrap=True, markup=False)
     if gone:
         text = f"{place.folder} keeps a report with {gone} numbers that are missing here; move it away to replace it"
         out.print(text, style="yellow", soft_wrap=True, markup=False)
     if count := len(report.figures):
         where = folder / report.folder
-        out.print(f"pictures: {count} as SVG and PNG in {where}, and in the page", soft_wrap=True, markup=False)
+        kinds = "SVG, PNG and PDF" if any(path.suffix == ".pdf" for path in written) else "SVG and PNG"
+        out.print(f"pictures: {count} as {kinds} in {where}, and in the page", soft_wrap=True, markup=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from afrad_bench import published
 from afrad_bench.report.basis import results
-from afrad_bench.report.basis.answer import answer
+from afrad_bench.report.basis.answer import answer, contrasted
 from afrad_bench.report.basis.cautions import cautions
 from afrad_bench.report.basis.evidence import Evidence, collect
 from afrad_bench.report.basis.grid import Grid
@@ -28,6 +28,7 @@ from afrad_bench.report.sections.elsewhere import elsewhere
 from afrad_bench.report.sections.forest import forest
 from afrad_bench.report.sections.gallery import gallery
 from afrad_bench.report.sections.order import order_section
+from afrad_bench.report.sections.paper import paper_tables
 from afrad_bench.report.sections.parts import part_facts, part_tables
 from afrad_bench.report.sections.timing import timing_table
 from afrad_bench.report.sections.tradeoff import tradeoffs
@@ -66,9 +67,10 @@ def build(
         terms=terms(grid),
         warnings=cautions(grid),
         sections=_sections(grid, collect(grid, scores, curves, examples)),
-        facts=(*facts(grid), *part_facts(grid)),
+        facts=(*contrasted(grid, facts(grid)), *part_facts(grid)),
         answer=answer(grid),
         lead=next(filter(None, drawn), None),
+        paper=paper_tables(grid),
     )
 
 

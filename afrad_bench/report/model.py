@@ -129,6 +129,20 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
+class Contrast:
+    """The difference of a row to the row that all are compared to, seed by seed, in the unit of its fact."""
+
+    reference: str
+    mean: float
+    low: float | None
+    high: float | None
+    """Ends of the 95 % interval of a paired t test; None for one seed, or without noise."""
+    p: float | None
+    """After Holm's correction for all rows."""
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """One line of the tidy CSV file: everything that is known about one metric of one row."""
 
@@ -140,6 +154,7 @@ class Fact:
     unit: str
     summary: Summary
     quotes: tuple[Quote, ...] = ()
+    contrast: Contrast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +189,8 @@ class Heading:
     """An alarm for the whole column."""
     refs: tuple[int, ...] = ()
     """Footnotes that hold for the whole column."""
+    over: str = ""
+    """A heading above adjacent groups; only tables in the paper's layout have one."""
 
     @property
     def label(self) -> str:
@@ -204,6 +221,8 @@ class Table:
     """For many columns: verdicts are shown as signs, and the footnotes explain them in words."""
     keys: int = 1
     """Columns at the left that name a line; a narrow terminal repeats them where it splits the table."""
+    joined: bool = False
+    """Beside the keys, the columns of a group are printed as one, "99.6/97.8/94.0"; the caption names the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +276,8 @@ class Report:
     """What the numbers say, in a few sentences; shown before everything else."""
     lead: Figure | None = None
     """The figure beside the answer."""
+    paper: tuple[Table, ...] = ()
+    """The results once more, in the layout of the paper's table that the suite reproduces; for print."""
 
     @property
     def brief(self) -> str:

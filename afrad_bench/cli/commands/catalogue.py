@@ -39,12 +39,17 @@ def show(
     console.show_json(sheet) if as_json else listings.show_method(console.make(), sheet)
 
 
-def schema() -> None:
-    """Print the JSON Schema of suite files, for editors."""
+def schema(
+    what: Annotated[
+        Literal["suite", "report"], typer.Argument(help="Of suite files, or of `report --json`.")
+    ] = "suite",
+) -> None:
+    """Print the JSON Schema of suite files, for editors, or of a report as JSON."""
     from afrad_bench.cli.screen import console
-    from afrad_bench.suite.suite import json_schema
+    from afrad_bench.report import json_schema as of_reports
+    from afrad_bench.suite.suite import json_schema as of_suites
 
-    console.show_json(json_schema())
+    console.show_json(of_suites() if what == "suite" else of_reports())
 
 
 def doctor(place: Place, as_json: JsonOption = False) -> None:

@@ -14,7 +14,7 @@ from afrad_bench.cli.again import run_command
 from afrad_bench.cli.commands.latency import Fitted
 from afrad_bench.cli.commands.timed_gate import OneSession, timed_sides
 from afrad_bench.cli.folders import destination
-from afrad_bench.cli.options import REPORTS, JsonOption, Place, ReportsOption, Sides, StoredChoice
+from afrad_bench.cli.options import JsonOption, Output, Place, Sides, StoredChoice
 from afrad_bench.cli.planning import plan_of, publish
 from afrad_bench.errors import fail
 
@@ -120,7 +120,7 @@ def _write_pages(decision: Decision, markdown: Path | None, junit: Path | None) 
 def rank(
     choice: StoredChoice,
     place: Place,
-    reports: ReportsOption = REPORTS,
+    output: Output,
     metric: Annotated[str, typer.Option("--metric", help="Metric of accuracy.")] = "image_auroc",
     test: Annotated[Literal["nemenyi", "wilcoxon"], typer.Option("--test", help="Pairwise test.")] = "nemenyi",
     alpha: Annotated[float, typer.Option("--alpha", min=1e-6, max=0.5, help="Significance level.")] = 0.05,
@@ -136,8 +136,8 @@ def rank(
     out = console.make(stderr=as_json)
     selection, workspace = choice.measured(place, out)
     found = plan_of(selection, workspace, out)
-    again = run_command(choice.suite, selection, workspace, place, reports)
+    again = run_command(choice.suite, selection, workspace, place, output.reports)
     made, ranking = ranking_of(found, Store(place.store), again, metric, test, alpha)
-    publish(made, destination(reports, found), out)
+    publish(made, destination(output.reports, found), out, also=output.also)
     if as_json:
         console.show_json(ranking)

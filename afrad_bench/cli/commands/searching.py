@@ -13,7 +13,7 @@ from afrad_bench.cli import exits
 from afrad_bench.cli.again import run_command
 from afrad_bench.cli.commands.suites import DONE, run_shown
 from afrad_bench.cli.folders import destination
-from afrad_bench.cli.options import REPORTS, MeasuringPlace, ReportsOption, SuiteChoice, chosen
+from afrad_bench.cli.options import MeasuringPlace, Output, SuiteChoice, chosen
 from afrad_bench.cli.planning import plan_of, publish
 from afrad_bench.errors import fail
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from afrad_bench.search import Declared, Verdict
 
 
-def search(choice: SuiteChoice, place: MeasuringPlace, reports: ReportsOption = REPORTS) -> None:
+def search(choice: SuiteChoice, place: MeasuringPlace, output: Output) -> None:
     """Search for better parameters as the suite declares, measure the best again, and show the report.
 
     Run the same command again to continue: finished trials are kept, and interrupted trials are repeated."""
@@ -42,7 +42,7 @@ def search(choice: SuiteChoice, place: MeasuringPlace, reports: ReportsOption = 
     try:
         plan = plan_of(declared.selection, workspace, out)
         study = _studied(declared, plan, workspace, out, began)
-        seconds, to = time.time() - began, destination(reports, plan)
+        seconds, to = time.time() - began, destination(output.reports, plan)
         best = _best_written(study, declared, to.folder, searching.of_trials(study, declared))
         finalists = plan_of(load(best).select(), workspace, out)
         ended = run_shown(finalists, finalists.open, workspace, RunOptions(wait=True), out)
@@ -52,10 +52,10 @@ def search(choice: SuiteChoice, place: MeasuringPlace, reports: ReportsOption = 
     found = searching.of_finalists(declared, finalists, Store(place.store))
     if found != "unknown":
         _best_written(study, declared, to.folder, found)
-    again = run_command(choice.suite, declared.selection, workspace, place, reports, "search")
-    last = run_command(str(best), finalists.selection, workspace, place, reports)
+    again = run_command(choice.suite, declared.selection, workspace, place, output.reports, "search")
+    last = run_command(str(best), finalists.selection, workspace, place, output.reports)
     made = searching.report_of_search(study, declared, finalists, Store(place.store), last, again, seconds)
-    publish(made, to, out)
+    publish(made, to, out, also=output.also)
     out.print(f"suite of the best trials: {best}", soft_wrap=True)
     if page := searching.dashboard(declared, place.store):
         out.print(f"in the browser: {page}", soft_wrap=True)

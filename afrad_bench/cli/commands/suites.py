@@ -12,11 +12,10 @@ from afrad_bench.cli import exits
 from afrad_bench.cli.again import run_command
 from afrad_bench.cli.folders import Destination, destination
 from afrad_bench.cli.options import (
-    REPORTS,
     JsonOption,
     MeasuringPlace,
+    Output,
     Place,
-    ReportsOption,
     StoredChoice,
     SuiteChoice,
     chosen,
@@ -42,7 +41,7 @@ DONE = frozenset({"ok", "done"})
 def run(
     choice: SuiteChoice,
     place: MeasuringPlace,
-    reports: ReportsOption = REPORTS,
+    output: Output,
     force: Annotated[bool, typer.Option("--force", help="Measure again what is already done.")] = False,
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Keep each fitted model as a file in STORE/models, for `export`.")
@@ -73,8 +72,8 @@ def run(
         except KeyboardInterrupt:
             interrupted = True
         plan = plan_of(selection, workspace, out, told=plan.cautions)
-    again = run_command(choice.suite, selection, workspace, place, reports)
-    publish(report_of(plan, Store(place.store), again), destination(reports, plan), out)
+    again = run_command(choice.suite, selection, workspace, place, output.reports)
+    publish(report_of(plan, Store(place.store), again), destination(output.reports, plan), out, also=output.also)
     if keep_models:
         models.show_models(out, plan, place.store)
     if keep_maps:
@@ -143,21 +142,26 @@ def check(choice: SuiteChoice, place: Place) -> None:
 def report(
     choice: StoredChoice,
     place: Place,
-    reports: ReportsOption = REPORTS,
+    output: Output,
     timing: Annotated[bool, typer.Option("--timing", help="Show the time of each cell by phase.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Render the results of a suite again: terminal, Markdown, CSV and HTML. Measures nothing.
 
     Without --set and --data, with those of the newest run."""
     from afrad_bench.cli.screen import console
+    from afrad_bench.report import to_data
     from afrad_bench.report.from_plan import report_of
     from afrad_bench.store import Store
 
-    out = console.make()
+    out = console.make(stderr=as_json)
     selection, workspace = choice.measured(place, out)
     found = plan_of(selection, workspace, out)
-    again = run_command(choice.suite, selection, workspace, place, reports)
-    publish(report_of(found, Store(place.store), again), destination(reports, found), out, timing)
+    again = run_command(choice.suite, selection, workspace, place, output.reports)
+    made = report_of(found, Store(place.store), again)
+    publish(made, destination(output.reports, found), out, timing, also=output.also)
+    if as_json:
+        console.show_json(to_data(made))
 
 
 def failures(

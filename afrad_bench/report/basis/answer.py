@@ -5,8 +5,8 @@ Other suites: who leads, by how much and over whom. Suites of costs alone: the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from afrad_bench.report.basis import order
 from afrad_bench.report.basis.comparison import Item, fact, incomparable
@@ -17,7 +17,8 @@ from afrad_bench.report.basis.results import doubts
 from afrad_bench.report.basis.tables import items
 from afrad_bench.report.basis.terms import count
 from afrad_bench.report.basis.wording import by, few, is_time, ordinal, quoted, reached
-from afrad_bench.report.model import RowSpec
+from afrad_bench.report.model import Contrast, Fact, RowSpec
+from afrad_bench.types import MEAN
 
 DATA_SETS = 4
 """Data sets with sentences of their own."""
@@ -45,6 +46,20 @@ def answer(grid: Grid) -> tuple[str, ...]:
 def reference_of(grid: Grid) -> RowSpec | None:
     """The row to which the suite compares all others, if it names one."""
     return next((row for row in grid.spec.rows if row.label == grid.spec.compare_to), None)
+
+
+def contrasted(grid: Grid, facts: Iterable[Fact]) -> Iterator[Fact]:
+    """The facts; those of which a difference to the reference was tested have it."""
+    effects = {(of.item.dataset, of.item.name): of for dataset in grid.datasets for of in compared(grid, dataset)}
+    for each in facts:
+        of = effects.get((each.dataset, each.metric)) if each.category in ("", MEAN) else None
+        found = of.differences.get(each.row) if of else None
+        if of is None or found is None or found.mean is None:
+            yield each
+        else:
+            p = of.adjusted.get(each.row)
+            contrast = Contrast(of.reference.label, found.mean, found.low, found.high, p, found.seeds)
+            yield replace(each, contrast=contrast)
 
 
 def compared(grid: Grid, dataset: str) -> tuple[Effect, ...]:

@@ -27,6 +27,13 @@ def items(grid: Grid, *, cost: bool, headline: bool | None = None) -> tuple[Item
     )
 
 
+def heading(item: Item, group: str = "") -> Heading:
+    """The heading of a column of this metric."""
+    arrow = "↑" if item.metric.higher_is_better else "↓"
+    named = re.search(rf"(?<!\w){re.escape(item.unit)}(?!\w)", item.metric.title)  # "fit (s)" names its unit already
+    return Heading(item.metric.title, group, arrow, "" if named else item.unit, item.metric.description)
+
+
 def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: bool = False) -> Table:
     """One line per row of the suite, one column per metric and data set. Folded tables are not ranked."""
     notes = Footnotes()
@@ -35,14 +42,10 @@ def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: 
     headings = [Heading("Method", numeric=False), SEEDS]
     for item, column in zip(columns, made, strict=True):
         group = item.dataset if len(grid.datasets) > 1 else ""
-        headings.append(replace(_heading(item, group), refs=column.refs))
-    lines, told, marked = [], stated(grid), {} if folded else chosen(grid)
-    for i, row in enumerate(rows):
+        headings.append(replace(heading(item, group), refs=column.refs))
+    lines = []
+    for i, name in enumerate(names(grid, rows, notes, plain=folded)):
         seeds = {column.facts[i].summary.seeds for column in made} - {0}
-        refs = (notes.refer(told[row.label]),) if not folded and DIFFERS in told.get(row.label, "") else ()
-        if row.label in marked:
-            refs = (*refs, notes.refer(marked[row.label]))
-        name = Entry(row.label, refs=refs, flag=_flag(grid, row))
         lines.append(Line((name, Entry(_range(seeds)), *(column.entries[i] for column in made))))
     return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts), folded)
 
@@ -66,7 +69,7 @@ def _category_table(grid: Grid, item: Item, categories: Sequence[str]) -> Table:
     for category in (*categories, MEAN):
         made = compare(grid, rows, replace(item, category=category), notes)
         lines.append(Line((Entry(category, refs=made.refs), *made.entries), strong=category == MEAN))
-    caption = f"{_heading(item).label}, {item.dataset}"
+    caption = f"{heading(item).label}, {item.dataset}"
     headings = (Heading("Category", numeric=False), *(Heading(row.label, flag=_flag(grid, row)) for row in rows))
     return Table(caption, headings, tuple(lines), tuple(notes.texts), not item.metric.headline, True)
 
@@ -128,10 +131,16 @@ def missing_table(grid: Grid) -> Table | None:
 # ----------------------------------------------------------------------------------------------------------- entries
 
 
-def _heading(item: Item, group: str = "") -> Heading:
-    arrow = "↑" if item.metric.higher_is_better else "↓"
-    named = re.search(rf"(?<!\w){re.escape(item.unit)}(?!\w)", item.metric.title)  # "fit (s)" names its unit already
-    return Heading(item.metric.title, group, arrow, "" if named else item.unit, item.metric.description)
+def names(grid: Grid, rows: Sequence[RowSpec], notes: Footnotes, *, plain: bool = False) -> tuple[Entry, ...]:
+    """The name of each row, with footnotes on how it differs from what was published, and on which data its defaults
+    were chosen; `plain`: without them."""
+    told, marked = ({}, {}) if plain else (stated(grid), chosen(grid))
+    found = []
+    for row in rows:
+        refs = [notes.refer(told[row.label])] if DIFFERS in told.get(row.label, "") else []
+        refs += [notes.refer(marked[row.label])] if row.label in marked else []
+        found.append(Entry(row.label, refs=tuple(refs), flag=_flag(grid, row)))
+    return tuple(found)
 
 
 def _flag(grid: Grid, row: RowSpec) -> str:

@@ -1,4 +1,5 @@
-"""Draw a figure of a report as SVG and PNG with matplotlib. Equal figures give equal bytes: no dates, no random ids."""
+"""Draw a figure of a report as SVG, PNG and PDF with matplotlib. Equal figures give equal bytes: no dates, no random
+ids."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -44,11 +46,28 @@ def draw(figure: Figure, identity: str) -> tuple[str, bytes]:
 
     A sign that the font lacks is a box in the PNG; the SVG holds its text, for the fonts of the viewer. "$" is a sign
     like others, except in the ticks of Optuna's figures."""
-    how = {**RC, "svg.hashsalt": figure.key, "text.parse_math": isinstance(figure.drawing, Attempts)}
-    with matplotlib.rc_context(how), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+    with _styled(figure):
         canvas = _canvas(figure)
         return _svg(canvas, figure, identity), _png(canvas, figure, identity)
+
+
+def draw_pdf(figure: Figure, identity: str) -> bytes:
+    """A figure as a PDF file, for print: its texts are text, and `identity` is a keyword of the file."""
+    about = {"Title": figure.title, "Subject": figure.description, "Keywords": identity, "Creator": "afrad-bench"}
+    out = io.BytesIO()
+    with _styled(figure):
+        canvas = _canvas(figure)
+        _exact(canvas)
+        canvas.savefig(out, format="pdf", metadata={**about, "CreationDate": None})
+    return out.getvalue()
+
+
+@contextmanager
+def _styled(figure: Figure) -> Iterator[None]:
+    text = {"svg.hashsalt": figure.key, "text.parse_math": isinstance(figure.drawing, Attempts), "pdf.fonttype": 42}
+    with matplotlib.rc_context({**RC, **text}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def _canvas(figure: Figure) -> Canvas:
@@ -92,9 +111,14 @@ def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callab
     return panels.histograms_size, panels.fill_histograms
 
 
-def _svg(canvas: Canvas, figure: Figure, identity: str) -> str:
+def _exact(canvas: Canvas) -> None:
+    """Images are kept with their own pixels, for a viewer to scale."""
     for image in canvas.findobj(AxesImage):
         image.set_interpolation("none")
+
+
+def _svg(canvas: Canvas, figure: Figure, identity: str) -> str:
+    _exact(canvas)
     about: dict[str, Any] = {
         "Title": figure.title,
         "Description": figure.description,

@@ -1,4 +1,4 @@
-"""Turn drawings into SVG and PNG files; a figure is drawn again only if it has changed.
+"""Turn drawings into SVG, PNG and PDF files; a figure is drawn again only if it has changed.
 
 Each file contains a digest of its drawing and of the drawing code. When a report is written again, files with the same
 digest are kept, so the report of a finished suite does not need matplotlib."""
@@ -44,15 +44,29 @@ def drawn(figures: Iterable[Figure], folder: Path | None = None) -> Mapping[str,
     return made
 
 
+def printed(figures: Iterable[Figure], folder: Path) -> Mapping[str, bytes]:
+    """Key -> PDF file of each figure; unchanged ones are read from `folder`."""
+    made = {}
+    for figure in figures:
+        path, mark = folder / f"{figure.key}.pdf", identity(figure).encode()
+        found = path.read_bytes() if path.is_file() else b""
+        if mark not in found:
+            from afrad_bench.report.drawing.canvas import draw_pdf
+
+            found = draw_pdf(figure, mark.decode())
+        made[figure.key] = found
+    return made
+
+
 def identity(figure: Figure) -> str:
-    """Text that both files of a figure contain; it is the same if the figure would be drawn the same."""
+    """Text that all files of a figure contain; it is the same if the figure would be drawn the same."""
     return _MARK + digest(repr(figure), *_drawing_code())[:32]
 
 
 def is_ours(path: Path) -> bool:
     """Whether a file was drawn for a report, and not put there by a person."""
     with path.open("rb") as file:
-        return _MARK.encode() in file.read(_HEAD)
+        return _MARK.encode() in file.read(-1 if path.suffix == ".pdf" else _HEAD)
 
 
 def _drawing_code() -> tuple[str, ...]:

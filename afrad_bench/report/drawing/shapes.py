@@ -7,7 +7,7 @@ in every figure of a report."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 Numbers = tuple[float, ...]
 View = Literal["history", "importances", "slice", "parallel", "pareto"]
@@ -17,6 +17,7 @@ View = Literal["history", "importances", "slice", "parallel", "pareto"]
 class Tile:
     """One image of a gallery."""
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
     kind: Literal["image", "mask", "map", "none"]
     data: bytes = b""
     """An image file, as it is in the store."""

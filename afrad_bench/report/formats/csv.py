@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from afrad_bench.report.basis.results import doubts
-from afrad_bench.report.model import Fact, Report
+from afrad_bench.report.model import Contrast, Fact, Report
 from afrad_bench.types import MEAN
 
 COLUMNS = (
@@ -24,6 +24,12 @@ COLUMNS = (
     "published",
     "verdict",
     "note",
+    "compared_to",
+    "difference",
+    "low",
+    "high",
+    "p_holm",
+    "n_pairs",
 )
 
 
@@ -31,7 +37,8 @@ def to_csv(report: Report) -> str:
     """One line per row, data set, category and metric: numbers with 10 significant digits, in the unit of the line.
 
     `mean` is empty if nothing was measured or the value is undefined; `note` says why. If the paper has values for two
-    data sets, the line is repeated for each."""
+    data sets, the line is repeated for each. `difference` is that to the row `compared_to`, seed by seed, `low` and
+    `high` are the ends of its 95 % interval (paired t test), `p_holm` is corrected for all rows."""
     lines: list[Sequence[object]] = [COLUMNS]
     for fact in report.facts:
         summary = fact.summary
@@ -39,12 +46,19 @@ def to_csv(report: Report) -> str:
         note = "; ".join((*([state] if state else []), *summary.notes))
         head = (report.suite, report.profile, fact.row, fact.dataset, fact.category, fact.metric, fact.unit)
         numbers = (_number(summary.mean), _number(summary.std), summary.seeds)
+        contrast = _contrast(fact.contrast)
         for quote in fact.quotes:
             why = "; ".join(each for each in (note, quote.why) if each)
-            lines.append((*head, *numbers, quote.text, quote.verdict, why))
+            lines.append((*head, *numbers, quote.text, quote.verdict, why, *contrast))
         if not fact.quotes:
-            lines.append((*head, *numbers, "", "", note))
+            lines.append((*head, *numbers, "", "", note, *contrast))
     return _written(lines)
+
+
+def _contrast(of: Contrast | None) -> tuple[object, ...]:
+    if of is None:
+        return ("",) * 6
+    return (of.reference, *map(_number, (of.mean, of.low, of.high, of.p)), of.seeds)
 
 
 def to_wide_csv(report: Report) -> str:
