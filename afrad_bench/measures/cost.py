@@ -11,6 +11,8 @@ from afrad_bench.machine.peak_memory import MEASURED, PeakMemory
 from afrad_bench.types import Measurement, Metric, Subject
 
 VERSION = "2"
+OF_THE_FIT = True
+"""It reports the fit itself, which a kept model cannot tell."""
 TERMS: tuple[str, ...] = ("device", "device_name", "threads")
 METRICS: Mapping[str, Metric] = {
     "fit_seconds": Metric("Fit (s)", "s", False, "wall time of the fit, without that of backbone features", decimals=1),

@@ -21,16 +21,16 @@ from afrad_bench.images.sets import test_images, train_images
 from afrad_bench.machine.load import LoadWatch
 from afrad_bench.machine.peak_memory import PeakMemory
 from afrad_bench.methods.recipes import Undeclared, differences
-from afrad_bench.running import kept_maps
+from afrad_bench.running import kept_maps, kept_models
 from afrad_bench.running.build import build
 from afrad_bench.running.paths import shortened
 from afrad_bench.running.plan import Plan, PlannedCell
 from afrad_bench.running.rows import Rows, environment_row, no_rows, outcome_of, rows_of
 from afrad_bench.running.stopwatch import Stopwatch
 from afrad_bench.running.workspace import Workspace
-from afrad_bench.store import new_run_id
+from afrad_bench.store import Store, new_run_id
 from afrad_bench.suite.selection import ChosenMeasure
-from afrad_bench.types import HasState, Result, Stopped, Subject, TrainingRecord, Watch, unwatched
+from afrad_bench.types import HasState, Method, Result, Stopped, Subject, TrainingRecord, Watch, unwatched
 from afrad_bench.writing import DiskFull
 
 
@@ -98,6 +98,9 @@ class CellRun:
         identity = digest(canonical(dict(planned.terms)))[:8]
         cache = workspace.cache
         self.checkpoint = None if cache is None else cache / "checkpoints" / f"{self.cell.id}-{identity}.pt"
+        self.store = Store(workspace.store)
+        self.kept: kept_models.KeptModel | None = None
+        """The model of an earlier run that stands for a fit; None if the method was fitted."""
         self.maps = kept_maps.place_of(workspace.store, self.cell) if options.keep_maps else None
         self.subject: Subject | None = None
         """The fitted method; None until the fit succeeds."""
@@ -109,7 +112,7 @@ class CellRun:
         stopped: Stopped | None = None
         fault: Fault | None = None
         try:
-            self.subject = self._fitted()
+            self.subject = self._restored() or self._fitted()
         except Stopped as stop:
             stopped = stop
         except DiskFull:
@@ -131,7 +134,9 @@ class CellRun:
         return Recorded(self._row(began, record, outcomes, "failed" if fault else "ok", fault), rows)
 
     def keep(self, path: Path) -> Path | None:
-        """Write the fitted method to a file; None if it has no state."""
+        """Write the fitted method to a file; None if it has no state. A model that was kept already stays there."""
+        if self.kept is not None:
+            return self.kept.path
         if self.subject is None or not isinstance(self.subject.method, HasState):
             return None
         cell, dataset = self.cell, self.planned.dataset
@@ -152,41 +157,63 @@ class CellRun:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _fitted(self) -> Subject:
-        """The fitted method, and the data on which it is measured."""
+    def _restored(self) -> Subject | None:
+        """The method that an earlier run fitted and kept; None without one, or if a measure needs a fit in this run."""
+        options = self.options
+        if options.force or options.should_continue is not None or kept_models.needs_fit(self.measures):
+            return None
+        kept = kept_models.find(self.planned, [model_file.place_of(self.store.root, self.cell)], self.store)
+        if kept is None:
+            return None
+        self._prepare()
+        try:
+            with self._phase("restore"):
+                method = model_file.load(kept.path, self.environment.device).method
+        except UserError as error:
+            self.features.notes.append(kept_models.unusable(kept, error))
+            return None
+        self.kept = kept
+        return self._subject(method, replace(kept.record, notes=(*kept.record.notes, kept.note)))
+
+    def _prepare(self) -> None:
+        """Set the threads, and free what earlier cells left on the device."""
         import torch
 
         from afrad_bench.machine.free_memory import give_back
 
-        device, side, machine = self.environment.device, self.cell.image_size, LoadWatch()
         torch.set_num_threads(self.environment.threads)
-        train, test = train_images(self.planned.dataset, side), test_images(self.planned.dataset, side)
+        if self.environment.device.startswith("cuda"):  # so that free and peak memory do not depend on the cells before
+            self.features.release()
+            give_back(self.environment.device)
 
-        def subject(record: TrainingRecord, peak_bytes: int | None = None) -> Subject:
-            return Subject(
-                cell=self.cell,
-                method=method,
-                dataset=self.planned.dataset,
-                test=test,
-                train=train,
-                record=record,
-                fit_seconds=self.clock.seconds.get("fit", 0.0),
-                fit_peak_bytes=peak_bytes,
-                device=device,
-                threads=self.environment.threads,
-                watch=self.options.watch,
-            )
+    def _subject(self, method: Method, record: TrainingRecord) -> Subject:
+        """A fitted method, and the data on which it is measured."""
+        side = self.cell.image_size
+        return Subject(
+            cell=self.cell,
+            method=method,
+            dataset=self.planned.dataset,
+            test=test_images(self.planned.dataset, side),
+            train=train_images(self.planned.dataset, side),
+            record=record,
+            fit_seconds=self.clock.seconds.get("fit", 0.0),
+            fit_peak_bytes=None,
+            device=self.environment.device,
+            threads=self.environment.threads,
+            watch=self.options.watch,
+        )
 
+    def _fitted(self) -> Subject:
+        """The method, fitted now."""
+        device, machine = self.environment.device, LoadWatch()
         callback = self.options.should_continue
 
         def should_continue(so_far: TrainingRecord) -> bool:
             assert callback is not None
             with self.clock.phase("validation"):  # not part of the fit's time
-                return callback(subject(so_far))
+                return callback(self._subject(method, so_far))
 
-        if device.startswith("cuda"):  # so that free and peak memory do not depend on the cells before
-            self.features.release()
-            give_back(device)
+        self._prepare()
         with self._phase("build"):
             method = build(
                 self.cell,
@@ -199,11 +226,12 @@ class CellRun:
         computed, found = self.features.seconds, self.features.found
         machine.mark()
         with self.clock.phase("peak memory"), PeakMemory(device) as peak, self._phase("fit"):
-            record = method.fit(train)
+            record = method.fit(train_images(self.planned.dataset, self.cell.image_size))
         with self.clock.phase("peak memory"):
             load = machine.load(wait=any(measure.name == "cost" for measure in self.measures))
         return replace(
-            subject(record, peak.bytes),
+            self._subject(method, record),
+            fit_peak_bytes=peak.bytes,
             fit_doubts=load.doubts,
             feature_seconds=self.features.seconds - computed,
             features_found=self.features.found > found,
