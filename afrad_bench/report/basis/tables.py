@@ -35,7 +35,7 @@ def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: 
     headings = [Heading("Method", numeric=False), SEEDS]
     for item, column in zip(columns, made, strict=True):
         group = item.dataset if len(grid.datasets) > 1 else ""
-        headings.append(replace(_heading(item, group), refs=column.refs))
+        headings.append(replace(heading(item, group), refs=column.refs))
     lines, told, marked = [], stated(grid), {} if folded else chosen(grid)
     for i, row in enumerate(rows):
         seeds = {column.facts[i].summary.seeds for column in made} - {0}
@@ -66,7 +66,7 @@ def _category_table(grid: Grid, item: Item, categories: Sequence[str]) -> Table:
     for category in (*categories, MEAN):
         made = compare(grid, rows, replace(item, category=category), notes)
         lines.append(Line((Entry(category, refs=made.refs), *made.entries), strong=category == MEAN))
-    caption = f"{_heading(item).label}, {item.dataset}"
+    caption = f"{heading(item).label}, {item.dataset}"
     headings = (Heading("Category", numeric=False), *(Heading(row.label, flag=_flag(grid, row)) for row in rows))
     return Table(caption, headings, tuple(lines), tuple(notes.texts), not item.metric.headline, True)
 
@@ -128,7 +128,8 @@ def missing_table(grid: Grid) -> Table | None:
 # ----------------------------------------------------------------------------------------------------------- entries
 
 
-def _heading(item: Item, group: str = "") -> Heading:
+def heading(item: Item, group: str = "") -> Heading:
+    """The column of a metric."""
     arrow = "↑" if item.metric.higher_is_better else "↓"
     named = re.search(rf"(?<!\w){re.escape(item.unit)}(?!\w)", item.metric.title)  # "fit (s)" names its unit already
     return Heading(item.metric.title, group, arrow, "" if named else item.unit, item.metric.description)
