@@ -444,8 +444,47 @@ class Curve:
     """True positive rate per pixel, or mean overlap with the defective regions."""
 
 
-Result = Measurement | Score | Example | Curve
-"""What a measure may yield."""
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold of the image score, the images that decided it, and the scale of the normalised score.
+
+    An image is anomalous if its score is above the threshold. With z = (score - threshold) / scale, the normalised
+    score is 0.5 + 0.5 z / (1 + |z|): in (0, 1), ascending, 0.5 at the threshold."""
+
+    threshold: float
+    scale: float
+    """Standard deviation of the scores of the normal images, above 0."""
+    rule: Literal["false_alarms", "best_f1"]
+    rate: float | None
+    """The accepted rate of false alarms; None for the best F1."""
+    split: Literal["train", "held_out", "test"]
+    """What the images are to the model: those it was fitted on, others, or those its accuracy is measured on."""
+    data: str
+    """Name of the data set or folder."""
+    normal: int
+    anomalous: int
+
+    def __str__(self) -> str:
+        """ "at most 1 % false alarms, decided on 120 normal images of good (held out)"."""
+        goal = "best F1" if self.rate is None else f"at most {100 * self.rate:g} % false alarms"
+        more = f" and {self.anomalous} anomalous" if self.rate is None else ""
+        return f"{goal}, decided on {self.normal} normal{more} images of {self.data} ({SPLITS[self.split]})"
+
+    @property
+    def caution(self) -> str:
+        """What a user of this threshold must know; empty for images that were held out."""
+        if self.split == "train":
+            return "the threshold was decided on the images of the fit: expect more false alarms on others"
+        if self.split == "test":
+            return "the threshold was decided on test labels: on these images, its figures are no estimates for others"
+        return ""
+
+
+SPLITS = {"train": "the images of the fit", "held_out": "held out", "test": "test labels"}
+"""Split of an operating point, in words."""
+
+Result = Measurement | Score | Example | Curve | OperatingPoint
+"""What a measure may yield. An operating point is kept with the model; its numbers are measurements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,6 +502,9 @@ class Metric:
     """Shown in the main table; the others only in the per-category tables and the files."""
     by_part: bool = False
     """Its categories are parts of the method (`HasParts`), not categories of the data."""
+    of: str = ""
+    """What was measured, if not the method itself: a file made of it, "ONNX fp16". Reports show such metrics in a table
+    of their own, with a line for each row and file."""
     on_request: bool = False
     """Measured only if the configuration requests it; otherwise it is left out of files, not shown as missing."""
 

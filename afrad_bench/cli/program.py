@@ -45,7 +45,13 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
         "why": stored.why,
         "audit": paper.audit,
     },
-    "Compare and ship": {"compare": comparing.compare, "gate": comparing.gate, "export": models.export},
+    "Compare and ship": {
+        "compare": comparing.compare,
+        "gate": comparing.gate,
+        "calibrate": models.calibrate,
+        "predict": models.predict,
+        "export": models.export,
+    },
 }
 """Heading of the help -> name -> command."""
 GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {

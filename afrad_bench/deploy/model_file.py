@@ -27,13 +27,14 @@ from afrad_bench.hashing import canonical, digest, seed_for
 from afrad_bench.images.sets import PREPROCESSING, ImageArray
 from afrad_bench.machine.environment import resolve_device
 from afrad_bench.suite.checked import validated
-from afrad_bench.types import Bench, Cell, HasState, Method, Seeds, TrainingRecord
+from afrad_bench.types import Bench, Cell, HasState, Method, OperatingPoint, Seeds, TrainingRecord
 
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1
-"""Version of the card and of the tensors; a file with a higher version is refused."""
+FORMAT = 2
+"""Version of the card and of the tensors; a file with a higher version is refused. Only a file with an operating point
+needs 2: the others are written as 1, which earlier versions read."""
 SUFFIX = ".safetensors"
 KEY = "afrad_bench"
 TOLERANCE = 1e-3
@@ -66,7 +67,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: int = Field(FORMAT, description="Version of this layout.")
+    format: int = Field(1, description="Version of this layout.")
     method: str = Field(description="Registered name of the method.")
     method_version: str = Field(description="VERSION of the method's module.")
     config: dict[str, Any] = Field(description="The whole validated configuration, defaults included.")
@@ -78,6 +79,17 @@ class Card(BaseModel):
     packages: dict[str, str] = Field(description="Versions of afrad-bench, timm and torch that wrote the file.")
     tensors: str = Field("", description="Digest over names, types, shapes and bytes of all tensors.")
     test_score: float = Field(0.0, description="pred_score of the test image.")
+    operating_point: OperatingPoint | None = Field(None, description="The threshold, and what decided it.")
+
+    @model_serializer(mode="wrap")
+    def _silent_without_a_threshold(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out an absent operating point, so that such a file is what it was before this field existed."""
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if name != "operating_point" or value is not None}
+
+    def decided_by(self, point: OperatingPoint | None) -> Card:
+        """This card with another operating point, or none."""
+        return self.model_copy(update={"operating_point": point, "format": 1 if point is None else FORMAT})
 
 
 @dataclass(frozen=True)
@@ -89,9 +101,16 @@ class Restored:
     bench: Bench
 
 
-def card_of(method: str, config: BaseModel, image_size: int, weights: Weights | None, trained_on: TrainedOn) -> Card:
+def card_of(
+    method: str,
+    config: BaseModel,
+    image_size: int,
+    weights: Weights | None,
+    trained_on: TrainedOn,
+    point: OperatingPoint | None = None,
+) -> Card:
     """The card of a fitted method; what depends on the tensors is filled in by `write`."""
-    return Card(
+    made = Card(
         method=method,
         method_version=registry.find("method", method).load().VERSION,
         config=config.model_dump(mode="json"),
@@ -101,6 +120,7 @@ def card_of(method: str, config: BaseModel, image_size: int, weights: Weights | 
         trained_on=trained_on,
         packages=_packages(),
     )
+    return made.decided_by(point)
 
 
 def trained_on(
@@ -142,17 +162,26 @@ def write(path: Path, method: Method, card: Card) -> Path:
     """Write a fitted method; an existing file at `path` is replaced completely or not at all.
 
     Raises `UserError` for a method without state."""
-    from safetensors.torch import save_file
-
     if not isinstance(method, HasState):
         raise fail(f"{card.method} offers no state that can be saved in a file", str(path))
     tensors = {name: value.detach().cpu().contiguous() for name, value in method.state().items()}
     found = {"tensors": _digest(tensors), "test_score": _test_score(method, card.image_size)}
-    complete = card.model_copy(update=found)
+    return _save(path, tensors, card.model_copy(update=found))
+
+
+def decide(path: Path, point: OperatingPoint) -> Path:
+    """Write an operating point into a model file, whose tensors stay as they are."""
+    card = read_card(path)
+    return _save(path, _tensors(path, card), card.decided_by(point))
+
+
+def _save(path: Path, tensors: Mapping[str, torch.Tensor], card: Card) -> Path:
+    from safetensors.torch import save_file
+
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        save_file(tensors, scratch, {KEY: canonical(complete.model_dump(mode="json"))})
+        save_file(dict(tensors), scratch, {KEY: canonical(card.model_dump(mode="json"))})
         with scratch.open("rb+") as file:
             os.fsync(file.fileno())
         scratch.replace(path)

@@ -85,6 +85,11 @@ def batches(images: Image | Sequence[Image], side: int, size: int, white: float 
         yield ImageArray(batch.array())
 
 
+def image_names(images: Image | Sequence[Image]) -> tuple[str, ...]:
+    """A name for each image, in the order of `batches`: its path, or its number."""
+    return tuple(printable(each) if isinstance(each, Path) else f"image {i}" for i, each in enumerate(_given(images)))
+
+
 def _set(found: Sequence[Picture], side: int, fingerprint: str) -> ImageSet:
     samples = tuple(Sample(f"{i}:{each.name}", "", each, False) for i, each in enumerate(found))
     return ImageSet(samples, side, fingerprint)

@@ -25,6 +25,7 @@ from afrad_bench.report.model import Report, ReportInput, Section
 from afrad_bench.report.sections.curves import curves
 from afrad_bench.report.sections.effects import effects
 from afrad_bench.report.sections.elsewhere import elsewhere
+from afrad_bench.report.sections.exported import exported
 from afrad_bench.report.sections.forest import forest
 from afrad_bench.report.sections.gallery import gallery
 from afrad_bench.report.sections.order import order_section
@@ -105,6 +106,8 @@ def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
         made.append(Section("efficiency", "Efficiency", tuple(costs), figures=tradeoffs(grid)))
     if places := order_section(grid):
         made.append(places)
+    if files := exported(grid):
+        made.append(files)
     if found := elsewhere(grid):
         made.append(found)
     if pictures := gallery(grid, evidence):

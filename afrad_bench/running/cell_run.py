@@ -30,7 +30,17 @@ from afrad_bench.running.stopwatch import Stopwatch
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.store import Store, new_run_id
 from afrad_bench.suite.selection import ChosenMeasure
-from afrad_bench.types import HasState, Method, Result, Stopped, Subject, TrainingRecord, Watch, unwatched
+from afrad_bench.types import (
+    HasState,
+    Method,
+    OperatingPoint,
+    Result,
+    Stopped,
+    Subject,
+    TrainingRecord,
+    Watch,
+    unwatched,
+)
 from afrad_bench.writing import DiskFull
 
 
@@ -104,6 +114,8 @@ class CellRun:
         self.maps = kept_maps.place_of(workspace.store, self.cell) if options.keep_maps else None
         self.subject: Subject | None = None
         """The fitted method; None until the fit succeeds."""
+        self.point: OperatingPoint | None = None
+        """The operating point that a measure chose; None if none did."""
 
     def run(self) -> Recorded:
         """Run the cell. Errors of the method and of measures are recorded; interrupts and a full disk are raised."""
@@ -122,6 +134,7 @@ class CellRun:
         outcomes, rows = {}, no_rows()
         for measure in () if stopped else self.measures:
             found, own = self._measured(measure, fault)
+            self.point = next((one for one in found if isinstance(one, OperatingPoint)), self.point)
             outcomes[measure.name] = outcome_of(self.planned, measure, self.environment, own.text if own else "")
             for table, more in rows_of(found, measure.name).items():
                 rows[table] += more
@@ -144,7 +157,7 @@ class CellRun:
         record, white = self.subject.record, white_of(dataset.train)
         about = model_file.trained_on(name, dataset.fingerprint, len(dataset.train), cell.seed, record, white)
         config = registry.find("method", cell.method).load().Config.model_validate_json(cell.params)
-        card = model_file.card_of(cell.method, config, cell.image_size, self.planned.weights, about)
+        card = model_file.card_of(cell.method, config, cell.image_size, self.planned.weights, about, self.point)
         return model_file.write(path, self.subject.method, card)
 
     def forget_checkpoint(self) -> None:

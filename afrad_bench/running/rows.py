@@ -11,12 +11,12 @@ from afrad_bench.hashing import canonical
 from afrad_bench.machine.environment import Environment
 from afrad_bench.running.plan import PlannedCell
 from afrad_bench.suite.selection import ChosenMeasure
-from afrad_bench.types import Curve, Example, Measurement, Result, Score
+from afrad_bench.types import Curve, Example, Measurement, OperatingPoint, Result, Score
 
 Rows = dict[str, list[dict[str, Any]]]
 """Table -> its rows."""
 
-TABLES: Mapping[type[Result], str] = {
+TABLES: Mapping[type[Measurement | Score | Curve | Example], str] = {
     Measurement: "measurements",
     Score: "scores",
     Curve: "curves",
@@ -35,6 +35,8 @@ def rows_of(found: Iterable[Result], measure: str) -> Rows:
     rows = no_rows()
     source = {"measure": measure, "measure_version": registry.find("measure", measure).load().VERSION}
     for one in found:
+        if isinstance(one, OperatingPoint):  # kept with the model; its numbers are measurements
+            continue
         columns = {name: getattr(one, name) for name in one.__dataclass_fields__}
         rows[TABLES[type(one)]].append(columns | (source if isinstance(one, Measurement) else {}))
     return rows

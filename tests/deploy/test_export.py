@@ -129,7 +129,7 @@ def test_a_file_that_computes_something_else_is_not_left_behind(
 
 
 def test_packages_that_are_missing_are_named(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "find_spec", lambda name: None if name.startswith("onnx") else object())
+    monkeypatch.setattr(export.onnx_file, "find_spec", lambda name: None if name.startswith("onnx") else object())
     with pytest.raises(UserError, match=r"needs onnx, onnxscript, onnxruntime(.|\n)*afrad-bench\[export\]"):
         export.export(kept, tmp_path / "m.onnx")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ from rich.markup import escape
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from afrad_bench.deploy.deciding import Decisions
     from afrad_bench.deploy.export import Exported
     from afrad_bench.running.plan import Plan
+    from afrad_bench.types import OperatingPoint
 
 
 def show_models(out: Console, plan: Plan, store: Path) -> None:
@@ -57,10 +60,45 @@ def show_export(out: Console, done: Exported) -> None:
     side = done.image_size
     out.print(f"  images       (B, 3, {side}, {side}) float32, RGB in [0, 1]")
     out.print(f"  anomaly_map  (B, {side}, {side}) float32\n  pred_score   (B,) float32, higher is more anomalous")
+    if (point := done.card.operating_point) is not None:
+        out.print("  normalised_score (B,) float32, 0.5 at the threshold\n  is_anomalous (B,) bool", soft_wrap=True)
+        show_point(out, point, indent="  ")
     out.print(Text(f"  {done.input.name} reads images as its input; it needs numpy and Pillow"), soft_wrap=True)
+    limit = "no limit" if done.tolerance is None else f"at most {done.tolerance:g}"
     for check in done.checks:
         out.print(
             f"  batch of {check.batch} in {done.runtime}: largest difference {check.map_difference:.1e} of the map, "
-            f"{check.score_difference:.1e} of the score, relative to the largest value (at most {done.tolerance:g})",
+            f"{check.score_difference:.1e} of the score, relative to the largest value ({limit})",
             soft_wrap=True,
         )
+    if done.tolerance is None:
+        text = "  what int8 costs is measured on your images by the measure `exported`"
+        out.print(Text(text, "yellow"), soft_wrap=True)
+
+
+def show_point(out: Console, point: OperatingPoint, indent: str = "") -> None:
+    """Print an operating point, what decided it, and its caution."""
+    out.print(Text(f"{indent}threshold {point.threshold:.6g}: {point}"), soft_wrap=True)
+    if point.caution:
+        out.print(Text(f"{indent}caution: {point.caution}", "yellow"), soft_wrap=True)
+
+
+def decision_rows(found: Decisions) -> dict[str, object]:
+    """The decisions and their operating point, for JSON."""
+    columns = (found.pred_score.tolist(), found.normalised_score.tolist(), found.is_anomalous.tolist())
+    names = ("image", "pred_score", "normalised_score", "is_anomalous")
+    images = [dict(zip(names, row, strict=True)) for row in zip(found.names, *columns, strict=True)]
+    about = {"about": str(found.point), "caution": found.point.caution}
+    return {"operating_point": {**asdict(found.point), **about}, "images": images}
+
+
+def show_decisions(out: Console, found: Decisions) -> None:
+    """Print a line for each image: decision, normalised score, score, name; then the count and the operating point."""
+    for name, score, shown, anomalous in zip(
+        found.names, found.pred_score, found.normalised_score, found.is_anomalous, strict=True
+    ):
+        word, style = ("anomalous", "red") if anomalous else ("normal", "green")
+        text = Text(f"{word:<9}", style).append(f"  {shown:.3f}  {score:.6g}  {name}", "default")
+        out.print(text, soft_wrap=True)
+    out.print(f"{int(found.is_anomalous.sum())} of {len(found.names)} images are anomalous")
+    show_point(out, found.point)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.order import INTRO, order_table, orders, sentences, table_name
+from afrad_bench.report.basis.tables import heading
 from afrad_bench.report.model import Section, Table
 
 
@@ -14,8 +15,7 @@ def order_section(grid: Grid) -> Section | None:
     for item, found in orders(grid):
         paper = table_name(grid.spec.reproduces or "")
         of = f", {item.dataset}" if len(grid.datasets) > 1 else ""
-        unit = "" if item.unit in item.metric.title else item.unit
         if tables:  # the answer tells that of the first one
             said += list(sentences(found, f"{item.metric.title}{of}", paper))
-        tables.append(order_table(found, f"{item.metric.title}{of}", unit, item.metric.decimals, paper))
+        tables.append(order_table(found, f"{item.metric.title}{of}", heading(item).unit, item.metric.decimals, paper))
     return Section("order", "Order here and in the paper", tuple(tables), (*said, INTRO)) if tables else None
