@@ -98,6 +98,8 @@ class Summary:
     """Number of seeds in the mean."""
     planned: int = 0
     notes: tuple[str, ...] = ()
+    by_seed: tuple[tuple[int, float], ...] = ()
+    """Seed and its value, for the seeds in the mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,10 @@ class Entry:
     level: Level = "plain"
     flag: str = ""
     """An alarm shown next to it, such as "random weights"."""
+    number: float | None = None
+    """What it is sorted by and compared in: the value before it was rounded for `text`."""
+    by_seed: tuple[tuple[int, float], ...] = ()
+    """Seed and its value, for the seeds in the mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +210,10 @@ class Table:
     """For many columns: verdicts are shown as signs, and the footnotes explain them in words."""
     keys: int = 1
     """Columns at the left that name a line; a narrow terminal repeats them where it splits the table."""
+    compared: Literal["", "lines", "columns"] = ""
+    """Where the rows of the suite stand, if the numbers of one can be subtracted from those of another."""
+    higher_is_better: bool = True
+    """For columns that are compared: the direction of all numbers. Lines have that of their headings' arrows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,9 @@ def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: 
         if row.label in marked:
             refs = (*refs, notes.refer(marked[row.label]))
         name = Entry(row.label, refs=refs, flag=_flag(grid, row))
-        lines.append(Line((name, Entry(_range(seeds)), *(column.entries[i] for column in made))))
-    return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts), folded)
+        count = Entry(_range(seeds), number=min(seeds, default=None))
+        lines.append(Line((name, count, *(column.entries[i] for column in made))))
+    return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts), folded, compared="lines")
 
 
 def category_tables(grid: Grid) -> tuple[Table, ...]:
@@ -68,7 +69,16 @@ def _category_table(grid: Grid, item: Item, categories: Sequence[str]) -> Table:
         lines.append(Line((Entry(category, refs=made.refs), *made.entries), strong=category == MEAN))
     caption = f"{_heading(item).label}, {item.dataset}"
     headings = (Heading("Category", numeric=False), *(Heading(row.label, flag=_flag(grid, row)) for row in rows))
-    return Table(caption, headings, tuple(lines), tuple(notes.texts), not item.metric.headline, True)
+    return Table(
+        caption,
+        headings,
+        tuple(lines),
+        tuple(notes.texts),
+        folded=not item.metric.headline,
+        compact=True,
+        compared="columns",
+        higher_is_better=item.metric.higher_is_better,
+    )
 
 
 def facts(grid: Grid) -> tuple[Fact, ...]:
