@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 FOR_DEMO = $(VENV)/.installed-demo
 FOR_DEV = $(VENV)/.installed-dev
 
-.PHONY: demo test check regression gate baseline bench gpu-pack gpu-check clean
+.PHONY: demo test check regression gate baseline bench gpu-pack gpu-check axe clean
 
 demo: $(FOR_DEMO)
 	$(BIN)/afrad-bench run suites/ablation_decoders.yaml --profile demo
@@ -18,6 +18,10 @@ check: $(FOR_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Rules of accessibility for the tests of the report's page; without them these tests are skipped.
+axe:
+	npm ci --prefix tests/browser --no-audit --no-fund
 
 # A store of its own, made anew: results of earlier code must not stand in for this one's.
 REGRESSION = results/regression

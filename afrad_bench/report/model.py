@@ -98,6 +98,8 @@ class Summary:
     """Number of seeds in the mean."""
     planned: int = 0
     notes: tuple[str, ...] = ()
+    by_seed: tuple[tuple[int, float], ...] = ()
+    """Seed and its value, for the seeds in the mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,10 @@ class Entry:
     level: Level = "plain"
     flag: str = ""
     """An alarm shown next to it, such as "random weights"."""
+    number: float | None = None
+    """What it is sorted by and compared in: the value before it was rounded for `text`."""
+    by_seed: tuple[tuple[int, float], ...] = ()
+    """Seed and its value, for the seeds in the mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +229,10 @@ class Table:
     """Columns at the left that name a line; a narrow terminal repeats them where it splits the table."""
     joined: bool = False
     """Beside the keys, the columns of a group are printed as one, "99.6/97.8/94.0"; the caption names the metrics."""
+    compared: Literal["", "lines", "columns"] = ""
+    """Where the rows of the suite stand, if the numbers of one can be subtracted from those of another."""
+    higher_is_better: bool = True
+    """For columns that are compared: the direction of all numbers. Lines have that of their headings' arrows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,8 +233,14 @@ def _section(grid: Grid, ranking: Ranking, item: Item) -> Section:
     for i, label in enumerate(ranking.labels):
         mine = "".join(signs[at % len(signs)] for at, group in enumerate(ranking.groups) if i in group)
         p = f"{ranking.p[0][i]:.3f}" if ranking.p and i else "–"
-        texts = (label, f"{ranking.mean_ranks[i]:.2f}", f"{ranking.means[i]:.{item.metric.decimals}f}", mine or "–", p)
-        lines.append(Line(tuple(map(Entry, texts))))
+        entries = (
+            Entry(label),
+            Entry(f"{ranking.mean_ranks[i]:.2f}", number=ranking.mean_ranks[i]),
+            Entry(f"{ranking.means[i]:.{item.metric.decimals}f}", number=ranking.means[i]),
+            Entry(mine or "–"),
+            Entry(p, number=ranking.p[0][i] if ranking.p and i else None),
+        )
+        lines.append(Line(entries))
     heads = (
         Heading("Method", numeric=False),
         Heading("Mean rank", arrow="↓"),

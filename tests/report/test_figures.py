@@ -446,7 +446,8 @@ def test_the_page_holds_the_pictures_with_words_for_them(written: tuple[Report, 
     for each in report.figures:
         assert f'id="{each.key}-drawing-title"' in source
         assert each.description[:40] in page.text
-    assert not {"script", "img", "iframe", "object", "link", "metadata"} & set(page.tags)
+    assert page.tags.count("script") == 1
+    assert not {"img", "iframe", "object", "link", "metadata"} & set(page.tags)
     assert not re.search(r"https?:|@import|url\((?!#)", source)
     for tag, name, value in page.attributes:
         if name in ("href", "xlink:href"):
@@ -469,7 +470,8 @@ def test_hostile_names_are_only_text_in_pictures(store: Store) -> None:
     gallery = report.section("gallery")
     assert gallery is not None
     page = Page(to_html(replace(report, sections=(replace(gallery, figures=gallery.figures[:1]),))))
-    assert not {"script", "img"} & set(page.tags)
+    assert page.tags.count("script") == 1
+    assert "img" not in page.tags
     assert "svg" in page.tags
 
 

@@ -137,4 +137,13 @@ def _entry(of: Fact, decimals: int, shared: Sequence[str], notes: Footnotes) -> 
         return Entry(EMPTY[summary.state], summary.state, quotes=quotes, refs=refs)
     spread = "" if not summary.std else f"{summary.std:.{decimals}f}"
     flag = "unreliable" if _doubted(summary) else ""
-    return Entry(f"{summary.mean:.{decimals}f}", "value", spread, quotes=quotes, refs=refs, flag=flag)
+    return Entry(
+        f"{summary.mean:.{decimals}f}",
+        "value",
+        spread,
+        quotes=quotes,
+        refs=refs,
+        flag=flag,
+        number=summary.mean,
+        by_seed=summary.by_seed,
+    )

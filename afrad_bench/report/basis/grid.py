@@ -213,7 +213,8 @@ def _pick(cell: PlannedCell, taken: Taken, metric: str, category: str | None) ->
 
 def _over_seeds(seeds: Mapping[int, _OfSeed], scale: float) -> Summary:
     """Mean ± std (ddof = 1) over the seeds that have a value; the notes explain why the other seeds have none."""
-    values = [seed.value * scale for seed in seeds.values() if seed.value is not None]
+    by_seed = {number: seed.value * scale for number, seed in seeds.items() if seed.value is not None}
+    values = list(by_seed.values())
     said = dict.fromkeys(note for seed in seeds.values() if seed.state == "value" for note in seed.notes)
     lost: dict[str, list[str]] = {}
     for number, seed in seeds.items():
@@ -232,7 +233,7 @@ def _over_seeds(seeds: Mapping[int, _OfSeed], scale: float) -> Summary:
         said = {f"{len(values)} of {len(seeds)} seeds; {why}": None, **said}
     notes = tuple(said)
     spread = stdev(values) if len(values) > 1 else None
-    return Summary("value", fmean(values), spread, len(values), len(seeds), notes)
+    return Summary("value", fmean(values), spread, len(values), len(seeds), notes, tuple(by_seed.items()))
 
 
 def one_line(text: str) -> str:

@@ -123,9 +123,15 @@ def order_table(found: Order, metric: str, unit: str, decimals: int, table: str)
     lines = []
     for each, here, paper in zip(found.methods, found.here, found.paper, strict=True):
         gap = f"{here - paper:+g}".replace("-", "−") if here != paper else "0"
-        value = Entry(f"{each.measured:.{decimals}f}", level="unsure" if each.doubtful else "plain")
-        texts = (f"{here:g}", f"{paper:g}", gap)
-        lines.append(Line((Entry(each.label), *map(Entry, texts), value, Entry(f"{each.published:g}"))))
+        value = Entry(
+            f"{each.measured:.{decimals}f}", level="unsure" if each.doubtful else "plain", number=each.measured
+        )
+        places = (
+            Entry(f"{here:g}", number=here),
+            Entry(f"{paper:g}", number=paper),
+            Entry(gap, number=here - paper),
+        )
+        lines.append(Line((Entry(each.label), *places, value, Entry(f"{each.published:g}", number=each.published))))
     return Table(f"Order in {metric}", headings, tuple(lines))
 
 

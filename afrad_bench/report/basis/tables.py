@@ -46,8 +46,9 @@ def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: 
     lines = []
     for i, name in enumerate(names(grid, rows, notes, plain=folded)):
         seeds = {column.facts[i].summary.seeds for column in made} - {0}
-        lines.append(Line((name, Entry(_range(seeds)), *(column.entries[i] for column in made))))
-    return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts), folded)
+        count = Entry(_range(seeds), number=min(seeds, default=None))
+        lines.append(Line((name, count, *(column.entries[i] for column in made))))
+    return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts), folded, compared="lines")
 
 
 def category_tables(grid: Grid) -> tuple[Table, ...]:
@@ -71,7 +72,16 @@ def _category_table(grid: Grid, item: Item, categories: Sequence[str]) -> Table:
         lines.append(Line((Entry(category, refs=made.refs), *made.entries), strong=category == MEAN))
     caption = f"{heading(item).label}, {item.dataset}"
     headings = (Heading("Category", numeric=False), *(Heading(row.label, flag=_flag(grid, row)) for row in rows))
-    return Table(caption, headings, tuple(lines), tuple(notes.texts), not item.metric.headline, True)
+    return Table(
+        caption,
+        headings,
+        tuple(lines),
+        tuple(notes.texts),
+        folded=not item.metric.headline,
+        compact=True,
+        compared="columns",
+        higher_is_better=item.metric.higher_is_better,
+    )
 
 
 def facts(grid: Grid) -> tuple[Fact, ...]:

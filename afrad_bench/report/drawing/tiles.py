@@ -118,7 +118,7 @@ def _outline(axes: Axes, data: bytes, extent: tuple[float, float, float, float])
 def _scale(axes: Axes, text: str) -> None:
     shades = np.asarray(matplotlib.colormaps[HEAT](np.linspace(0.0, 1.0, 128)[None, :], bytes=True))[:, :, :3]
     left = LABELS
-    axes.imshow(shades, extent=(left, left + 1.4, 0.22, 0.36), aspect="auto")
+    axes.imshow(shades, extent=(left, left + 1.4, 0.22, 0.36), aspect="auto", zorder=1)  # in a file after the tiles
     axes.text(left - 0.07, 0.29, "lowest", ha="right", va="center", fontsize=SMALL)
     axes.text(left + 1.47, 0.29, "highest", ha="left", va="center", fontsize=SMALL)
     axes.text(left, 0.1, text, ha="left", va="center", fontsize=SMALL, color=SOFT)

@@ -1,17 +1,26 @@
-"""A report as one HTML page: no scripts, no external resources, readable in print and without colours.
+"""A report as one HTML page: no external resources, complete without its script, readable in print and without colours.
 
-Figures are inline SVG, with a title and a description for readers who cannot see them."""
+Figures are inline SVG, with a title and a description for readers who cannot see them. The script (`page/*.js`) sorts,
+filters and compares what is there; the page's policy names its hash, so that a browser runs nothing else."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
 
 from afrad_bench.report.drawing.pictures import Picture, drawn
-from afrad_bench.report.drawing.shapes import Figure
-from afrad_bench.report.model import Heading, Report, Table
+from afrad_bench.report.drawing.shapes import Figure, Gallery
+from afrad_bench.report.model import Heading, Line, Report, Table
+
+SCRIPTS = ("elements.js", "table.js", "tools.js", "take.js", "gallery.js", "points.js", "start.js")
+"""The parts of the page's script, in order; they share one scope."""
+SHADES = 5
+"""Steps of colour in a table of categories."""
 
 
 def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> str:
@@ -24,6 +33,7 @@ def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> st
     here = files("afrad_bench.report.formats")
     pages = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     pages.filters |= {"groupwise": _groups, "spreads": _spreads, "figures": _figures, "columns": _columns}
+    pages.filters |= {"heat": _heat, "contents": _contents}
     pages.globals["first"] = _First()
     found = drawn(report.figures) if pictures is None else pictures
     inline = {
@@ -31,7 +41,16 @@ def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> st
     }  # our own drawing
     page = pages.from_string((here / "report.html.j2").read_text(encoding="utf-8"))
     style = Markup((here / "report.css").read_text(encoding="utf-8"))  # our own file, not data
-    return page.render(report=report, style=style, pictures=inline) + "\n"
+    run = script()
+    known = "sha256-" + base64.b64encode(hashlib.sha256(run.encode()).digest()).decode()
+    return page.render(report=report, style=style, pictures=inline, script=Markup(run), script_hash=known) + "\n"
+
+
+def script() -> str:
+    """The page's script, of our own files; no data are ever part of it."""
+    here = files("afrad_bench.report.formats") / "page"
+    parts = "\n".join((here / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    return f'(() => {{\n"use strict";\n{parts}}})();\n'
 
 
 def _inline(svg: str, figure: Figure) -> str:
@@ -47,6 +66,8 @@ def _inline(svg: str, figure: Figure) -> str:
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[opening.end() :], flags=re.DOTALL)
     body = re.sub(r"<title>.*?</title>\s*", "", body, count=1, flags=re.DOTALL)
     body = re.sub(r'(\bid="|\bhref="#|url\(#)', rf"\1{figure.key}-", body).replace("xlink:href", "href")
+    if isinstance(figure.drawing, Gallery):
+        body = _placed(body, figure.drawing)
     name = f"{figure.key}-drawing"
     title, text = escape(figure.title), escape(figure.description)
     return (
@@ -54,6 +75,35 @@ def _inline(svg: str, figure: Figure) -> str:
         f'width="{size["width"]}" height="{size["height"]}">\n'
         f'<title id="{name}-title">{title}</title>\n<desc id="{name}-text">{text}</desc>\n{body.strip()}'
     )
+
+
+def _placed(body: str, gallery: Gallery) -> str:
+    """The images of a gallery, each with its row and column; they stand row by row in the drawing."""
+    rows = range(len(gallery.rows))
+    places = iter(
+        f' data-tile="{row},{at}"'
+        for row in rows
+        for at, column in enumerate(gallery.columns)
+        if column.tiles[row].kind != "none"
+    )
+    return re.sub("<image(?= )", lambda found: found.group() + next(places, ""), body)
+
+
+def _contents(gallery: Gallery) -> str:
+    """The names of a gallery's rows and columns, as JSON."""
+    columns = [f"{column.group} \N{MIDDLE DOT} {column.head}" for column in gallery.columns]
+    return json.dumps({"rows": gallery.rows, "columns": columns}, ensure_ascii=False)
+
+
+def _heat(line: Line, table: Table) -> list[str]:
+    """A class for each entry of a category: how far it is from the worst of its line to the best, in `SHADES` steps."""
+    found = [entry.number for entry in line.entries if entry.number is not None]
+    low, high = min(found, default=0.0), max(found, default=0.0)
+    if table.compared != "columns" or len(found) < 3 or low == high:
+        return [""] * len(line.entries)
+    worst, best = (low, high) if table.higher_is_better else (high, low)
+    places = (None if e.number is None else (e.number - worst) / (best - worst) for e in line.entries)
+    return ["" if place is None else f" heat{min(int(place * SHADES), SHADES - 1)}" for place in places]
 
 
 def _groups(headings: Sequence[Heading]) -> list[tuple[str, int]]:

@@ -95,13 +95,13 @@ def _heading(item: Item) -> Heading:
 
 def _cost(grid: Grid, row: RowSpec, item: Item) -> Entry:
     mean = fact(grid, row, item)[0].summary.mean
-    return Entry("–" if mean is None else f"{mean:.{item.metric.decimals}f}")
+    return Entry("–" if mean is None else f"{mean:.{item.metric.decimals}f}", number=mean)
 
 
 def _entry(column: Effect, label: str, notes: Footnotes) -> Entry:
-    why = column.differences[label].why
-    state: State = "value" if column.differences[label].mean is not None else "undefined"
-    return Entry(column.text(label), state, refs=(notes.refer(why),) if why else ())
+    found = column.differences[label]
+    state: State = "undefined" if found.mean is None else "value"
+    return Entry(column.text(label), state, refs=(notes.refer(found.why),) if found.why else (), number=found.mean)
 
 
 def _verdict(columns: Sequence[Effect], label: str) -> str:

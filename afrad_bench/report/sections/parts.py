@@ -115,11 +115,11 @@ def _entry(summary: Summary | None, decimals: int) -> Entry:
     if summary.mean is None:
         return Entry(EMPTY[summary.state], summary.state)
     spread = f"{summary.std:.{decimals}f}" if summary.std else ""
-    return Entry(f"{summary.mean:.{decimals}f}", "value", spread)
+    return Entry(f"{summary.mean:.{decimals}f}", "value", spread, number=summary.mean)
 
 
 def _sum(parts: dict[str, Summary], decimals: int) -> Entry:
-    means = [summary.mean for summary in parts.values()]
-    if any(mean is None for mean in means):
+    means = [summary.mean for summary in parts.values() if summary.mean is not None]
+    if len(means) < len(parts):
         return Entry(EMPTY["undefined"], "undefined")
-    return Entry(f"{sum(mean for mean in means if mean is not None):.{decimals}f}", "value")
+    return Entry(f"{sum(means):.{decimals}f}", "value", number=sum(means))

@@ -80,6 +80,7 @@ def _line(
     for phase in phases:
         seconds = times.get(phase)
         share = "" if seconds is None or total <= 0 else f" ({seconds / total:.0%})"
-        entries.append(Entry("–" if seconds is None else f"{seconds:.2f}{share}"))
-    entries += [Entry(f"{total:.2f}"), Entry(f"{100 * overhead(times, total, measures):.1f}")]
+        entries.append(Entry("–" if seconds is None else f"{seconds:.2f}{share}", number=seconds))
+    of_harness = 100 * overhead(times, total, measures)
+    entries += [Entry(f"{total:.2f}", number=total), Entry(f"{of_harness:.1f}", number=of_harness)]
     return Line(tuple(entries), strong)

@@ -1,0 +1,356 @@
+"""The page in a browser: its tools show the stored numbers, in pandas' order, and nothing else runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from afrad_bench.report import RowSpec, build, to_html
+from afrad_bench.store import Store
+from afrad_bench.types import MEAN
+from tests.browser.chrome import NEEDS_CHROMIUM, Tab, browser
+from tests.report.large import large_report
+from tests.report.test_figures import MEASURES, fill
+from tests.report.test_report import Bookkeeper, planned, row, suite
+
+pytestmark = [pytest.mark.browser, NEEDS_CHROMIUM]
+
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+HOSTILE = "<script>alert(1)</script>"
+VALUES = {"PaDiM": 0.91, HOSTILE: 0.97, "AFRAD": 0.9512, "AFRAD, no cd": 0.9508, "UniAD": 0.9, "DRAEM": None}
+"""Row -> I-AUROC of seed 0 on the category "brick"."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A page and the stored numbers that it shows."""
+
+    path: Path
+    means: pd.DataFrame
+    """One line per row, in the order of the suite; a column per metric, in percent."""
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    folder = tmp_path_factory.mktemp("page")
+    book = Bookkeeper(folder / "store")
+    rows = [RowSpec(label, "afrad", planned(f"row{at}", (0, 1, 2))) for at, label in enumerate(VALUES)]
+    for number, (each, value) in enumerate(zip(rows, VALUES.values(), strict=True)):
+        for cell in each.cells:
+            if value is None:
+                book.run(cell, {}, label=each.label, failed={"accuracy": "ValueError: the loss is not finite"})
+                continue
+            found = {"brick": value + 0.002 * cell.seed, "cable": value - 0.05 + 0.0041 * cell.seed * (number + 1)}
+            auroc = {("image_auroc", name): found[name] for name in found}
+            auroc["image_auroc", MEAN] = sum(found.values()) / 2
+            aupro = {("pixel_aupro", name): 1.2 - found[name] for name in found}
+            aupro["pixel_aupro", MEAN] = 1.2 - sum(found.values()) / 2
+            book.run(cell, {"accuracy": {**auroc, **aupro}}, label=each.label)
+    path = folder / "report.html"
+    path.write_text(to_html(book.report(suite(*rows, compare_to="AFRAD"))), encoding="utf-8")
+    assert book.store is not None
+    stored = book.store.read("measurements")
+    means = stored[stored["category"] == MEAN].pivot_table(index="label", columns="metric", values="value") * 100
+    return Shown(path, means.reindex(list(VALUES)).rename_axis(None))
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with browser(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(chrome: Tab, shown: Shown) -> Iterator[Tab]:
+    """The page, just opened in a window of 1440 pixels; the test fails if the browser complains of anything."""
+    chrome.complaints.clear()
+    chrome.window(1440, 900)
+    chrome.open(shown.path)
+    yield chrome
+    assert chrome.complaints == []
+
+
+RESULTS = 'document.getElementById("results-1")'
+
+
+def names(tab: Tab, table: str = RESULTS) -> list[str]:
+    """The shown lines of a table, from top to bottom."""
+    script = f"[...{table}.tBodies[0].rows].filter(row => row.checkVisibility()).map(row => row.cells[0].innerText)"
+    return [each.split(" ⚠")[0].strip() for each in tab.run(script)]
+
+
+def heads(tab: Tab, table: str = RESULTS) -> list[str]:
+    script = f"[...{table}.tHead.rows].at(-1).querySelectorAll('th')"
+    texts = tab.run(f"[...{script}].filter(each => each.checkVisibility()).map(each => each.innerText)")
+    return [each.replace("\u00a0", " ") for each in texts]
+
+
+def click(tab: Tab, selector: str, number: int = 0) -> None:
+    tab.run(f"document.querySelectorAll({json.dumps(selector)})[{number}].click()")
+
+
+def choose(tab: Tab, selector: str, value: str, event: str = "input") -> None:
+    """Give a field a value, as a person would."""
+    tab.run(
+        f"(() => {{ const field = document.querySelector({json.dumps(selector)}); field.value = {json.dumps(value)};"
+        f' field.dispatchEvent(new Event("{event}", {{ bubbles: true }})); }})()'
+    )
+
+
+def tools(key: str) -> str:
+    """Selector of the tools of a table."""
+    return f".tools:has(+ .status + .scroll #{key})"
+
+
+def test_the_numbers_of_the_page_are_the_stored_ones(tab: Tab, shown: Shown) -> None:
+    script = f"[...{RESULTS}.tBodies[0].rows].map(row => [...row.cells].map(cell => [cell.innerText, cell.dataset.v]))"
+    for line, (label, known) in zip(tab.run(script), shown.means.iterrows(), strict=True):
+        assert line[0][0] == label
+        for (text, raw), metric in zip(line[2:], ("image_auroc", "pixel_aupro"), strict=True):
+            if pd.isna(known[metric]):
+                assert raw is None
+                assert text.startswith("✗ failed")
+            else:
+                assert float(raw) == pytest.approx(known[metric], abs=1e-12)
+                assert text.split(" ")[0] == f"{float(raw):.1f}"
+
+
+def test_sorting_gives_the_order_of_pandas(tab: Tab, shown: Shown) -> None:
+    assert names(tab) == list(shown.means.index)
+    for at, metric in ((2, "image_auroc"), (3, "pixel_aupro")):
+        for ascending, stated in ((False, "descending"), (True, "ascending")):
+            click(tab, "#results-1 .sort", at)
+            wanted = shown.means.sort_values(metric, ascending=ascending, kind="stable", na_position="last")
+            assert names(tab) == list(wanted.index)
+            assert tab.run(f'{RESULTS}.querySelectorAll("[aria-sort]").length') == 1
+            assert tab.run(f'{RESULTS}.querySelector("[aria-sort]").getAttribute("aria-sort")') == stated
+    click(tab, "#results-1 .sort", 3)
+    assert names(tab) == list(shown.means.index)  # the third time: as it was
+
+
+def test_the_keyboard_sorts(tab: Tab, shown: Shown) -> None:
+    tab.run('document.querySelectorAll("#results-1 .sort")[1].focus()')
+    tab.press("Tab")
+    tab.press("Enter")
+    assert names(tab) == list(shown.means.sort_values("image_auroc", ascending=False).index)
+
+
+def test_a_line_that_summarises_the_others_stays_below_them(tab: Tab) -> None:
+    table = 'document.getElementById("categories-1")'
+    assert names(tab, table) == ["brick", "cable", "mean"]
+    click(tab, "#categories-1 .sort", 0)
+    click(tab, "#categories-1 .sort", 0)
+    assert names(tab, table) == ["cable", "brick", "mean"]
+
+
+def test_filtering_gives_the_rows_of_pandas(tab: Tab, shown: Shown) -> None:
+    for text in ("afrad", "a i", "SCRIPT", "nothing like it"):
+        choose(tab, f'{tools("results-1")} input[type="search"]', text)
+        found = pd.Series(True, index=shown.means.index)
+        for word in text.split():
+            found &= shown.means.index.str.contains(word, case=False, regex=False)
+        assert names(tab) == list(shown.means.index[found])
+
+
+def test_columns_and_what_is_alike_can_be_hidden(tab: Tab) -> None:
+    assert heads(tab) == ["Method", "Seeds", "I-AUROC ↑ %", "P-AUPRO ↑ %"]
+    click(tab, "#results-1-columns input", 1)
+    assert heads(tab) == ["Method", "Seeds", "P-AUPRO ↑ %"]
+    choose(tab, f'{tools("results-1")} input[type="search"]', "afrad")
+    click(tab, f'{tools("results-1")} > label > input[type="checkbox"]')
+    assert heads(tab) == ["Method", "P-AUPRO ↑ %"]  # both have three seeds
+    assert tab.run(f'document.querySelector({json.dumps(tools("results-1"))} + " + .status").textContent') == (
+        "Shown: 2 of 6 rows, 2 of 4 columns."
+    )
+
+
+def test_differences_to_a_chosen_row(tab: Tab, shown: Shown) -> None:
+    choose(tab, f"{tools('results-1')} select", "PaDiM", "change")
+    cell = f"[...{RESULTS}.tBodies[0].rows].map(row => row.cells[2].innerText.split(' ±')[0])"
+    column = shown.means["image_auroc"]
+    wanted = [f"{value - column['PaDiM']:+.1f}".replace("-", "−") for value in column]
+    wanted[0], wanted[-1] = f"{column['PaDiM']:.1f}", "✗ failed\n1"
+    assert tab.run(cell) == wanted
+    assert tab.run(f"{RESULTS}.rows[2].cells[2].querySelector('.delta').className") == "delta better"
+    assert tab.run(f"{RESULTS}.rows[2].cells[3].querySelector('.delta').className") == "delta worse"
+
+
+def test_seeds_and_spread_are_shown_on_request(tab: Tab) -> None:
+    first = f"{RESULTS}.tBodies[0].rows[0].cells[2].innerText"
+    seeds = [(0.91 + 0.002 * seed + 0.86 + 0.0041 * seed) * 50 for seed in (0, 1, 2)]
+    assert tab.run(first) == f"{mean(seeds):.1f} ± {stdev(seeds):.1f}"
+    click(tab, ".whole input", 0)
+    assert tab.run(first) == f"{mean(seeds):.1f}"
+    click(tab, ".whole input", 1)
+    wanted = " · ".join(f"{seed}: {value:.1f}" for seed, value in enumerate(seeds))
+    assert tab.run(first).split("\n")[1].replace("\u00a0", " ") == wanted
+
+
+def test_a_link_restores_what_was_shown(tab: Tab, shown: Shown) -> None:
+    click(tab, "#results-1 .sort", 2)
+    click(tab, "#results-1-columns input", 0)
+    choose(tab, f'{tools("results-1")} input[type="search"]', "a")
+    choose(tab, f"{tools('results-1')} select", HOSTILE, "change")
+    click(tab, ".whole input", 1)
+    state = f"[{RESULTS}.innerText, document.body.className, document.getElementById('results-1-columns').innerHTML]"
+    before = tab.run(state)
+    tab.open(shown.path, tab.run("location.hash"))
+    assert tab.run(state) == before
+    assert heads(tab) == ["Method", "I-AUROC ↑ %", "P-AUPRO ↑ %"]
+    tab.open(shown.path, "#view&results-1.sort=-gone&results-1.to=gone&results-1.hide=gone&nothing.filter=x&seeds=yes")
+    assert names(tab) == list(VALUES)  # what a later report does not have is passed over
+    tab.open(shown.path, "#terms")
+    assert tab.run("location.hash") == "#terms"
+
+
+def taken(tab: Tab, number: int) -> str:
+    """What a button of "Copy or download" puts on the clipboard."""
+    tab.run("navigator.clipboard.writeText = (text) => { globalThis.taken = text; return Promise.resolve(); }")
+    click(tab, "#results-1-take button:not([popovertarget])", number)
+    return str(tab.run("globalThis.taken"))
+
+
+def test_what_is_shown_can_be_taken_along(tab: Tab, shown: Shown) -> None:
+    click(tab, "#results-1 .sort", 2)
+    order = shown.means.sort_values("image_auroc", ascending=False, kind="stable")
+    lines = [line for line in csv.reader(io.StringIO(taken(tab, 0))) if not line[0].startswith("# ")]
+    assert lines[0][:4] == ["Method", "Seeds", "I-AUROC ↑ %", "I-AUROC ↑ % std"]
+    assert [line[0] for line in lines[1:]] == list(order.index)
+    for line, value in zip(lines[1:-1], order["image_auroc"], strict=False):
+        assert float(line[2]) == pytest.approx(value, abs=1e-12)
+    seeds = [(0.91 + 0.002 * seed + 0.86 + 0.0041 * seed) * 50 for seed in (0, 1, 2)]
+    (padim,) = (line for line in lines if line[0] == "PaDiM")
+    assert float(padim[3]) == pytest.approx(stdev(seeds))  # not rounded either
+    assert "the loss is not finite" in lines[-1][-1]  # its footnote goes with it
+    markdown = taken(tab, 2)
+    assert r"\<script\>alert(1)\</script\>" in markdown
+    best = tab.run(f"{RESULTS}.querySelector('strong').innerText")
+    assert f"**{best}**" in markdown
+    assert "<sup>1</sup> failed: ValueError" in markdown
+    assert "20 epochs" in markdown  # the terms, too
+    latex = taken(tab, 4)
+    assert r"\textbf{" + best.replace("±", r"$\pm$") + "}" in latex
+    assert r"\textless{}script\textgreater{}alert(1)" in latex
+    assert latex.count(r"\\") == 1 + len(VALUES)
+
+
+def test_a_hostile_name_is_only_text(tab: Tab) -> None:
+    """With every tool used on it. A dialogue would be a complaint of the browser."""
+    choose(tab, f"{tools('results-1')} select", HOSTILE, "change")
+    choose(tab, f'{tools("results-1")} input[type="search"]', HOSTILE)
+    click(tab, ".whole input", 1)
+    assert names(tab) == [HOSTILE]
+    assert tab.run("document.scripts.length") == 1
+    assert tab.run('document.body.innerText.split("<script>alert(1)</script>").length') > 4
+
+
+def test_nothing_runs_but_the_script_of_the_page(tab: Tab) -> None:
+    tab.run(
+        "(() => { const made = document.createElement('script'); made.text = 'globalThis.ran = 1';"
+        " document.body.append(made); })()"
+    )
+    assert tab.run("globalThis.ran ?? 0") == 0
+    assert any("Content Security Policy" in each for each in tab.complaints)
+    tab.complaints.clear()
+
+
+def test_paper_keeps_every_column(tab: Tab) -> None:
+    tab.window(1047, 900, paper=True)
+    found = tab.run(
+        "[...document.querySelectorAll('th, td')]"
+        ".map(each => [each.checkVisibility(), each.getBoundingClientRect().right])"
+    )
+    assert len(found) > 50
+    assert all(visible and right <= 1047 for visible, right in found)
+    assert not tab.run("[...document.querySelectorAll('.tools')].some(each => each.checkVisibility())")
+    assert tab.pdf().startswith(b"%PDF-")
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make axe")
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_finds_nothing(tab: Tab, shown: Shown, pictured: Path, width: int, dark: bool) -> None:
+    tab.window(width, 900, dark=dark)
+    for path, steps in ((shown.path, ("0", UNFOLDED, USED)), (pictured, (f"{UNFOLDED}, {LOOKED}",))):
+        tab.open(path)
+        tab.run(AXE.read_text(encoding="utf-8") + "\n0")
+        for step in steps:
+            tab.run(f"{step}, 0")
+            found: list[Any] = tab.run(VIOLATIONS)
+            assert found == [], step
+
+
+def test_a_large_report_is_a_small_file() -> None:
+    """How long it takes stands in benchmarks/bench_page.py."""
+    page = to_html(large_report())
+    assert page.count("data-v=") >= 50 * 28 * 7
+    assert len(page.encode()) < 10_000_000
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with a gallery: two rows, the images of one category."""
+    folder = tmp_path_factory.mktemp("pictured")
+    store, spec = Store(folder / "store"), suite(row("a"), row("b"), measures=MEASURES)
+    fill(store, spec)
+    frames = {name: store.read(name) for name in ("cells", "measurements", "scores", "curves", "examples")}
+    path = folder / "report.html"
+    path.write_text(to_html(build(spec, *frames.values())), encoding="utf-8")
+    return path
+
+
+def test_pictures_can_be_looked_at_more_closely(tab: Tab, pictured: Path) -> None:
+    tab.open(pictured)
+    assert tab.run("document.querySelector('.viewer')") is None  # not before it is asked for
+    click(tab, "figure[data-gallery] .tools button")
+    ranges = ".viewer input[type='range']"
+    view = "document.querySelector('.closer').getAttribute('aria-label')"
+    assert tab.run(view) == "alpha · dent: a"
+    tab.run(f'document.querySelector("{ranges}").focus()')
+    tab.press("ArrowRight")
+    assert tab.run(view) == "alpha · dent: b"
+    choose(tab, ".viewer label:nth-child(4) select", "1", "change")
+    assert tab.run(view) == "alpha · dent: b; right of the line: a"
+    pictures = "[...document.querySelectorAll('.closer image')].map(each => each.href.baseVal.length > 100)"
+    assert tab.run(pictures) == [True] * 4  # on both sides the image, and a map over it
+    for number, value in ((2, "35"), (3, "4")):
+        tab.run(
+            f'(() => {{ const field = document.querySelectorAll("{ranges}")[{number}]; field.value = {value};'
+            " field.dispatchEvent(new Event('input')); })()"
+        )
+    link = tab.run("location.hash")
+    assert tab.run("document.querySelector('.closer').getAttribute('viewBox')") == "37.5 37.5 25 25"
+    tab.open(pictured, link)
+    assert tab.run(view) == "alpha · dent: b; right of the line: a"
+
+
+def test_a_map_lies_exactly_over_its_image(tab: Tab, pictured: Path) -> None:
+    tab.open(pictured)
+    click(tab, "figure[data-gallery] .tools button")
+    boxes = tab.run(
+        "[...document.querySelectorAll('.closer image')].map(each => each.getBoundingClientRect())"
+        ".map(each => [each.x, each.y, each.width, each.height])"
+    )
+    assert boxes[0] == pytest.approx(boxes[1], abs=0.5)
+    frame = tab.run("document.querySelector('.closer').getBoundingClientRect().width")
+    assert boxes[0][2] == pytest.approx(frame, rel=0.02)
+
+
+USED = (
+    "document.querySelector('#results-1 .sort').click(), document.querySelectorAll('.whole input')[1].click(),"
+    "document.getElementById('results-1-columns').showPopover()"
+)
+UNFOLDED = "document.querySelectorAll('details').forEach(each => (each.open = true))"
+LOOKED = "document.querySelector('figure[data-gallery] .tools button').click()"
+VIOLATIONS = (
+    "axe.run().then(found => found.violations.map(each => [each.id, each.nodes.map(node => node.html).slice(0, 3)]))"
+)
