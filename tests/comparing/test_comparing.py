@@ -358,7 +358,9 @@ def test_gate_and_compare_as_a_person_uses_them(shop: Place) -> None:
     base = shop.folder / "reports" / "base.json"
     assert "base.json" in shop.call("gate", base, "results", "--update-baseline", base)
     junit = shop.folder / "out" / "junit.xml"
-    found = json.loads(shop.call("gate", base, "tiny", "--json", "--junit", junit, "--markdown", "out/gate.md"))
+    files = ("--junit", junit, "--markdown", "out/gate.md", "--html", "out/gate.html")
+    found = json.loads(shop.call("gate", base, "tiny", "--json", *files))
+    assert "Verdict: " in (shop.folder / "out/gate.html").read_text(encoding="utf-8")
     assert found["verdict"] == "pass"
     assert ElementTree.parse(junit).getroot().attrib["failures"] == "0"
     text = base.read_text(encoding="utf-8")

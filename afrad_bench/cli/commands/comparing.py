@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,8 +19,7 @@ from afrad_bench.cli.options import JsonOption, Output, Place, Sides, StoredChoi
 from afrad_bench.cli.planning import plan_of, publish
 from afrad_bench.errors import fail
 
-if TYPE_CHECKING:
-    from afrad_bench.comparing import Decision
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="A page in the style of the reports.")]
 
 
 def compare(
@@ -29,14 +29,18 @@ def compare(
         typer.Option("--pair", metavar="LABEL=LABEL", help="Compare this row of BASE with that of NEW; repeatable."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also further metrics, and each category.")] = False,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Markdown file.")] = None,
+    html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what changed from BASE to NEW, with intervals over images, seeds and rounds. Measures nothing."""
     from afrad_bench.cli.screen import comparison, console
     from afrad_bench.comparing import compare as compared
+    from afrad_bench.comparing import comparison_report
     from afrad_bench.comparing.pairs import renamed_from
     from afrad_bench.comparing.place import both
     from afrad_bench.comparing.show import comparison_data
+    from afrad_bench.report import to_html, to_markdown
 
     before, after = both(sides.base, sides.new, sides.store)
     found = compared(before, after, sides.allow or (), renamed_from(pair or ()))
@@ -44,6 +48,8 @@ def compare(
         raise fail(f"nothing can be compared: {found.changes[0].why}", hint="--allow TERM compares anyway")
     if not found.changes:
         raise fail("the two sides have no row in common", hint="\n".join(found.missing))
+    page = comparison_report(found, everything=everything)
+    _write((markdown, lambda: to_markdown(page)), (html, lambda: to_html(page)))
     if as_json:
         console.show_json(comparison_data(found))
     else:
@@ -61,16 +67,18 @@ def gate(
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Markdown file for a pull request comment.")
     ] = None,
+    html: HtmlOption = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="JUnit XML file.")] = None,
     github: Annotated[bool, typer.Option("--github", help="Also print annotations for GitHub.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fail if NEW is worse than BASE: exit 0 passed, 1 regression, 3 could not measure or cannot tell."""
     from afrad_bench.cli.screen import comparison, console
-    from afrad_bench.comparing import baseline, decide, default_rules, latency_rules, read_rules
+    from afrad_bench.comparing import baseline, decide, decision_report, default_rules, latency_rules, read_rules
     from afrad_bench.comparing import compare as compared
     from afrad_bench.comparing.place import both, locate
-    from afrad_bench.comparing.show import decision_data, to_github
+    from afrad_bench.comparing.show import decision_data, to_github, to_junit, to_markdown
+    from afrad_bench.report import to_html
 
     chosen = default_rules() if rules is None else read_rules(rules)
     out = console.make(stderr=as_json)
@@ -95,7 +103,11 @@ def gate(
     comparing = compared(before, after, sides.allow or ())
     decision = decide(replace(comparing, notes=(*comparing.notes, *notes)), chosen)
     try:
-        _write_pages(decision, markdown, junit)
+        _write(
+            (markdown, lambda: to_markdown(decision)),
+            (html, lambda: to_html(decision_report(decision))),
+            (junit, lambda: to_junit(decision)),
+        )
         if update_baseline is not None:
             baseline.write(after, update_baseline)
     finally:  # the decision is shown even if a file cannot be written
@@ -108,13 +120,12 @@ def gate(
         raise typer.Exit(exits.REGRESSION if decision.verdict == "regression" else exits.CANNOT_TELL)
 
 
-def _write_pages(decision: Decision, markdown: Path | None, junit: Path | None) -> None:
-    from afrad_bench.comparing.show import to_junit, to_markdown
-
-    for path, text in ((markdown, to_markdown), (junit, to_junit)):
+def _write(*files: tuple[Path | None, Callable[[], str]]) -> None:
+    """Write each text to its file, if there is one."""
+    for path, text in files:
         if path is not None:
             with writing.replacing(path, "free some space there, or write the file to another disk") as scratch:
-                scratch.write_text(text(decision), encoding="utf-8")
+                scratch.write_text(text(), encoding="utf-8")
 
 
 def rank(

@@ -14,7 +14,7 @@ def to_markdown(report: Report) -> str:
     about = [f"Suite `{_code(report.suite)}`", f"profile `{_code(report.profile)}`"]
     if report.reproduces:
         about.append(escape(report.reproduces))
-    blocks = [f"# {escape(report.title)}", " · ".join(about)]
+    blocks = [f"# {escape(report.title)}", *([" · ".join(about)] if report.suite else [])]
     brief = [escape(report.brief)] if report.brief else []
     blocks.append(" · ".join((*brief, "[all terms](#terms-of-the-comparison)")))
     blocks += [" ".join(map(escape, report.answer))] if report.answer else []
@@ -29,7 +29,7 @@ def to_markdown(report: Report) -> str:
     blocks += ["## Terms of the comparison", "\n".join(lines)]
     notes = [f"> {escape(w.text)}" for w in report.warnings if w.level != "alarm"]
     blocks += ["\n>\n".join(notes)] if notes else []
-    blocks += ["## Measure it again", f"```\n{report.command}\n```"]
+    blocks += ["## Measure it again", f"```\n{report.command}\n```"] if report.command else []
     return "\n\n".join(blocks) + "\n"
 
 
