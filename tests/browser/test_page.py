@@ -333,6 +333,16 @@ def test_pictures_can_be_looked_at_more_closely(tab: Tab, pictured: Path) -> Non
     assert tab.run(view) == "alpha · dent: b; right of the line: a"
 
 
+def test_points_of_a_figure_name_their_rows(tab: Tab, pictured: Path) -> None:
+    tab.open(pictured)
+    assert tab.run("[...document.querySelectorAll('.point')].map(each => each.getAttribute('tabindex'))") == ["0", "-1"]
+    tab.run("document.querySelector('.point').focus()")
+    told = "document.querySelector('.told').textContent"
+    assert tab.run(told).startswith("a: 90.0 % at 1 GFLOPs")
+    tab.press("ArrowRight")
+    assert tab.run(told).startswith("b: 90.0 % at 2 GFLOPs")
+
+
 def test_a_map_lies_exactly_over_its_image(tab: Tab, pictured: Path) -> None:
     tab.open(pictured)
     click(tab, "figure[data-gallery] .tools button")

@@ -24,13 +24,14 @@ from afrad_bench.report import failures as failing
 from afrad_bench.report.basis import figures
 from afrad_bench.report.drawing import pictures
 from afrad_bench.report.drawing.bubbles import _apart, _round
-from afrad_bench.report.drawing.shapes import Bubbles, Curves, Figure, Gallery, Histograms
+from afrad_bench.report.drawing.shapes import Bubble, Bubbles, Curves, Figure, Gallery, Histograms
 from afrad_bench.report.drawing.style import COLOURS, colour, dash
+from afrad_bench.report.formats.html import script
 from afrad_bench.report.model import MeasureSpec, ReportInput
 from afrad_bench.store import OF_RUNS, Store
 from afrad_bench.types import MEAN, Metric, Score
 from tests.program import Place
-from tests.report.test_report import ACCURACY, HOSTILE, START, Page, row, suite
+from tests.report.test_report import ACCURACY, HOSTILE, START, Bookkeeper, Page, auroc, row, suite
 
 COST = MeasureSpec(
     {
@@ -448,7 +449,7 @@ def test_the_page_holds_the_pictures_with_words_for_them(written: tuple[Report, 
         assert each.description[:40] in page.text
     assert page.tags.count("script") == 1
     assert not {"img", "iframe", "object", "link", "metadata"} & set(page.tags)
-    assert not re.search(r"https?:|@import|url\((?!#)", source)
+    assert not re.search(r"https?:|@import|url\((?!#)", source.replace(script(), ""))
     for tag, name, value in page.attributes:
         if name in ("href", "xlink:href"):
             assert value is not None
@@ -554,3 +555,39 @@ def test_the_command_line_draws_once_and_lists_failures(tmp_path: Path, cache_fo
     names = {f.name for f in (place.folder / "wrong").iterdir()}
     assert names == {"failures.md", "failures.html", "failures_figures"}
     assert "no image scores of this suite" in place.call("failures", path, *data, "--store", "other", expect=2)
+
+
+def test_the_front_holds_what_nothing_cheaper_beats() -> None:
+    at = [
+        Bubble(name, 0, x, y, None, None)
+        for name, x, y in (
+            ("dear", 9.0, 99.0),
+            ("beaten", 5.0, 90.0),
+            ("cheap", 1.0, 80.0),
+            ("equal", 2.0, 80.0),
+            ("good", 4.0, 95.0),
+        )
+    ]
+    assert [each.label for each in Bubbles(tuple(at), (), "x", "y", "size").front] == ["cheap", "good", "dear"]
+
+
+TIMES = MeasureSpec(
+    {name: Metric(name, "ms/image", False, name) for name in ("latency_median", "latency_p5", "latency_p95")},
+    terms=("device_name",),
+)
+
+
+@pytest.mark.parametrize("machines", [("A", "A"), ("A", "B")])
+def test_times_are_drawn_against_accuracy_if_they_are_of_one_machine(tmp_path: Path, machines: tuple[str, str]) -> None:
+    book = Bookkeeper(tmp_path)
+    spec = suite(row("a"), row("b"), measures={"accuracy": ACCURACY, "latency": TIMES})
+    for each, machine in zip(spec.rows, machines, strict=True):
+        times = {("latency_median", None): 4.0, ("latency_p5", None): 3.5, ("latency_p95", None): 6.0}
+        book.run(each.cells[0], {**auroc(0.9), "latency": times}, label=each.label, device_name=machine)
+    found = {figure.key: figure for figure in book.report(spec).figures}
+    assert ("latency_plot" in found) is (machines == ("A", "A"))
+    for figure in found.values():
+        if isinstance(figure.drawing, Bubbles):
+            assert figure.drawing.bubbles[0].range == (3.5, 6.0)
+            svg = pictures.drawn([figure])[figure.key].svg
+            assert '<g class="point" role="img"><title>a: 90.0 % at 4 ms (3.5 to 6)</title>' in svg

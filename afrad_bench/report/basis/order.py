@@ -13,7 +13,7 @@ from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.results import doubts
 from afrad_bench.report.basis.tables import items
 from afrad_bench.report.basis.wording import few, ordinal, quoted
-from afrad_bench.report.model import Entry, Heading, Level, Line, Table
+from afrad_bench.report.model import Entry, Heading, Line, Table
 
 FEWEST = 5
 """Fewer methods than these have no order worth a correlation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,6 +21,8 @@ LARGEST = 900.0
 """Area of the largest bubble in square points."""
 LOGARITHMIC = 12.0
 """The cost axis is logarithmic if the largest cost divided by the smallest is above this."""
+FRONT: dict[str, Any] = {"color": SOFT, "linewidth": 1.0, "linestyle": (0, (4, 2)), "zorder": 1}
+"""The Pareto front."""
 LEADER = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.7}
 """A thin line from a label to its point."""
 
@@ -38,8 +40,12 @@ def fill(figure: Figure, drawing: Bubbles, below: float) -> None:
     else:
         axes, right = figure.subplots(), None
     _axes(axes, drawing)
-    for bubble in drawing.bubbles:
-        _bubble(axes, bubble, _unit(drawing))
+    if len(drawing.bubbles) > 2:
+        front = drawing.front
+        end = axes.get_xlim()[1]
+        axes.step([*(each.x for each in front), end], [*(each.y for each in front), front[-1].y], where="post", **FRONT)
+    for number, bubble in enumerate(drawing.bubbles):
+        _bubble(axes, bubble, _unit(drawing), f"point-{number}")
     sizes = _sizes(drawing)
     widest = max(float(each.get_markersize()) for each in sizes) / TEXT
     figure.legend(handles=sizes, loc="outside upper left", ncols=5, handlelength=widest, handleheight=widest)
@@ -56,7 +62,7 @@ def _axes(axes: Axes, drawing: Bubbles) -> None:
     axes.set_axisbelow(True)
     axes.set_xlabel(drawing.x_label)
     axes.set_ylabel(drawing.y_label)
-    costs = [bubble.x for bubble in drawing.bubbles]
+    costs = [cost for bubble in drawing.bubbles for cost in (bubble.x, *(bubble.range or ()))]
     heights = [bubble.y + sign * (bubble.spread or 0.0) for bubble in drawing.bubbles for sign in (-1, 1)]
     heights += [mark.y for mark in drawing.marks if drawing.shared]
     if min(costs) > 0 and max(costs) / min(costs) > LOGARITHMIC:
@@ -85,19 +91,23 @@ def _known(drawing: Bubbles) -> list[float]:
     return [bubble.size for bubble in drawing.bubbles if bubble.size]
 
 
-def _bubble(axes: Axes, bubble: Bubble, unit: float) -> None:
+def _bubble(axes: Axes, bubble: Bubble, unit: float, key: str) -> None:
     shade = colour(bubble.style)
     if bubble.size:
         axes.scatter([bubble.x], [bubble.y], s=bubble.size * unit, color=shade, alpha=0.35, linewidths=0, zorder=2)
         axes.scatter([bubble.x], [bubble.y], s=bubble.size * unit, facecolor="none", edgecolor=shade, zorder=3)
     if bubble.spread:
         axes.errorbar(bubble.x, bubble.y, bubble.spread, color=shade, capsize=3, linewidth=1.2, zorder=4)
-    axes.scatter([bubble.x], [bubble.y], s=14, color=shade, zorder=5)
+    if bubble.range:
+        axes.plot(bubble.range, (bubble.y, bubble.y), color=shade, linewidth=1.2, marker="|", markersize=7, zorder=4)
+    axes.scatter([bubble.x], [bubble.y], s=14, color=shade, zorder=5).set_gid(key)
 
 
 def _sizes(drawing: Bubbles) -> list[Line2D]:
     """Legend entries for a dot, a diamond and two sizes of bubbles."""
     found = [Line2D([], [], linestyle="", marker="o", color=INK, markersize=4, label="measured")]
+    if len(drawing.bubbles) > 2:
+        found.append(Line2D([], [], label="Pareto front", markersize=9, **FRONT))
     if drawing.marks:
         found.append(_diamond(INK, label="published"))
     if known := _known(drawing):

@@ -3,11 +3,12 @@ ids."""
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,17 @@ def _svg(canvas: Canvas, figure: Figure, identity: str) -> str:
     canvas.savefig(out, format="svg", metadata=about)
     # Equal images in one file get equal ids, but ids must be unique; and pixels must not be rendered as squares.
     text = re.sub(r' id="image[0-9a-f]+"| style="image-rendering:[^"]*"', "", out.getvalue())
+    if isinstance(figure.drawing, Bubbles):
+        text = _named(text, [bubble.text for bubble in figure.drawing.bubbles])
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _named(svg: str, texts: Sequence[str]) -> str:
+    """Each point with its words, which viewers show under the pointer."""
+    for number, text in enumerate(texts):
+        title = f'<g class="point" role="img"><title>{html.escape(text)}</title>'
+        svg = svg.replace(f'<g id="point-{number}">', title)
+    return svg
 
 
 def _png(canvas: Canvas, figure: Figure, identity: str) -> bytes:

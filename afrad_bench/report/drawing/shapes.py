@@ -60,6 +60,10 @@ class Bubble:
     spread: float | None
     size: float | None
     """Drawn as an area; None if unknown."""
+    text: str = ""
+    """What a page says of it under the pointer."""
+    range: tuple[float, float] | None = None
+    """The cost of single calls, from low to high; None if it does not vary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,15 @@ class Bubbles:
     marks_label: str = ""
     shared: bool = True
     """Whether published and measured accuracies are for the same data and can share an axis."""
+
+    @property
+    def front(self) -> tuple[Bubble, ...]:
+        """The Pareto front, cheapest first: whatever is more accurate than one of them costs more."""
+        found: list[Bubble] = []
+        for bubble in sorted(self.bubbles, key=lambda each: (each.x, -each.y)):
+            if not found or bubble.y > found[-1].y:
+                found.append(bubble)
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

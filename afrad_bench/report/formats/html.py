@@ -69,9 +69,10 @@ def _inline(svg: str, figure: Figure) -> str:
     if isinstance(figure.drawing, Gallery):
         body = _placed(body, figure.drawing)
     name = f"{figure.key}-drawing"
+    role = "group" if 'class="point"' in body else "img"  # an image has no parts that can be reached
     title, text = escape(figure.title), escape(figure.description)
     return (
-        f'<svg role="img" aria-labelledby="{name}-title {name}-text" viewBox="{size["viewBox"]}" '
+        f'<svg role="{role}" aria-labelledby="{name}-title {name}-text" viewBox="{size["viewBox"]}" '
         f'width="{size["width"]}" height="{size["height"]}">\n'
         f'<title id="{name}-title">{title}</title>\n<desc id="{name}-text">{text}</desc>\n{body.strip()}'
     )

@@ -1,18 +1,48 @@
-"""The efficiency plot (Fig. 7 of the paper): I-AUROC against GFLOPs, with the number of parameters as area."""
+"""Efficiency plots: I-AUROC against GFLOPs (Fig. 7 of the paper) and against time, with the parameters as area."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from afrad_bench.report.basis.comparison import Item
+from afrad_bench.report.basis.comparison import Item, fact, incomparable
 from afrad_bench.report.basis.figures import key, label, named, of_data, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.drawing.shapes import Bubble, Bubbles, Figure, Mark
 from afrad_bench.report.model import RowSpec, Summary
 from afrad_bench.types import MEAN
 
-ACCURACY, COST, SIZE = "image_auroc", "gmacs", "params_total"
-"""Metrics of the two axes and of the areas."""
+ACCURACY, SIZE = "image_auroc", "params_total"
+"""Metrics of the vertical axis and of the areas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A horizontal axis."""
+
+    metric: str
+    key: str
+    name: str
+    unit: str
+    label: str
+    ends: tuple[str, ...]
+    """Metrics of the two ends of what single calls take, if there are any."""
+    quoted: bool
+    """Whether the paper's accuracies stand beside it, as they do in its Fig. 7."""
+
+
+COSTS = (
+    Cost("gmacs", "efficiency_plot", "GFLOPs", "GFLOPs", "GFLOPs per image, counted as multiply-accumulates", (), True),
+    Cost(
+        "latency_median",
+        "latency_plot",
+        "time",
+        "ms",
+        "ms per image, wall clock, batch 1",
+        ("latency_p5", "latency_p95"),
+        False,
+    ),
+)
 
 
 def tradeoffs(grid: Grid) -> tuple[Figure, ...]:
@@ -21,15 +51,20 @@ def tradeoffs(grid: Grid) -> tuple[Figure, ...]:
         name: Item("", measure, spec, name, metric, None if cost else MEAN)
         for cost in (False, True)
         for measure, spec, name, metric in grid.metrics(cost=cost)
-        if name in (ACCURACY, COST, SIZE)
     }
-    if not {ACCURACY, COST} <= set(found):
-        return ()
-    made = (_figure(grid, dataset, found[ACCURACY], found[COST], found.get(SIZE)) for dataset in grid.datasets)
+    made = (
+        _figure(grid, dataset, cost, found)
+        for cost in COSTS
+        for dataset in grid.datasets
+        if {ACCURACY, cost.metric} <= set(found)
+    )
     return tuple(figure for figure in made if figure is not None)
 
 
-def _figure(grid: Grid, dataset: str, accuracy: Item, cost: Item, size: Item | None) -> Figure | None:
+def _figure(grid: Grid, dataset: str, axis: Cost, items: Mapping[str, Item]) -> Figure | None:
+    accuracy, cost, size = items[ACCURACY], replace(items[axis.metric], dataset=dataset), items.get(SIZE)
+    ends = [items[name] for name in axis.ends if name in items]
+
     def at(row: RowSpec, item: Item) -> Summary:
         return grid.at(row, dataset, item.measure, item.name, item.category).summary
 
@@ -42,23 +77,29 @@ def _figure(grid: Grid, dataset: str, accuracy: Item, cost: Item, size: Item | N
             left_out.append(row.label)
             continue
         area = at(row, size).mean if size else None
-        bubbles.append(Bubble(label(grid, row), style, x, y, at(row, accuracy).std, area))
-    if not bubbles:
+        bubble = Bubble(label(grid, row), style, x, y, at(row, accuracy).std, area)
+        span = [mean for item in ends if (mean := at(row, item).mean) is not None]
+        if len(span) == 2:
+            bubble = replace(bubble, range=(span[0], span[1]))
+        bubbles.append(replace(bubble, text=_words(bubble, axis)))
+    if not bubbles or (len(bubbles) == 1 and not axis.quoted):
         return None
-    marks, of = _marks(grid, dataset, accuracy)
+    if not axis.quoted and incomparable([fact(grid, row, cost) for row in grid.spec.rows if row.cells], cost):
+        return None  # times of different machines, for example, share no axis
+    marks, of = _marks(grid, dataset, accuracy) if axis.quoted else ((), ())
     shared = of == (dataset,)
     seeds = sorted({cell.seed for row in grid.spec.rows for cell in row.cells if cell.dataset == dataset})
     over = f"mean over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
     return Figure(
-        key=key(grid, "efficiency_plot", dataset),
-        title=of_data(grid, "I-AUROC against GFLOPs", dataset),
+        key=key(grid, axis.key, dataset),
+        title=of_data(grid, f"I-AUROC against {axis.name}", dataset),
         description=_description(bubbles, marks),
-        caption=tuple(_caption(bubbles, marks, left_out, of, shared)),
+        caption=tuple(_caption(bubbles, marks, left_out, of, shared, axis)),
         stamp=stamp(grid, dataset, over),
         drawing=Bubbles(
             bubbles=tuple(bubbles),
             marks=marks,
-            x_label="GFLOPs per image, counted as multiply-accumulates",
+            x_label=axis.label,
             y_label=f"I-AUROC on {dataset}, mean over categories (%)",
             size_label="M parameters",
             marks_label=f"paper, {named(of)}: no GFLOPs printed" if marks else "",
@@ -85,33 +126,44 @@ def _marks(grid: Grid, dataset: str, accuracy: Item) -> tuple[tuple[Mark, ...], 
 
 
 def _caption(
-    bubbles: Sequence[Bubble], marks: Sequence[Mark], left_out: Sequence[str], of: Sequence[str], shared: bool
+    bubbles: Sequence[Bubble],
+    marks: Sequence[Mark],
+    left_out: Sequence[str],
+    of: Sequence[str],
+    shared: bool,
+    axis: Cost,
 ) -> list[str]:
     sentences = ["Filled circles: measured here; their area is the number of parameters."]
     if any(bubble.spread for bubble in bubbles):
         sentences.append("Bars: ± one standard deviation over seeds.")
+    if any(bubble.range for bubble in bubbles):
+        sentences.append("Bars along: from the 5th to the 95th percentile of single calls.")
     missing = [bubble.label for bubble in bubbles if bubble.size is None]
     if len(missing) == len(bubbles):
         sentences = ["Dots: measured here; their parameters are not known.", *sentences[1:]]
     elif missing:
         sentences.append(f"Without an area, since its parameters are not known: {named(missing)}.")
+    if len(bubbles) > 2:
+        sentences.append("Dashed: the Pareto front of the means; what lies on it may be noise.")
     if left_out:
-        sentences.append(f"Not drawn, since accuracy or GFLOPs were not measured: {named(left_out)}.")
+        sentences.append(f"Not drawn, since accuracy or {axis.name} were not measured: {named(left_out)}.")
     if marks:
-        axis = "on the same axis" if shared else f"on an axis of their own, since they are for {named(of)}"
+        place = "on the same axis" if shared else f"on an axis of their own, since they are for {named(of)}"
         sentences.append(
             "Hollow diamonds: published. The paper shows GFLOPs and parameters in its Fig. 7 only, without figures, so "
-            f"that its accuracies stand beside the plot, {axis}."
+            f"that its accuracies stand beside the plot, {place}."
         )
     return sentences
 
 
 def _description(bubbles: Sequence[Bubble], marks: Sequence[Mark]) -> str:
-    def one(bubble: Bubble) -> str:
-        spread = f" ± {bubble.spread:.1f}" if bubble.spread else ""
-        size = "" if bubble.size is None else f", {bubble.size:.2f} M parameters"
-        return f"{bubble.label}: {bubble.y:.1f}{spread} % at {bubble.x:.3g} GFLOPs{size}"
-
-    measured = f"Measured: {'; '.join(map(one, bubbles))}."
+    measured = f"Measured: {'; '.join(bubble.text for bubble in bubbles)}."
     published = "; ".join(f"{mark.label}: {mark.y:.1f} %" for mark in marks)
     return f"{measured} Published: {published}." if marks else measured
+
+
+def _words(bubble: Bubble, axis: Cost) -> str:
+    spread = f" ± {bubble.spread:.1f}" if bubble.spread else ""
+    size = "" if bubble.size is None else f", {bubble.size:.2f} M parameters"
+    span = "" if bubble.range is None else f" ({bubble.range[0]:.3g} to {bubble.range[1]:.3g})"
+    return f"{bubble.label}: {bubble.y:.1f}{spread} % at {bubble.x:.3g} {axis.unit}{span}{size}"
