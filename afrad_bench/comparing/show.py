@@ -49,7 +49,11 @@ def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
                 " · ".join(dict.fromkeys(filter(None, (_count(change), *_remarks(change))))),
             )
         )
-    headings = tuple(Heading(name, numeric=name not in text) for name in names)
+    first = ("Change", "95 % interval")
+    later = ("images alone", "DeLong", "seeds alone", "n")
+    headings = tuple(
+        Heading(name, numeric=name not in text, importance=(name in first) - (name in later)) for name in names
+    )
     return Table("Changes", headings, tuple(lines), keys=2)
 
 
@@ -65,7 +69,9 @@ def gate_table(decision: Decision) -> Table:
         line = _line(str(change.key), _named(change), *_values(change), *rest)
         lines.append(Line((Entry(SIGNS[check.verdict], level=_LEVELS.get(check.verdict, "plain")), *line.entries)))
     numeric = ("BASE", "NEW", "Change", "interval", "matters from")
-    return Table("Checks", tuple(Heading(name, numeric=name in numeric) for name in names), tuple(lines), keys=3)
+    first = ("Change", "Why")
+    headings = (Heading(name, numeric=name in numeric, importance=(name in first) - (name == "n")) for name in names)
+    return Table("Checks", tuple(headings), tuple(lines), keys=3)
 
 
 def head(decision: Decision) -> str:

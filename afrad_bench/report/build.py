@@ -13,6 +13,7 @@ from afrad_bench.report.basis.evidence import Evidence, collect
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.tables import (
     category_tables,
+    defined,
     facts,
     items,
     missing_table,
@@ -92,8 +93,9 @@ def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
     rule = (RULE,) if grid.spec.reproduces else ()
     made = []
     if columns := items(grid, cost=False, headline=True):
+        columns, left_out = defined(grid, columns)
         table = summary_table(grid, columns, "Mean over categories")
-        made.append(Section("results", "Results", (table,), (*READING, *rule)))
+        made.append(Section("results", "Results", (table,), (*left_out, *READING, *rule)))
     if compared := effects(grid):
         made.append(compared)
     costs = []
@@ -114,8 +116,9 @@ def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
         made.append(pictures)
     if missing := missing_table(grid):
         made.append(Section("missing", "Failed, missing and stale", (missing,)))
-    if by_category := category_tables(grid):
-        made.append(Section("categories", "By category", by_category))
+    columns, left_out = defined(grid, items(grid, cost=False))
+    if by_category := category_tables(grid, columns):
+        made.append(Section("categories", "By category", by_category, left_out))
     if drawn := curves(grid, evidence):
         made.append(drawn)
     if timing := timing_table(grid):

@@ -195,6 +195,8 @@ class Heading:
     """An alarm for the whole column."""
     refs: tuple[int, ...] = ()
     """Footnotes that hold for the whole column."""
+    importance: int = 0
+    """A narrow terminal stacks the columns of a table, the most important first."""
     over: str = ""
     """A heading above adjacent groups; only tables in the paper's layout have one."""
 

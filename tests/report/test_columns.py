@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -57,6 +58,16 @@ def test_every_number_and_name_is_whole_at_every_width(width: int) -> None:
                 assert word in first  # names are folded between words only, and stand in every block
     assert "…" not in text
     assert "a footnote" in text
+
+
+def test_the_most_important_columns_stand_in_the_first_block() -> None:
+    made = table(metrics=6)
+    (last,) = (h for h in made.headings if h.text == made.headings[-1].text)
+    changed = replace(made, headings=(*made.headings[:-1], replace(last, importance=1)))
+    narrow = printed(changed, 60)
+    assert narrow.index(last.text) < narrow.index(made.headings[2].text)
+    wide = printed(changed, 400)
+    assert wide.index(last.text) > wide.index(made.headings[2].text)  # what fits keeps its order
 
 
 def test_a_table_that_fits_is_one_block() -> None:

@@ -303,6 +303,30 @@ def test_a_seed_with_an_absent_category_is_left_out_not_averaged(book: Bookkeepe
     assert summary.notes == ("1 of 2 seeds; seed 1: 1 of 2 parts (cable) not run", "mean over 2 cells of a seed")
 
 
+def test_columns_without_any_value_are_left_out_and_named_in_every_format(book: Bookkeeper) -> None:
+    spec = suite(row("a"), row("b"))
+    for each in spec.rows:
+        known = {"image_auroc": 0.9, "image_ap": 0.8, "pixel_aupro": None}
+        values = {(name, of): value for name, value in known.items() for of in (MEAN, "cat")}
+        book.run(each.cells[0], {"accuracy": values}, notes=dict.fromkeys(values, "no masks"))
+    report = book.report(spec)
+    assert [heading.text for heading in main_table(report).headings] == ["Method", "Seeds", "I-AUROC"]
+    categories = report.section("categories")
+    assert categories is not None
+    assert [table.caption for table in categories.tables] == ["I-AUROC ↑ (%), demo", "I-AP ↑ (%), demo"]
+    for text in everywhere(report):
+        assert "Left out, since undefined for every row: P-AUPRO (no masks)." in text
+    assert fact(report, "a", "pixel_aupro").summary.state == "undefined"  # the files keep it
+
+
+def test_a_column_that_one_row_has_stays(book: Bookkeeper) -> None:
+    spec = suite(row("a"), row("b"))
+    for each, value in zip(spec.rows, (0.9, None), strict=True):
+        found = {("image_auroc", MEAN): 0.9, ("pixel_aupro", MEAN): value}
+        book.run(each.cells[0], {"accuracy": found}, notes={("pixel_aupro", MEAN): "no masks"})
+    assert [heading.text for heading in main_table(book.report(spec)).headings][-1] == "P-AUPRO"
+
+
 def test_the_newest_complete_run_counts(book: Bookkeeper) -> None:
     spec = suite(row("a"), measures={"accuracy": ACCURACY, "latency": LATENCY})
     (cell,) = spec.rows[0].cells
@@ -392,19 +416,20 @@ def test_a_metric_on_request_is_left_out_unless_it_was_measured(book: Bookkeeper
 
 
 def test_undefined_values_are_named_with_their_reason(book: Bookkeeper) -> None:
-    spec = suite(row("a"))
+    spec = suite(row("a"), row("b"))
     why = "no masks in this data set"
     book.run(
         spec.rows[0].cells[0],
         {"accuracy": {("image_auroc", MEAN): 0.9, ("pixel_aupro", MEAN): None, ("pixel_aupro", "mono"): None}},
         notes={("pixel_aupro", MEAN): why, ("pixel_aupro", "mono"): why},
     )
+    book.run(spec.rows[1].cells[0], {"accuracy": {("image_auroc", MEAN): 0.9, ("pixel_aupro", MEAN): 0.8}})
     report = book.report(spec)
     entry = place(main_table(report), "a", "P-AUPRO")
     assert (entry.text, entry.state) == ("n/a", "undefined")
     assert [main_table(report).footnotes[ref - 1] for ref in entry.refs] == ["no masks in this data set"]
     lines = list(csv.DictReader(io.StringIO(to_csv(report))))
-    (line,) = (each for each in lines if (each["metric"], each["category"]) == ("pixel_aupro", MEAN))
+    (line,) = (each for each in lines if (each["row"], each["metric"], each["category"]) == ("a", "pixel_aupro", MEAN))
     assert (line["mean"], line["note"]) == ("", "undefined; no masks in this data set")
 
 
@@ -887,7 +912,7 @@ def test_costs_have_a_table_of_their_own_with_their_notes(book: Bookkeeper) -> N
     assert (entry.text, section.tables[0].footnotes[entry.refs[0] - 1]) == ("1.23", "uncounted: aten::hardswish")
     assert section.tables[1].folded
     assert place(section.tables[1], "a", "p95").text == "20.0"
-    assert [heading.text for heading in main_table(report).headings] == ["Method", "Seeds", "I-AUROC", "P-AUPRO"]
+    assert [heading.text for heading in main_table(report).headings] == ["Method", "Seeds", "I-AUROC"]
     for text in everywhere(report)[:2]:
         assert "uncounted: aten::hardswish" in text
 

@@ -14,7 +14,7 @@ from afrad_bench.report.basis.recipes import chosen, stated
 from afrad_bench.report.model import Entry, Fact, Heading, Level, Line, RowSpec, Table
 from afrad_bench.types import MEAN
 
-SEEDS = Heading("Seeds", hint="Seeds over which mean and standard deviation are taken")
+SEEDS = Heading("Seeds", hint="Seeds over which mean and standard deviation are taken", importance=-1)
 
 
 def items(grid: Grid, *, cost: bool, headline: bool | None = None) -> tuple[Item, ...]:
@@ -34,6 +34,26 @@ def heading(item: Item, group: str = "") -> Heading:
     return Heading(item.metric.title, group, arrow, "" if named else item.unit, item.metric.description)
 
 
+def defined(grid: Grid, columns: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """The columns that say something, and a line on those that are left out: undefined for every measured row, and
+    without a figure of the paper. If nothing would be left, all stay."""
+    empty: list[Item] = []
+    reasons: dict[str, None] = {}
+    for item in columns:
+        summaries = [fact(grid, row, item)[0].summary for row in grid.spec.rows if row.cells]
+        states = {summary.state for summary in summaries} - {"missing"}
+        if states == {"undefined"} and not any(item.published(grid, row) for row in grid.spec.rows):
+            empty.append(item)
+            notes = (note for summary in summaries if summary.state == "undefined" for note in summary.notes)
+            reasons |= {note.rpartition("undefined: ")[2]: None for note in notes}
+    if not empty or len(empty) == len(columns):
+        return tuple(columns), ()
+    several = len(grid.datasets) > 1
+    names = ", ".join(f"{item.metric.title} on {item.dataset}" if several else item.metric.title for item in empty)
+    kept = tuple(item for item in columns if item not in empty)
+    return kept, (f"Left out, since undefined for every row: {names} ({'; '.join(reasons)}).",)
+
+
 def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: bool = False) -> Table:
     """One line per row of the suite, one column per metric and data set. Folded tables are not ranked."""
     notes = Footnotes()
@@ -51,10 +71,10 @@ def summary_table(grid: Grid, columns: Sequence[Item], caption: str, *, folded: 
     return Table(caption, tuple(headings), tuple(lines), tuple(notes.texts), folded, compared="lines")
 
 
-def category_tables(grid: Grid) -> tuple[Table, ...]:
+def category_tables(grid: Grid, columns: Sequence[Item]) -> tuple[Table, ...]:
     """One table per metric and data set: categories as lines, rows of the suite as columns, as in papers."""
     found = []
-    for item in items(grid, cost=False):
+    for item in columns:
         categories = grid.categories(item.dataset, item.measure, item.name)
         if categories:
             found.append(_category_table(grid, item, categories))

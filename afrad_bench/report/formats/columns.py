@@ -1,7 +1,7 @@
 """Columns of a table laid out on a terminal: in one block if they fit, else in several, one below the other.
 
 A number is never cut or wrapped, and no word is split that fits into half of the screen. The columns that name a line
-are repeated in each block."""
+are repeated in each block; the others follow by importance."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ class Column:
     """Aligned on the right, and folded in the heading only."""
     key: bool = False
     """Names the lines; repeated in every block."""
+    importance: int = 0
+    """The columns of a table that needs several blocks are stacked by it, the highest first."""
 
     @cached_property
     def natural(self) -> int:
@@ -61,8 +63,11 @@ def _blocks(columns: Sequence[Column], room: int, gap: int) -> Iterator[tuple[li
     keys = [i for i, column in enumerate(columns) if column.key]
     shares = (room // 2, room // (len(keys) + 2))  # most of the room is for what the names stand beside
     least = {i: column.least(shares[column.key], room // 2) for i, column in enumerate(columns)}
+    others = [i for i, column in enumerate(columns) if not column.key]
+    if sum(least[i] + gap for i in (*keys, *others)) > room:
+        others.sort(key=lambda i: -columns[i].importance)
     blocks: list[list[int]] = [list(keys)]
-    for i in (i for i, column in enumerate(columns) if not column.key):
+    for i in others:
         if len(blocks[-1]) > len(keys) and sum(least[k] + gap for k in (*blocks[-1], i)) > room:
             blocks.append(list(keys))
         blocks[-1].append(i)

@@ -137,7 +137,7 @@ def _column(heading: Heading, entries: Sequence[Entry], encoding: str, *, key: b
     spread = max((len(entry.spread) for entry in entries), default=0)
     refs = max((cell_len(_noted(entry.refs, encoding)) for entry in entries), default=0)
     texts = [_entry(entry, spread, refs, encoding) for entry in entries]
-    return Column(_head(heading, encoding), texts, heading.numeric, key)
+    return Column(_head(heading, encoding), texts, heading.numeric, key, heading.importance)
 
 
 def _head(heading: Heading, encoding: str) -> Text:

@@ -72,8 +72,8 @@ def _table(
         *([Heading("Axis", numeric=False)] if by_axis else []),
         Heading("Row", numeric=False),
         *(_heading(column.item) for column in columns),
-        Heading("What it does", numeric=False),
-        *(Heading(item.metric.title, hint=item.metric.description) for item in costs),
+        Heading("What it does", numeric=False, importance=1),
+        *(Heading(item.metric.title, hint=item.metric.description, importance=-1) for item in costs),
     ]
     lines = []
     for row in rows:
