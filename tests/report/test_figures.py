@@ -583,11 +583,13 @@ def test_times_are_drawn_against_accuracy_if_they_are_of_one_machine(tmp_path: P
     spec = suite(row("a"), row("b"), measures={"accuracy": ACCURACY, "latency": TIMES})
     for each, machine in zip(spec.rows, machines, strict=True):
         times = {("latency_median", None): 4.0, ("latency_p5", None): 3.5, ("latency_p95", None): 6.0}
-        book.run(each.cells[0], {**auroc(0.9), "latency": times}, label=each.label, device_name=machine)
+        notes = {("latency_median", None): "unreliable: the machine was busy"} if each.label == "b" else {}
+        book.run(each.cells[0], {**auroc(0.9), "latency": times}, label=each.label, device_name=machine, notes=notes)
     found = {figure.key: figure for figure in book.report(spec).figures}
     assert ("latency_plot" in found) is (machines == ("A", "A"))
     for figure in found.values():
         if isinstance(figure.drawing, Bubbles):
             assert figure.drawing.bubbles[0].range == (3.5, 6.0)
+            assert [each.label for each in figure.drawing.bubbles] == ["a", "b ⚠ unreliable"]
             svg = pictures.drawn([figure])[figure.key].svg
             assert '<g class="point" role="img"><title>a: 90.0 % at 4 ms (3.5 to 6)</title>' in svg

@@ -158,6 +158,7 @@ def _published(axes: Axes, drawing: Bubbles) -> None:
 def _label_bubbles(axes: Axes, drawing: Bubbles) -> None:
     """Place each label next to its bubble where it covers nothing, with a line to the bubble if it is further away."""
     taken = [_around(axes, bubble, _unit(drawing)) for bubble in drawing.bubbles]
+    taken += [_along(axes, bubble.range, bubble.y) for bubble in drawing.bubbles if bubble.range]
     frame = axes.get_window_extent()
     for bubble in drawing.bubbles:
         label = axes.annotate(
@@ -203,6 +204,12 @@ def _around(axes: Axes, bubble: Bubble, unit: float) -> Bbox:
     radius = _radius(bubble, unit) * scale * 0.9
     height = max(radius, float(top - y))
     return Bbox.from_extents(x - radius, y - height, x + radius, y + height)
+
+
+def _along(axes: Axes, ends: tuple[float, float], height: float) -> Bbox:
+    """Bounding box of the bar of a bubble's costs."""
+    (left, y), (right, _) = (axes.transData.transform((end, height)) for end in ends)
+    return Bbox.from_extents(left, y - 4, right, y + 4)
 
 
 def _dpi(axes: Axes) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from afrad_bench.report.basis.comparison import Item, fact, incomparable
 from afrad_bench.report.basis.figures import key, label, named, of_data, stamp
 from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.basis.results import doubts
 from afrad_bench.report.drawing.shapes import Bubble, Bubbles, Figure, Mark
 from afrad_bench.report.model import RowSpec, Summary
 from afrad_bench.types import MEAN
@@ -77,7 +78,9 @@ def _figure(grid: Grid, dataset: str, axis: Cost, items: Mapping[str, Item]) -> 
             left_out.append(row.label)
             continue
         area = at(row, size).mean if size else None
-        bubble = Bubble(label(grid, row), style, x, y, at(row, accuracy).std, area)
+        doubted = any(map(doubts, (*at(row, cost).notes, *at(row, accuracy).notes)))
+        name = f"{label(grid, row)} ⚠ unreliable" if doubted else label(grid, row)
+        bubble = Bubble(name, style, x, y, at(row, accuracy).std, area)
         span = [mean for item in ends if (mean := at(row, item).mean) is not None]
         if len(span) == 2:
             bubble = replace(bubble, range=(span[0], span[1]))
