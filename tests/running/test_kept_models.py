@@ -24,7 +24,9 @@ measures: [{measures}]
 methods:
   - method: afrad
     params:
-      {{features: {{reductions: [4, 8]}}, backbone: {{name: resnet18, weights: random}}, training: {{epochs: 2, batch_size: 2}}}}
+      features: {{reductions: [4, 8]}}
+      backbone: {{name: resnet18, weights: random}}
+      training: {{epochs: 2, batch_size: 2}}
 profiles:
   demo: {{datasets: [folder], image_size: 32, seeds: [0], threads: 1}}
 """
