@@ -102,9 +102,7 @@ def why_auto() -> str:
         return "auto: Metal"
     if not torch.backends.cuda.is_built():
         return f"auto: the CPU, since torch {torch.__version__} is built without CUDA, although a driver is here"
-    return (
-        "auto: the CPU, since torch finds no card: its driver may be too old, or CUDA_VISIBLE_DEVICES hides it"
-    )
+    return "auto: the CPU, since torch finds no card: its driver may be too old, or CUDA_VISIBLE_DEVICES hides it"
 
 
 def cards() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from afrad_bench import registry
-from afrad_bench.errors import UserError
+from afrad_bench.errors import Problem, UserError
 from afrad_bench.machine import devices
 from afrad_bench.machine.environment import default_threads
+from afrad_bench.machine.free_memory import DeviceFailed
+from afrad_bench.running import workers
 from afrad_bench.running.cell_run import RunOptions
 from afrad_bench.running.plan import Plan, PlannedCell, make
 from afrad_bench.running.run import Done
@@ -182,6 +185,26 @@ def test_the_program_tells_failures_as_ever(tmp_path: Path, cache_folder: Path) 
         (1, "failed"),
         (1, "ok"),
     ]
+
+
+def test_a_device_that_has_failed_is_told_apart_from_errors_to_fix() -> None:
+    """It gets a new process; the others end the run."""
+
+    class Broken:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def run(self, planned: PlannedCell, *, wait: bool) -> Done:
+            raise self.error
+
+    problem = Problem("cuda:0 has failed")
+    for error, kind in ((DeviceFailed(problem), "failed device"), (UserError(problem), "error")):
+        told, sent = workers._answer(Broken(error), None, workers._Task(0, wait=False))  # type: ignore[arg-type]
+        assert told == kind
+        assert pickle.loads(pickle.dumps(sent)).problems == (problem,)
+    told, sent = workers._answer(Broken(ValueError("a defect")), None, workers._Task(0, wait=False))  # type: ignore[arg-type]
+    assert told == "defect"
+    assert sent.endswith("ValueError: a defect\n")
 
 
 # ------------------------------------------------------------------------------------------------------- the option

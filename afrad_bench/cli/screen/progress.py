@@ -32,6 +32,8 @@ class _TimeLeft(ProgressColumn):
         return Text("-:--:--" if left is None else span(left), style="progress.remaining")
 
 
+SEVERAL = "1000/1000 loss 0.1234 0:00:00 0:00:00"
+"""The widest numbers beside the bars of several workers."""
 BAR, WIDE = 24, 110
 """Cells of the bar, and of a screen that has room for it."""
 
@@ -99,8 +101,8 @@ class RunProgress:
         step.at(done)
         shown = "" if loss is None else f"loss {loss:.4g}"
         short = Text(name)  # cut, so that the numbers beside it are not
-        others = f"{head} : {what} {total}/{total} {shown} 0:00:00 0:00:00"
-        short.truncate(max(8, self._room - len(others)), overflow="ellipsis")
+        numbers = SEVERAL if worker else f"{total}/{total} {shown} 0:00:00 0:00:00"  # several bars share their columns
+        short.truncate(max(8, self._room - len(f"{head} : {what} {numbers}")), overflow="ellipsis")
         text = escape(f"{head} {short.plain}: {what}")
         self._bar.update(self._tasks[worker], completed=done, total=total or None, description=text, loss=shown)
 
@@ -180,8 +182,7 @@ class SearchProgress(RunProgress):
 
 
 def _name(planned: PlannedCell) -> str:
-    part = f" {planned.cell.category}" if planned.cell.category else ""
-    return f"{planned.row.label}{part}, seed {planned.cell.seed}"
+    return f"{planned.row.label}, seed {planned.cell.seed}"
 
 
 def _number(value: Any) -> str:
