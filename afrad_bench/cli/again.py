@@ -50,6 +50,7 @@ def _places(workspace: Workspace, place: Place, reports: Path) -> Iterator[str]:
         "--cache": (place.cache, None, CACHE_VARIABLE),
         "--cache-limit": (place.limit_gib, LIMIT_GIB, LIMIT_VARIABLE),
         "--device": (place.device, DEVICE, ""),
+        "--devices": (place.workers, None, ""),
         "--threads": (workspace.threads, None, ""),
     }
     for option, (value, default, variable) in given.items():

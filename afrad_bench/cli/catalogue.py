@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 from afrad_bench import registry
 from afrad_bench.backbone.weights import PACKAGED, known_models
 from afrad_bench.errors import UserError
-from afrad_bench.machine.environment import PACKAGES, current
+from afrad_bench.machine.environment import PACKAGES, cards, current, why_auto
 from afrad_bench.methods.recipes import recipes_of
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.suite.selection import ChosenDataset
@@ -156,7 +156,11 @@ def examine(workspace: Workspace) -> list[dict[str, str]]:
 def _machine(workspace: Workspace) -> Iterator[dict[str, str]]:
     found = current(workspace.device, workspace.threads)
     detail = f"{found.device_name}, {found.threads} threads, {found.precision}"
+    if workspace.device == "auto":
+        detail += f"; {why_auto()}"
     yield _finding("device", found.device, "ok", detail)
+    for card, about in cards().items():
+        yield _finding("card", card, "ok", about)
     for package in PACKAGES:
         here = found.packages[package]
         state = "missing" if here == "not installed" else "ok"

@@ -157,18 +157,28 @@ class Place:
         """Maximum size of the feature cache in GiB; only commands that fill the cache have an option for it."""
         return LIMIT_GIB
 
+    @property
+    def workers(self) -> str | None:
+        """Devices of several worker processes; only commands that run cells have an option for it."""
+        return None
+
     def workspace(self) -> Workspace:
         """These options as a `Workspace`."""
+        from afrad_bench.machine.devices import several
         from afrad_bench.running.workspace import Workspace, parse_roots, roots_from
 
         if self.store.exists() and not self.store.is_dir():
             raise fail(f"{self.store} is not a folder", "--store", "name a folder; it is created if needed")
+        if self.workers is not None and self.device != DEVICE:
+            raise fail("--device and --devices both say where to work", "--devices", "give one of them")
+        devices = () if self.workers is None else several(self.workers)
         return Workspace(
             store=self.store,
             cache=cache_folder(self.cache),
             cache_limit=int(self.limit_gib * 2**30),
-            device=self.device,
+            device=devices[0] if devices else self.device,
             threads=self.threads,
+            devices=devices if len(devices) > 1 else (),
             roots=parse_roots(self.data or []),
             environment_roots=roots_from(os.environ),
         )
@@ -205,6 +215,25 @@ class Output:
         """As `publish` takes them."""
         asked: dict[Also, bool] = {"latex": self.latex, "pdf": self.pdf}
         return tuple(name for name, wanted in asked.items() if wanted)
+
+
+@dataclass(frozen=True)
+class WorkingPlace(MeasuringPlace):
+    """The place of a command that runs cells, perhaps several at a time."""
+
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            "--devices",
+            metavar="LIST",
+            help="A worker process on each of these: cuda:0,cuda:1, auto for all cards, cpu:4 for four on the CPU.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
+
+    @property
+    def workers(self) -> str | None:
+        return self.devices
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,38 @@ def resolve_device(wanted: str) -> str:
     raise fail(f"no device {wanted!r} on this machine", "--device", f"found: {', '.join(['cpu', *found])}")
 
 
+def why_auto() -> str:
+    """Why `resolve_device("auto")` chooses what it chooses."""
+    if not _accelerator_possible():
+        return f"auto: no driver of an accelerator is here (none of {', '.join(DRIVERS)}, no libcuda.so.1)"
+    import torch
+
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return "auto: the only card" if count == 1 else f"auto: the first of {count} cards; --devices auto uses all"
+    if torch.backends.mps.is_available():
+        return "auto: Metal"
+    if not torch.backends.cuda.is_built():
+        return f"auto: the CPU, since torch {torch.__version__} is built without CUDA, although a driver is here"
+    return "auto: the CPU, since torch finds no card: its driver may be too old, or CUDA_VISIBLE_DEVICES hides it"
+
+
+def cards() -> dict[str, str]:
+    """Each CUDA card and what it is: name, memory, versions of driver, CUDA and cuDNN. Empty without a card."""
+    if not _accelerator_possible():
+        return {}
+    import torch
+
+    found = {}
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        device = f"cuda:{i}"
+        free, total = torch.cuda.mem_get_info(device)
+        memory = f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} free"
+        versions = [f"{name} {value}" for name, value in _of_cuda(device).items()]
+        found[device] = ", ".join([_device_name(device), memory, *versions])
+    return found
+
+
 def _accelerator_possible() -> bool:
     """False only if no driver of an accelerator is installed."""
     if sys.platform == "darwin":

@@ -7,7 +7,7 @@ import gc
 import psutil
 import torch
 
-from afrad_bench.errors import fail
+from afrad_bench.errors import Problem, UserError
 
 
 def free_bytes(device: str) -> int:
@@ -18,18 +18,21 @@ def free_bytes(device: str) -> int:
     return int(psutil.virtual_memory().available)
 
 
+class DeviceFailed(UserError):
+    """A device that the process cannot use any more; another process may."""
+
+
 def must_answer(device: str) -> None:
-    """Raise `UserError` if a CUDA device has failed for the rest of this process: after an illegal memory access, for
-    instance, every later call fails, whatever it is."""
+    """Raise `DeviceFailed` if a CUDA device has failed for the rest of this process: after an illegal memory access,
+    for instance, every later call fails, whatever it is."""
     if not device.startswith("cuda"):
         return
     try:
         torch.cuda.synchronize(device)
     except RuntimeError as error:
-        raise fail(
-            f"{device} has failed, and this process cannot use it any more: {str(error).splitlines()[0]}",
-            hint="what was measured is stored; run the command again to go on with the other cells",
-        ) from error
+        what = f"{device} has failed, and this process cannot use it any more: {str(error).splitlines()[0]}"
+        hint = "what was measured is stored; run the command again to go on with the other cells"
+        raise DeviceFailed(Problem(what, hint=hint)) from error
 
 
 def give_back(device: str) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from afrad_bench.measures._subject.scoring import Scoring
 
 VERSION = "1"
+ALONE = True
+"""It is not measured while other workers of the run are at work, which would slow it down."""
 TERMS: tuple[str, ...] = ("device", "device_name", "threads")
 METRICS: Mapping[str, Metric] = {
     "latency_median": Metric(

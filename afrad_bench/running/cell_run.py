@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +18,7 @@ from afrad_bench.errors import UserError
 from afrad_bench.hashing import canonical, digest
 from afrad_bench.images.depth import white_of
 from afrad_bench.images.sets import test_images, train_images
+from afrad_bench.machine import lock
 from afrad_bench.machine.load import LoadWatch
 from afrad_bench.machine.peak_memory import PeakMemory
 from afrad_bench.methods.recipes import Undeclared, differences
@@ -61,6 +62,9 @@ class RunOptions:
     `fitting.train_epochs` call it."""
     wait: bool = False
     """Wait for cells that another process measures, instead of leaving them to it."""
+    shared: bool = False
+    """Other workers are at work beside this one: measures that must be taken alone (`ALONE` in their module) are left,
+    and the fitted method is held for them in a file of the cache."""
     startup: Mapping[str, float] = field(default_factory=dict)
     """Seconds that the process spent before the run, by phase; they count for the first cell."""
 
@@ -90,8 +94,15 @@ class Recorded:
     rows: Rows
 
 
+def is_alone(measure: ChosenMeasure) -> bool:
+    """Whether a measure is not to be taken while other workers are at work."""
+    return bool(getattr(registry.find("measure", measure.name).load(), "ALONE", False))
+
+
 class CellRun:
-    """One run of one cell. `clock` may already hold seconds that count for this cell."""
+    """One run of one cell. `clock` may already hold seconds that count for this cell.
+
+    `rest`: only these measures, on the method that was fitted and held before."""
 
     def __init__(
         self,
@@ -101,14 +112,20 @@ class CellRun:
         features: FeatureCache,
         options: RunOptions,
         clock: Stopwatch,
+        rest: tuple[ChosenMeasure, ...] = (),
     ) -> None:
         self.plan, self.planned, self.cell = plan, planned, planned.cell
         self.environment, self.features, self.options, self.clock = plan.environment, features, options, clock
-        self.measures = planned.measures if options.force else planned.open
+        self.measures = rest or (planned.measures if options.force else planned.open)
+        self.may_use_kept = bool(rest) or (not options.force and options.should_continue is None)
         identity = digest(canonical(dict(planned.terms)))[:8]
         cache = workspace.cache
         self.checkpoint = None if cache is None else cache / "checkpoints" / f"{self.cell.id}-{identity}.pt"
         self.store = Store(workspace.store)
+        self.held = None if self.checkpoint is None else self.checkpoint.with_suffix(model_file.SUFFIX)
+        """Where the fitted method is held until all measures are taken."""
+        self.left: tuple[ChosenMeasure, ...] = ()
+        """Measures that are still to be taken, alone."""
         self.kept: kept_models.KeptModel | None = None
         """The model of an earlier run that stands for a fit; None if the method was fitted."""
         self.maps = kept_maps.place_of(workspace.store, self.cell) if options.keep_maps else None
@@ -116,6 +133,10 @@ class CellRun:
         """The fitted method; None until the fit succeeds."""
         self.point: OperatingPoint | None = None
         """The operating point that a measure chose; None if none did."""
+
+    def alone(self, *, wait: bool) -> AbstractContextManager[None]:
+        """Held while this process measures the cell. If another one does: wait for its end, or raise `Busy`."""
+        return nullcontext() if self.checkpoint is None else lock.alone(self.checkpoint.with_suffix(".lock"), wait=wait)
 
     def run(self) -> Recorded:
         """Run the cell. Errors of the method and of measures are recorded; interrupts and a full disk are raised."""
@@ -131,8 +152,10 @@ class CellRun:
             raise
         except Exception as error:  # noqa: BLE001 - a method may fail in any way; the row holds the error
             fault = Fault.of(error)
+        if self.options.shared and self.subject is not None:
+            self.left = tuple(measure for measure in self.measures if is_alone(measure))
         outcomes, rows = {}, no_rows()
-        for measure in () if stopped else self.measures:
+        for measure in () if stopped else [one for one in self.measures if one not in self.left]:
             found, own = self._measured(measure, fault)
             self.point = next((one for one in found if isinstance(one, OperatingPoint)), self.point)
             outcomes[measure.name] = outcome_of(self.planned, measure, self.environment, own.text if own else "")
@@ -140,15 +163,25 @@ class CellRun:
                 rows[table] += more
             if own is not None and fault is None:
                 fault = Fault(f"{measure.name}: {own.text}", own.trace) if self.subject else own
+        if fault is not None:
+            for measure in self.left:
+                outcomes[measure.name] = outcome_of(self.planned, measure, self.environment, f"not taken: {fault.text}")
+            self.left = ()
         self.clock.add("overhead", time.perf_counter() - ticks - (self.clock.total - booked))
         if stopped is not None:
             return Recorded(self._row(began, stopped.record, {}, "stopped", Fault(str(stopped), "")), rows)
         record = self.subject.record if self.subject else None
         return Recorded(self._row(began, record, outcomes, "failed" if fault else "ok", fault), rows)
 
+    def lost(self, error: str) -> Recorded:
+        """The run of a cell whose processes have died: all its measures have failed."""
+        outcomes = {one.name: outcome_of(self.planned, one, self.environment, error) for one in self.measures}
+        fault = Fault(error, "")
+        return Recorded(self._row(datetime.now(timezone.utc), None, outcomes, "failed", fault), no_rows())
+
     def keep(self, path: Path) -> Path | None:
         """Write the fitted method to a file; None if it has no state. A model that was kept already stays there."""
-        if self.kept is not None:
+        if self.kept is not None and self.kept.path != self.held:
             return self.kept.path
         if self.subject is None or not isinstance(self.subject.method, HasState):
             return None
@@ -160,11 +193,17 @@ class CellRun:
         card = model_file.card_of(cell.method, config, cell.image_size, self.planned.weights, about, self.point)
         return model_file.write(path, self.subject.method, card)
 
+    def waits(self) -> bool:
+        """Whether all measures must be taken alone, on a method that is fitted already."""
+        return all(map(is_alone, self.measures)) and self._kept() is not None
+
     def forget_checkpoint(self) -> None:
         """Remove the checkpoint of a finished cell, and partly written checkpoint files of killed runs."""
         if self.checkpoint is None:
             return
         self.checkpoint.unlink(missing_ok=True)
+        if self.held is not None and not self.left:
+            self.held.unlink(missing_ok=True)
         for scratch in self.checkpoint.parent.glob(f".{self.checkpoint.name}.*"):
             scratch.unlink(missing_ok=True)
 
@@ -172,10 +211,7 @@ class CellRun:
 
     def _restored(self) -> Subject | None:
         """The method that an earlier run fitted and kept; None without one, or if a measure needs a fit in this run."""
-        options = self.options
-        if options.force or options.should_continue is not None or kept_models.needs_fit(self.measures):
-            return None
-        kept = kept_models.find(self.planned, [model_file.place_of(self.store.root, self.cell)], self.store)
+        kept = self._kept()
         if kept is None:
             return None
         self._prepare()
@@ -187,6 +223,13 @@ class CellRun:
             return None
         self.kept = kept
         return self._subject(method, replace(kept.record, notes=(*kept.record.notes, kept.note)))
+
+    def _kept(self) -> kept_models.KeptModel | None:
+        """A model that stands for a fit. The one that is held is of the latest."""
+        if not self.may_use_kept or kept_models.needs_fit(self.measures):
+            return None
+        places = [*([self.held] if self.held else []), model_file.place_of(self.store.root, self.cell)]
+        return kept_models.find(self.planned, places, self.store)
 
     def _prepare(self) -> None:
         """Set the threads, and free what earlier cells left on the device."""

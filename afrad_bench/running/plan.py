@@ -100,7 +100,7 @@ class Plan:
 
 def make(selection: Selection, workspace: Workspace, files: FileIndex) -> Plan:
     """Load and verify the data, find the weights, expand the cells, and look up what the store holds."""
-    environment = current(workspace.device, workspace.threads or selection.threads)
+    environment = current(workspace.device, workspace.threads or selection.threads or workspace.share)
     problems: list[Problem] = []
     datasets: list[Dataset] = []
     located = [replace(one, root=str(root) if (root := workspace.root_of(one)) else None) for one in selection.datasets]

@@ -11,6 +11,7 @@ from pathlib import Path
 from afrad_bench import registry
 from afrad_bench.errors import UserError, fail, unknown
 from afrad_bench.images.pictures import FileIndex
+from afrad_bench.machine.environment import default_threads
 from afrad_bench.running import search_split as _division
 from afrad_bench.suite.file import Split
 from afrad_bench.suite.selection import SPLIT, ChosenDataset
@@ -28,10 +29,17 @@ class Workspace:
     """Bytes that the feature cache may hold."""
     device: str = "auto"
     threads: int | None = None
+    devices: tuple[str, ...] = ()
+    """One for each worker process, all like `device`; empty: this process does the work."""
     roots: Mapping[str, str] = field(default_factory=dict)
     """Data set -> root folder, from `--data NAME=PATH`."""
     environment_roots: Mapping[str, str] = field(default_factory=dict)
     """Environment variable -> root folder, for the variables that data sets declare."""
+
+    @property
+    def share(self) -> int | None:
+        """CPU threads of each worker if nobody says how many: its share of the cores; None without workers."""
+        return max(1, default_threads() // len(self.devices)) if self.devices else None
 
     def root_of(self, chosen: ChosenDataset) -> Path | None:
         """The root from `--data`, else from the data set's environment variable, else from the suite; else None."""

@@ -7,15 +7,14 @@ replaced, and workers end with the process that started them."""
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 import time
-from collections.abc import Callable
-from multiprocessing import connection
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from afrad_bench import writing
 from afrad_bench.errors import UserError, fail
+from afrad_bench.machine.processes import end_with_parent
 from afrad_bench.running.plan import Plan, make
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.search.declared import Declared
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 TrialCallback = Callable[["FrozenTrial"], None]
 """Called with each trial that has ended."""
 POLL = 0.3  # seconds
-EXIT_USER, EXIT_ORPHAN = 2, 1
+EXIT_USER = 2
 
 
 def search(
@@ -50,10 +49,11 @@ def search(
         study = opened(declared, workspace.store)
         objective = Objective(declared, plan, workspace, watch)
         while True:
-            if declared.search.workers == 1:
+            devices = workspace.devices or (workspace.device,) * declared.search.workers
+            if len(devices) == 1:
                 _trials(study, objective, deadline, on_trial_end)
             else:
-                _several(declared, study, workspace, on_trial_end, deadline)
+                _several(declared, study, workspace, devices, on_trial_end, deadline)
             while running := elsewhere(study):
                 watch(total - running, total, "trials of other processes")
                 time.sleep(POLL)
@@ -87,13 +87,18 @@ def _late(deadline: float) -> bool:
 
 
 def _several(
-    declared: Declared, study: Study, workspace: Workspace, on_trial_end: TrialCallback, deadline: float
+    declared: Declared,
+    study: Study,
+    workspace: Workspace,
+    devices: Sequence[str],
+    on_trial_end: TrialCallback,
+    deadline: float,
 ) -> None:
-    """Start the workers, and supervise them until all trials are done."""
+    """Start a worker on each device, and supervise them until all trials are done."""
     context = multiprocessing.get_context("spawn")
 
-    def start() -> Any:
-        made = context.Process(target=work, args=(declared, workspace, deadline))
+    def start(device: str) -> Any:
+        made = context.Process(target=work, args=(declared, replace(workspace, device=device), deadline))
         made.start()
         return made
 
@@ -102,7 +107,7 @@ def _several(
 
     recover(study)
     known = {trial.number for trial in counted(study)}
-    workers = [start() for _ in range(declared.search.workers)] if has_more() else []
+    workers = {start(device): device for device in devices} if has_more() else {}
     replacements = 0
     try:
         while workers:
@@ -112,19 +117,19 @@ def _several(
                     known.add(trial.number)
                     on_trial_end(trial)
             for worker in [one for one in workers if not one.is_alive()]:
-                workers.remove(worker)
+                device = workers.pop(worker)
                 if worker.exitcode == EXIT_USER:
                     raise fail("a worker stopped with an error; see its message above", "search.workers")
                 recover(study)
                 if worker.exitcode and has_more():
                     replacements += 1
-                    if replacements > 2 * declared.search.workers:
+                    if replacements > 2 * len(devices):
                         raise fail(
                             "workers keep dying",
                             "search.workers",
                             "check that the memory is enough for so many workers",
                         )
-                    workers.append(start())
+                    workers[start(device)] = device
     finally:
         for worker in workers:
             worker.terminate()
@@ -142,7 +147,7 @@ def work(declared: Declared, workspace: Workspace, deadline: float) -> None:
     import signal
     import sys
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         plan = make(declared.selection, workspace, workspace.files())
         with writing.space(workspace.store, writing.STORE):
@@ -153,11 +158,3 @@ def work(declared: Declared, workspace: Workspace, deadline: float) -> None:
         sys.exit(EXIT_USER)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-
-
-def _end_with_parent() -> None:
-    """Wait until the parent has ended, then end at once: what this leaves is what a kill leaves."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(EXIT_ORPHAN)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from afrad_bench.cli.screen.progress import RunProgress
+from afrad_bench.cli.screen.progress import RunProgress, WorkersProgress
 from afrad_bench.cli.screen.steps import PhaseLines, Step, StepLines
 from afrad_bench.running.run import Done
 from tests.program import SUITE, Place
@@ -195,3 +195,22 @@ def test_a_run_without_a_terminal_tells_where_it_is(tmp_path: Path, cache_folder
         )
     ]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("width", [80, 130])
+def test_bars_of_several_workers_show_all_their_numbers(width: int) -> None:
+    labels = ("AFRAD", "a name of many words " * 9)
+    cells: Any = [SimpleNamespace(row=SimpleNamespace(label=label), cell=SimpleNamespace(seed=0)) for label in labels]
+    made = WorkersProgress(Console(file=io.StringIO(), width=width, force_terminal=True), cells, ["cuda:0", "cuda:1"])
+    for done in (200, 1000):
+        made.watch_worker("cuda:0", cells[0], done, 1000, "training", 0.1234)
+    made.watch_worker("cuda:1", cells[1], 64, 600, "backbone features", None)
+    screen = Console(file=io.StringIO(), width=width)
+    screen.print(made._bar.get_renderable())
+    assert isinstance(screen.file, io.StringIO)
+    first, second = screen.file.getvalue().splitlines()
+    assert first.startswith("cuda:0  AFRAD, seed 0: training")
+    assert "1000/1000 loss 0.1234 0:00:00 0:00:00" in first
+    assert second.startswith("cuda:1  a name")
+    for text in (": backbone features", "64/600", "0:00:00 -:--:--"):
+        assert text in second

@@ -13,7 +13,7 @@ from afrad_bench.cli import exits
 from afrad_bench.cli.again import run_command
 from afrad_bench.cli.commands.suites import DONE, run_shown
 from afrad_bench.cli.folders import destination
-from afrad_bench.cli.options import MeasuringPlace, Output, SuiteChoice, chosen
+from afrad_bench.cli.options import Output, SuiteChoice, WorkingPlace, chosen
 from afrad_bench.cli.planning import plan_of, publish
 from afrad_bench.errors import fail
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from afrad_bench.search import Declared, Verdict
 
 
-def search(choice: SuiteChoice, place: MeasuringPlace, output: Output) -> None:
+def search(choice: SuiteChoice, place: WorkingPlace, output: Output) -> None:
     """Search for better parameters as the suite declares, measure the best again, and show the report.
 
     Run the same command again to continue: finished trials are kept, and interrupted trials are repeated."""
@@ -66,9 +66,11 @@ def search(choice: SuiteChoice, place: MeasuringPlace, output: Output) -> None:
 def _studied(declared: Declared, plan: Plan, workspace: Workspace, out: Console, began: float) -> Study:
     """Run the trials, show each as it ends, and return the study."""
     from afrad_bench import search as searching
+    from afrad_bench.cli.screen import planned
     from afrad_bench.cli.screen.progress import SearchProgress
 
     deadline = began + declared.search.timeout if declared.search.timeout else 0.0
+    planned.show_workers(out, plan, workspace)
     with SearchProgress(out, declared) as shown:
         return searching.search(declared, plan, workspace, shown.trial_finished, shown.watch, deadline)
 

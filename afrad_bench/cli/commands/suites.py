@@ -13,11 +13,11 @@ from afrad_bench.cli.again import run_command
 from afrad_bench.cli.folders import Destination, destination
 from afrad_bench.cli.options import (
     JsonOption,
-    MeasuringPlace,
     Output,
     Place,
     StoredChoice,
     SuiteChoice,
+    WorkingPlace,
     chosen,
 )
 from afrad_bench.cli.planning import plan_of, publish, timed_plan_of
@@ -40,7 +40,7 @@ DONE = frozenset({"ok", "done"})
 
 def run(
     choice: SuiteChoice,
-    place: MeasuringPlace,
+    place: WorkingPlace,
     output: Output,
     force: Annotated[bool, typer.Option("--force", help="Measure again what is already done.")] = False,
     keep_models: Annotated[
@@ -63,6 +63,7 @@ def run(
     todo = plan.cells if force else plan.open
     must_build(plan, todo)
     planned.show_head(out, plan, force)
+    planned.show_workers(out, plan, workspace)
     startup = {"startup": time.perf_counter() - STARTED - seconds, "data": seconds}
     options = RunOptions(force=force, keep_models=keep_models, keep_maps=keep_maps, startup=startup)
     interrupted, ended = False, frozenset[str]()
@@ -93,14 +94,23 @@ def run_shown(
     plan: Plan, cells: Sequence[PlannedCell], workspace: Workspace, options: RunOptions, out: Console
 ) -> frozenset[str]:
     """Run these cells with their progress on the screen; returns in which ways they ended (`Done.status`)."""
+    from contextlib import closing
     from dataclasses import replace
 
-    from afrad_bench.cli.screen.progress import RunProgress
+    from afrad_bench.cli.screen.progress import RunProgress, WorkersProgress
     from afrad_bench.running.run import run_suite
+    from afrad_bench.running.workers import names_of, run_on
 
     ended = set()
-    with RunProgress(out, cells) as shown:
-        for done in run_suite(plan, cells, workspace, replace(options, watch=shown.watch)):
+    shown: RunProgress
+    if workspace.devices:
+        shown = several = WorkersProgress(out, cells, list(names_of(workspace.devices)))
+        outcomes = run_on(workspace.devices, plan, cells, workspace, options, several)
+    else:
+        shown = RunProgress(out, cells)
+        outcomes = run_suite(plan, cells, workspace, replace(options, watch=shown.watch))
+    with shown, closing(outcomes):
+        for done in outcomes:
             shown.finished(done)
             ended.add(done.status)
     return frozenset(ended)

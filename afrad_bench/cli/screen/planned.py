@@ -16,6 +16,7 @@ from afrad_bench.running.estimate import image_passes
 
 if TYPE_CHECKING:
     from afrad_bench.running.plan import Plan
+    from afrad_bench.running.workspace import Workspace
 
 UNKNOWN = "?"
 
@@ -34,6 +35,20 @@ def show_head(out: Console, plan: Plan, force: bool) -> None:
         out.print(f"no adapter yet, shown with published figures only: {names}")
     for text in warnings(plan, everything=force):
         out.print(Text(f"caution: {text}", "yellow"), soft_wrap=True)
+
+
+def show_workers(out: Console, plan: Plan, workspace: Workspace) -> None:
+    """Print how many worker processes there will be, if any, and with how many threads each."""
+    from afrad_bench.machine.environment import default_threads
+
+    if not workspace.devices:
+        return
+    workers, threads, cores = len(workspace.devices), plan.environment.threads, default_threads()
+    devices = ", ".join(dict.fromkeys(workspace.devices))
+    out.print(f"{workers} workers on {devices}, {threads} thread{'s' if threads > 1 else ''} each")
+    if workers * threads > cores:
+        text = f"caution: {workers} x {threads} threads are more than {cores} cores; --threads gives each fewer"
+        out.print(Text(text, "yellow"), soft_wrap=True)
 
 
 def _cost(plan: Plan, force: bool = False) -> str:

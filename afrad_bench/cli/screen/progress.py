@@ -32,6 +32,8 @@ class _TimeLeft(ProgressColumn):
         return Text("-:--:--" if left is None else span(left), style="progress.remaining")
 
 
+SEVERAL = "1000/1000 loss 0.1234 0:00:00 0:00:00"
+"""The widest numbers beside the bars of several workers."""
 BAR, WIDE = 24, 110
 """Cells of the bar, and of a screen that has room for it."""
 
@@ -40,7 +42,7 @@ class RunProgress:
     """Progress of a run: a bar on a terminal, or else a line per step and tenth of it; a line per finished cell."""
 
     def __init__(self, out: Console, cells: Sequence[PlannedCell]) -> None:
-        self._begin(out, len(cells), [f"{one.row.label}, seed {one.cell.seed}" for one in cells])
+        self._begin(out, len(cells), [_name(one) for one in cells])
 
     def _begin(self, out: Console, total: int, names: Sequence[str]) -> None:
         self._out = out
@@ -61,8 +63,10 @@ class RunProgress:
             transient=True,
             disable=not out.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=None, loss="", step=None)
-        self._step: Step | None = None
+        self._tasks = {"": self._bar.add_task("starting", total=None, loss="", step=None)}
+        """Worker -> its bar; "" without workers."""
+        self._steps: dict[str, tuple[str, Step]] = {}
+        """Worker -> what its step belongs to, and the step."""
         self._lines = None if out.is_terminal else StepLines(out)
 
     def __enter__(self) -> Self:
@@ -82,22 +86,30 @@ class RunProgress:
         if self._lines is not None:
             self._lines.watch(done, total, what, loss, f"{number} {name}")
             return
-        if self._step is None or not self._step.goes_on(what, done):
-            self._step = Step(what, done)
-            self._bar.remove_task(self._task)  # rich keeps the total of a task that is given None
-            self._task = self._bar.add_task("", total=total or None, loss="", step=self._step)
-        self._step.at(done)
+        self._move("", number, name, (done, total, what, loss))
+
+    def _move(self, worker: str, head: str, name: str, at: tuple[int, int, str, float | None]) -> None:
+        """Show on the bar of a worker where its step is."""
+        done, total, what, loss = at
+        owner, step = self._steps.get(worker, (name, None))
+        if step is None or owner != name or not step.goes_on(what, done):
+            step = Step(what, done)
+            if worker in self._tasks:
+                self._bar.remove_task(self._tasks[worker])  # rich keeps the total of a task that is given None
+            self._tasks[worker] = self._bar.add_task("", total=total or None, loss="", step=step)
+        self._steps[worker] = (name, step)
+        step.at(done)
         shown = "" if loss is None else f"loss {loss:.4g}"
         short = Text(name)  # cut, so that the numbers beside it are not
-        others = f"{number} : {what} {total}/{total} {shown} 0:00:00 0:00:00"
-        short.truncate(max(8, self._room - len(others)), overflow="ellipsis")
-        text = escape(f"{number} {short.plain}: {what}")
-        self._bar.update(self._task, completed=done, total=total or None, description=text, loss=shown)
+        numbers = SEVERAL if worker else f"{total}/{total} {shown} 0:00:00 0:00:00"  # several bars share their columns
+        short.truncate(max(8, self._room - len(f"{head} : {what} {numbers}")), overflow="ellipsis")
+        text = escape(f"{head} {short.plain}: {what}")
+        self._bar.update(self._tasks[worker], completed=done, total=total or None, description=text, loss=shown)
 
     def finished(self, done: Done) -> None:
         """Print a permanent line for a finished cell."""
         self._finished += 1
-        self._step = None
+        self._steps.pop("", None)
         planned = done.planned
         part = f" {planned.cell.category}" if planned.cell.category else ""
         text = Text(f"[{self._finished}/{self._total}] ")
@@ -117,6 +129,29 @@ class RunProgress:
         return f"  as {places[0]}" if len(places) > 1 else "".join(f"\n    {line}" for line in error.splitlines())
 
 
+class WorkersProgress(RunProgress):
+    """Progress of a run by several workers: a bar for each on a terminal, or else lines with its name."""
+
+    def __init__(self, out: Console, cells: Sequence[PlannedCell], workers: Sequence[str]) -> None:
+        super().__init__(out, cells)
+        self._logs = {worker: StepLines(out) for worker in workers}
+        self._bar.remove_task(self._tasks.pop(""))
+
+    def watch_worker(
+        self, worker: str, planned: PlannedCell, done: int, total: int, what: str, loss: float | None
+    ) -> None:
+        """Show where a worker is in the current step of its cell."""
+        name = _name(planned)
+        if self._out.is_terminal:
+            self._move(worker, f"{worker} ", name, (done, total, what, loss))
+        else:
+            self._logs[worker].watch(done, total, what, loss, f"{worker}  {name}")
+
+    def note(self, text: str) -> None:
+        """Print a caution."""
+        self._out.print(Text(text, "yellow"), soft_wrap=True)
+
+
 class SearchProgress(RunProgress):
     """Progress of a search: a bar for the current trial, a line for each finished trial."""
 
@@ -132,7 +167,7 @@ class SearchProgress(RunProgress):
     def trial_finished(self, trial: FrozenTrial) -> None:
         """Print a permanent line for a finished trial."""
         self._finished += 1
-        self._step = None
+        self._steps.pop("", None)
         state = trial.state.name.lower()
         styles = {"complete": "green", "pruned": "yellow"}
         text = Text(f"trial {trial.number}  ").append(state, style=styles.get(state, "red"))
@@ -144,6 +179,10 @@ class SearchProgress(RunProgress):
         if error := trial.user_attrs.get("error"):
             text.append(self._told(error, f"trial {trial.number}"), style="red")
         self._out.print(text, soft_wrap=True)
+
+
+def _name(planned: PlannedCell) -> str:
+    return f"{planned.row.label}, seed {planned.cell.seed}"
 
 
 def _number(value: Any) -> str:
