@@ -17,7 +17,7 @@ import typer
 from afrad_bench import __version__, writing
 from afrad_bench.cli import exits
 from afrad_bench.cli.bundles import bundled
-from afrad_bench.cli.commands import catalogue, comparing, latency, models, paper, searching, stored, suites
+from afrad_bench.cli.commands import catalogue, comparing, latency, models, opening, paper, searching, stored, suites
 from afrad_bench.cli.screen import streams
 from afrad_bench.errors import UserError, fail
 
@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
     "Measure": {"run": suites.run, "search": searching.search, "latency": latency.latency},
     "Look at results": {
         "report": suites.report,
+        "open": opening.open_,
         "rank": comparing.rank,
         "failures": suites.failures,
         "why": stored.why,

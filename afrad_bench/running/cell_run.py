@@ -45,6 +45,10 @@ from afrad_bench.types import (
 from afrad_bench.writing import DiskFull
 
 
+def _unheard(planned: PlannedCell) -> None:
+    """Nobody wants to know that a cell begins."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Options of a run: extra files to keep, and callbacks. Results do not depend on them, unless `should_continue`
@@ -57,6 +61,8 @@ class RunOptions:
     keep_maps: bool = False
     """Write the anomaly maps of the test images to a file, for `recompute`."""
     watch: Watch = unwatched
+    started: Callable[[PlannedCell], None] = _unheard
+    """Called when the run of a cell begins."""
     should_continue: Callable[[Subject], bool] | None = None
     """Called after each epoch with the method as trained so far; False stops the training. Only methods that train with
     `fitting.train_epochs` call it."""
@@ -140,6 +146,7 @@ class CellRun:
 
     def run(self) -> Recorded:
         """Run the cell. Errors of the method and of measures are recorded; interrupts and a full disk are raised."""
+        self.options.started(self.planned)
         began, ticks, booked = datetime.now(timezone.utc), time.perf_counter(), self.clock.total
         self.features.notes.clear()
         stopped: Stopped | None = None

@@ -68,6 +68,23 @@ def test_overrides_have_a_folder_of_their_own_and_are_found_again(place: Place) 
     assert numbers(place, own) == whole
 
 
+def test_data_of_ones_own_have_a_folder_each_and_overwrite_no_other_report(place: Place) -> None:
+    path = place.write(SUITE.replace("seeds: [0, 1]", "seeds: [0]"))
+    place.run(path)
+    written = {name: (place.folder / "reports" / name / "report.csv").read_bytes() for name in pages(place)}
+    for name, category in (("mine", "gamma"), ("yours", "delta")):
+        mvtec_folder(place.folder / name, (category,), train=4, test=2)
+        place.call("run", path, "--on", f"folder:{name}", "--only", "plain")
+        written |= {
+            page: (place.folder / "reports" / page / "report.csv").read_bytes()
+            for page in pages(place)
+            if page not in written
+        }
+    assert len(written) == 3
+    assert all((place.folder / "reports" / name / "report.csv").read_bytes() == text for name, text in written.items())
+    assert [sum(category in text.decode() for text in written.values()) for category in ("gamma", "delta")] == [1, 1]
+
+
 def test_equal_overrides_have_one_folder() -> None:
     assert named("demo", []) == "demo"
     assert named("demo", ["seeds=[0, 1]", "a.b=1e-3"]) == named("demo", ["a.b=0.001", "seeds=[0,1]"])

@@ -11,6 +11,7 @@ from afrad_bench import published, registry
 from afrad_bench.errors import UserError
 from afrad_bench.suite import suite
 from afrad_bench.suite.selection import Selection
+from tests.conftest import ROOT
 from tests.plugin import install
 
 SWEEP = """\
@@ -376,3 +377,23 @@ def test_the_schema_takes_what_suites_may_say() -> None:
     assert {form["type"] for form in axis["oneOf"]} == {"array", "object"}
     assert "shared" in definitions["Profile"]["properties"]
     assert {"published_methods", "compare_to"} <= set(schema["properties"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "table"),
+    [
+        ((), "table5"),  # what the suite declares stays
+        (("seeds=[0]",), "table5"),
+        (("datasets=[digits]",), None),
+        (("datasets=[digits, mvtec_ad]",), "table5"),
+        (("datasets=[digits]", "reproduces=table5"), "table5"),
+        (("reproduces=null",), None),
+    ],
+)
+def test_other_data_have_no_published_figures_unless_asked(overrides: tuple[str, ...], table: str | None) -> None:
+    assert suite.load(ROOT / "suites" / "ablation_decoders.yaml").select("demo", overrides).reproduces == table
+
+
+def test_a_published_table_that_is_not_there_is_said() -> None:
+    with pytest.raises(UserError, match=r"unknown published table 'tabel5' \(did you mean 'table5'\?\)"):
+        suite.load(ROOT / "suites" / "ablation_decoders.yaml").select("demo", ("reproduces=tabel5",))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from afrad_bench.cli.following import Follower
     from afrad_bench.running.cell_run import RunOptions
     from afrad_bench.running.plan import Plan, PlannedCell
     from afrad_bench.running.workspace import Workspace
@@ -49,8 +50,16 @@ def run(
     keep_maps: Annotated[
         bool, typer.Option("--keep-maps", help="Keep each anomaly map in STORE/maps, for `metrics recompute`.")
     ] = False,
+    log_json: Annotated[
+        str | None,
+        typer.Option("--log-json", metavar="FILE", help="Append a JSON object per event; - for standard error."),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", metavar="FOLDER", file_okay=False, help="Write TensorBoard events.")
+    ] = None,
 ) -> None:
     """Measure what is not measured yet, and show the report."""
+    from afrad_bench.cli.following import followers
     from afrad_bench.cli.screen import console, models, planned
     from afrad_bench.report.from_plan import report_of
     from afrad_bench.running.cell_run import RunOptions
@@ -69,7 +78,8 @@ def run(
     interrupted, ended = False, frozenset[str]()
     if todo:
         try:
-            ended = run_shown(plan, todo, workspace, options, out)
+            with followers(plan, len(todo), log_json, tensorboard) as more:
+                ended = run_shown(plan, todo, workspace, options, out, more)
         except KeyboardInterrupt:
             interrupted = True
         plan = plan_of(selection, workspace, out, told=plan.cautions)
@@ -91,27 +101,41 @@ def run(
 
 
 def run_shown(
-    plan: Plan, cells: Sequence[PlannedCell], workspace: Workspace, options: RunOptions, out: Console
+    plan: Plan,
+    cells: Sequence[PlannedCell],
+    workspace: Workspace,
+    options: RunOptions,
+    out: Console,
+    more: Sequence[Follower] = (),
 ) -> frozenset[str]:
-    """Run these cells with their progress on the screen; returns in which ways they ended (`Done.status`)."""
+    """Run these cells with their progress on the screen; returns in which ways they ended (`Done.status`).
+
+    `more`: further followers of the run."""
     from contextlib import closing
     from dataclasses import replace
+    from functools import partial
 
+    from afrad_bench.cli.following import OfWorkers, Together
     from afrad_bench.cli.screen.progress import RunProgress, WorkersProgress
+    from afrad_bench.machine.used_memory import used
     from afrad_bench.running.run import run_suite
     from afrad_bench.running.workers import names_of, run_on
 
     ended = set()
     shown: RunProgress
+    every: Together | OfWorkers
     if workspace.devices:
         shown = several = WorkersProgress(out, cells, list(names_of(workspace.devices)))
-        outcomes = run_on(workspace.devices, plan, cells, workspace, options, several)
+        every = OfWorkers(several, more)
+        outcomes = run_on(workspace.devices, plan, cells, workspace, options, every)
     else:
-        shown = RunProgress(out, cells)
-        outcomes = run_suite(plan, cells, workspace, replace(options, watch=shown.watch))
+        shown = RunProgress(out, cells, partial(used, plan.environment.device))
+        every = Together(shown, more)
+        options = replace(options, watch=every.watch, started=every.started)
+        outcomes = run_suite(plan, cells, workspace, options)
     with shown, closing(outcomes):
         for done in outcomes:
-            shown.finished(done)
+            every.finished(done)
             ended.add(done.status)
     return frozenset(ended)
 

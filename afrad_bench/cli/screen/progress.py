@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from afrad_bench.cli.screen.console import STATE_STYLE
-from afrad_bench.cli.screen.steps import Step, StepLines, span
+from afrad_bench.cli.screen.steps import Clock, Step, StepLines, span
 from afrad_bench.errors import first_line
 
 if TYPE_CHECKING:
@@ -38,16 +41,79 @@ BAR, WIDE = 24, 110
 """Cells of the bar, and of a screen that has room for it."""
 
 
+class _Overview:
+    """The line above the bar: how many ended how, the loss so far, the time and memory; made anew at each refresh."""
+
+    def __init__(self, total: int, memory: Callable[[], str] | None, marks: str, clock: Clock = time.monotonic) -> None:
+        self._total, self._memory, self._marks, self._clock = total, memory, marks, clock
+        self.workers = 1
+        self._began = self._at = clock()
+        self._pace = 0.0
+        self.ended: dict[str, int] = {}
+        """Way in which cells ended -> how many."""
+        self.losses: list[float] = []
+        """Of the current step."""
+
+    def __rich__(self) -> Text:
+        done = sum(self.ended.values())
+        text = Text(overflow="ellipsis", no_wrap=True)
+        parts = [(f"{count} {state}", STATE_STYLE.get(state, "")) for state, count in self.ended.items()]
+        running = min(self.workers, self._total - done)
+        parts += [(f"{running} running", "cyan"), (f"{self._total - done - running} to do", "")]
+        if (left := self.left()) is not None:
+            parts.append((f"about {span(left)} left", "progress.remaining"))
+        if self._memory is not None:
+            parts.append((self._memory(), "dim"))
+        if len(self.losses) > 1 and self._marks:
+            parts.append((f"loss {_sparkline(self.losses, self._marks)}", "magenta"))
+        for i, (part, style) in enumerate(parts):
+            text.append(" · " if i else "", "dim").append(part, style)
+        return text
+
+    def left(self) -> float | None:
+        """Seconds left for all cells at the pace so far; None before the first one has ended."""
+        done = sum(self.ended.values())
+        if not done or done >= self._total:
+            return None
+        return max(0.0, self._pace * (self._total - done) - (self._clock() - self._at))
+
+    def ends(self, state: str) -> None:
+        """Take note that a cell ended."""
+        self.ended[state] = self.ended.get(state, 0) + 1
+        self._at = self._clock()
+        self._pace = (self._at - self._began) / sum(self.ended.values())
+        self.losses = []
+
+
+def _sparkline(values: Sequence[float], marks: str) -> str:
+    """The latest values as blocks, from the lowest to the highest of them.
+
+    >>> _sparkline([4.0, 2.0, 1.0], "123")
+    '321'
+    """
+    shown = [value for value in values if math.isfinite(value)][-SPARKS:]
+    low, high = min(shown, default=0.0), max(shown, default=0.0)
+    scale = (len(marks) - 1) / (high - low) if high > low else 0.0
+    return "".join(marks[round((value - low) * scale)] for value in shown)
+
+
+SPARKS = 16
+"""Losses that the overview shows."""
+
+
 class RunProgress:
-    """Progress of a run: a bar on a terminal, or else a line per step and tenth of it; a line per finished cell."""
+    """Progress of a run: an overview and a bar on a terminal, or else a line per step and tenth of it; a line per
+    finished cell."""
 
-    def __init__(self, out: Console, cells: Sequence[PlannedCell]) -> None:
-        self._begin(out, len(cells), [_name(one) for one in cells])
+    def __init__(self, out: Console, cells: Sequence[PlannedCell], memory: Callable[[], str] | None = None) -> None:
+        """`memory`: what is used now, in words."""
+        self._begin(out, len(cells), [_name(one) for one in cells], memory)
 
-    def _begin(self, out: Console, total: int, names: Sequence[str]) -> None:
+    def _begin(self, out: Console, total: int, names: Sequence[str], memory: Callable[[], str] | None = None) -> None:
         self._out = out
+        self._overview = _Overview(total, memory, "▁▂▃▄▅▆▇█" if out.encoding.startswith("utf") else "")
         self._total = total
-        self._names = names
+        self._names = list(names)
         self._finished = 0
         self._errors: dict[str, list[str]] = {}
         bar = [BarColumn(bar_width=BAR)] if out.width >= WIDE else []
@@ -60,24 +126,28 @@ class RunProgress:
             TimeElapsedColumn(),
             _TimeLeft(),
             console=out,
-            transient=True,
-            disable=not out.is_terminal,
         )
         self._tasks = {"": self._bar.add_task("starting", total=None, loss="", step=None)}
         """Worker -> its bar; "" without workers."""
         self._steps: dict[str, tuple[str, Step]] = {}
         """Worker -> what its step belongs to, and the step."""
+        self._live = Live(Group(self._overview, self._bar), console=out, transient=True, refresh_per_second=4)
         self._lines = None if out.is_terminal else StepLines(out)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self._lines is None:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._live.stop()
         for error, places in self._errors.items():
             if len(places) > 1:
                 self._out.print(Text(f"{len(places)} times: {first_line(error)}", "bold red"), soft_wrap=True)
+
+    def started(self, planned: PlannedCell) -> None:
+        """The next cell begins; it may be another than the next of the list, which another process may measure."""
+        self._names[min(self._finished, len(self._names) - 1)] = _name(planned)
 
     def watch(self, done: int, total: int, what: str, loss: float | None = None) -> None:
         """A `Watch`: one bar for the current step. A `total` of 0 is unknown."""
@@ -94,11 +164,14 @@ class RunProgress:
         owner, step = self._steps.get(worker, (name, None))
         if step is None or owner != name or not step.goes_on(what, done):
             step = Step(what, done)
+            self._overview.losses = []
             if worker in self._tasks:
                 self._bar.remove_task(self._tasks[worker])  # rich keeps the total of a task that is given None
             self._tasks[worker] = self._bar.add_task("", total=total or None, loss="", step=step)
         self._steps[worker] = (name, step)
         step.at(done)
+        if loss is not None and not worker:  # the losses of several would be one muddle
+            self._overview.losses.append(loss)
         shown = "" if loss is None else f"loss {loss:.4g}"
         short = Text(name)  # cut, so that the numbers beside it are not
         numbers = SEVERAL if worker else f"{total}/{total} {shown} 0:00:00 0:00:00"  # several bars share their columns
@@ -110,6 +183,7 @@ class RunProgress:
         """Print a permanent line for a finished cell."""
         self._finished += 1
         self._steps.pop("", None)
+        self._overview.ends(done.status)
         planned = done.planned
         part = f" {planned.cell.category}" if planned.cell.category else ""
         text = Text(f"[{self._finished}/{self._total}] ")
@@ -135,6 +209,7 @@ class WorkersProgress(RunProgress):
     def __init__(self, out: Console, cells: Sequence[PlannedCell], workers: Sequence[str]) -> None:
         super().__init__(out, cells)
         self._logs = {worker: StepLines(out) for worker in workers}
+        self._overview.workers = len(self._logs)
         self._bar.remove_task(self._tasks.pop(""))
 
     def watch_worker(
@@ -169,6 +244,7 @@ class SearchProgress(RunProgress):
         self._finished += 1
         self._steps.pop("", None)
         state = trial.state.name.lower()
+        self._overview.ends(state)
         styles = {"complete": "green", "pruned": "yellow"}
         text = Text(f"trial {trial.number}  ").append(state, style=styles.get(state, "red"))
         for goal, value in zip(self._goals, trial.values or (), strict=False):

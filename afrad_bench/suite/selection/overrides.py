@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from afrad_bench import published
 from afrad_bench.errors import Problem, shortened, unknown
 from afrad_bench.suite.file import Params
 from afrad_bench.suite.scalars import control_character
@@ -27,6 +28,8 @@ class Overrides:
     """The methods to which the suite is restricted; None: all."""
     rows: tuple[str, ...] | None = None
     """Labels of the rows to which the suite is restricted; None: all."""
+    reproduces: tuple[str | None, ...] = ()
+    """The published table to compare with, None for none; empty if nothing is said of it."""
     shared: list[Layer] = field(default_factory=list)
     parts: dict[str, list[Layer]] = field(default_factory=dict)
     """Method, data set, measure or "search" -> its overrides."""
@@ -60,11 +63,14 @@ def parse(
                 for each in found.only
                 if each not in methods
             ]
+        elif name == "reproduces":
+            found.reproduces = (_table(_value(value, text), text, problems),)
         elif name == "rows":
             found.rows = _names(_value(value, text), "row", text, problems)
         else:
             known = [f"{part}.FIELD" for part in (SHARED, *methods, *others)]
-            problems.append(unknown("field", name, [*known, *PROFILE_FIELDS, "methods", "rows"], _place(text)))
+            known += [*PROFILE_FIELDS, "methods", "rows", "reproduces"]
+            problems.append(unknown("field", name, known, _place(text)))
     return found
 
 
@@ -74,6 +80,13 @@ def _place(text: str) -> str:
 
 def _value(text: str, override: str) -> Any:
     return read_value(text, _place(override))
+
+
+def _table(value: Any, text: str, problems: list[Problem]) -> str | None:
+    if value is not None and value not in published.CAPTIONS:
+        problems.append(unknown("published table", str(value), published.CAPTIONS, _place(text)))
+        return None
+    return value
 
 
 def _names(value: Any, kind: str, text: str, problems: list[Problem]) -> tuple[str, ...]:

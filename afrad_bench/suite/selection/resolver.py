@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from afrad_bench import registry
+from afrad_bench import published, registry
 from afrad_bench.errors import Problem, unknown
 from afrad_bench.hashing import canonical
 from afrad_bench.suite.checked import validated
@@ -54,7 +54,7 @@ class Resolver:
         return Selection(
             suite=self.file.suite,
             title=self.file.title,
-            reproduces=self.file.reproduces,
+            reproduces=self._reproduces(profile),
             profile=self.name,
             description=profile.description,
             setting=profile.setting or self.file.setting,
@@ -81,6 +81,17 @@ class Resolver:
             return declared_profile
         assert isinstance(checked, Profile)
         return checked
+
+    def _reproduces(self, profile: Profile) -> str | None:
+        """The published table beside the results. Data of the command line that the table is not about have none unless
+        it is asked for: its figures would say nothing of them."""
+        if self.overrides.reproduces:
+            return self.overrides.reproduces[0]
+        table = self.file.reproduces
+        if table is None or "datasets" not in self.overrides.profile:
+            return table
+        about = {figure.dataset for figure in published.figures(table)}
+        return table if about & {entry.name for entry in profile.datasets} else None
 
     def _overridden(self, place: Place) -> bool:
         """Whether the command line replaced the measures or data sets at this place of the file."""
