@@ -80,7 +80,14 @@ def by_value(uses: Iterable[Counted], value: Callable[[Run], str]) -> dict[str, 
 
 def by_term(uses: Iterable[Counted], term: str) -> dict[str, list[str]]:
     """Value of a term -> labels of the rows that have it."""
-    return by_value(uses, lambda run: plain(_kind(run.term(term)) if term == "device" else run.term(term)))
+
+    def shown(run: Run) -> str:
+        value = run.term(term)
+        if term == "backbone" and value is None:
+            return "none"  # such as of a network that is trained from its initial values
+        return plain(_kind(value) if term == "device" else value)
+
+    return by_value(uses, shown)
 
 
 def _kind(device: str | None) -> str | None:

@@ -20,13 +20,17 @@ from afrad_bench.report.drawing.style import FAINT, HEAT, SMALL, SOFT, TEXT
 LABELS, TILE, GAP, GROUP, UNDER, HEAD, SCALE = 1.35, 1.22, 0.07, 0.1, 0.2, 0.44, 0.5
 """Sizes in inches: column of labels, image, gap between images, additional gap between categories, text below a map,
 column headings, colour scale."""
+LINE, CHARACTER = 0.14, 0.059
+"""Height of a line of small text and width of one of its characters, in inches."""
 PIXELS = 128
 """Largest side of an image inside a file, in pixels; the size of a page depends on it."""
 
 
 def size(drawing: Gallery) -> tuple[float, float]:
     """Width and height in inches."""
-    return _lefts(drawing)[-1] + TILE + GAP, HEAD + sum(map(_row_height, range(len(drawing.rows)))) + SCALE
+    width = _lefts(drawing)[-1] + TILE + GAP
+    more = LINE * (len(_wrapped(drawing.scale, width)) - 1)
+    return width, HEAD + sum(map(_row_height, range(len(drawing.rows)))) + SCALE + more
 
 
 def fill(figure: Figure, drawing: Gallery, below: float) -> None:
@@ -43,7 +47,7 @@ def fill(figure: Figure, drawing: Gallery, below: float) -> None:
         for left, column in zip(lefts, drawing.columns, strict=True):
             _tile(axes, column.tiles[number], left, top)
         top -= _row_height(number)
-    _scale(axes, drawing.scale)
+    _scale(axes, _wrapped(drawing.scale, width))
     axes.set_xlim(0, width)
     axes.set_ylim(-below, height)
 
@@ -115,10 +119,17 @@ def _outline(axes: Axes, data: bytes, extent: tuple[float, float, float, float])
     drawn.set_path_effects([withStroke(linewidth=1.6, foreground="black", alpha=0.6)])
 
 
-def _scale(axes: Axes, text: str) -> None:
+def _wrapped(text: str, width: float) -> list[str]:
+    """The lines of the text below the colour scale of a figure so many inches wide."""
+    return textwrap.wrap(text, int((width - LABELS) / CHARACTER))
+
+
+def _scale(axes: Axes, lines: list[str]) -> None:
     shades = np.asarray(matplotlib.colormaps[HEAT](np.linspace(0.0, 1.0, 128)[None, :], bytes=True))[:, :, :3]
-    left = LABELS
-    axes.imshow(shades, extent=(left, left + 1.4, 0.22, 0.36), aspect="auto", zorder=1)  # in a file after the tiles
-    axes.text(left - 0.07, 0.29, "lowest", ha="right", va="center", fontsize=SMALL)
-    axes.text(left + 1.47, 0.29, "highest", ha="left", va="center", fontsize=SMALL)
-    axes.text(left, 0.1, text, ha="left", va="center", fontsize=SMALL, color=SOFT)
+    left, base = LABELS, LINE * (len(lines) - 1)
+    extent = (left, left + 1.4, base + 0.22, base + 0.36)
+    axes.imshow(shades, extent=extent, aspect="auto", zorder=1)  # in a file after the tiles
+    axes.text(left - 0.07, base + 0.29, "lowest", ha="right", va="center", fontsize=SMALL)
+    axes.text(left + 1.47, base + 0.29, "highest", ha="left", va="center", fontsize=SMALL)
+    for i, line in enumerate(lines):
+        axes.text(left, base + 0.1 - LINE * i, line, ha="left", va="center", fontsize=SMALL, color=SOFT)
