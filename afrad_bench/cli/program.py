@@ -17,7 +17,18 @@ import typer
 from afrad_bench import __version__, writing
 from afrad_bench.cli import exits
 from afrad_bench.cli.bundles import bundled
-from afrad_bench.cli.commands import catalogue, comparing, latency, models, opening, paper, searching, stored, suites
+from afrad_bench.cli.commands import (
+    catalogue,
+    comparing,
+    latency,
+    models,
+    opening,
+    paper,
+    searching,
+    sites,
+    stored,
+    suites,
+)
 from afrad_bench.cli.screen import streams
 from afrad_bench.errors import UserError, fail
 
@@ -44,6 +55,7 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
         "rank": comparing.rank,
         "failures": suites.failures,
         "why": stored.why,
+        "site": sites.site,
         "audit": paper.audit,
     },
     "Compare and ship": {

@@ -178,6 +178,8 @@ class Entry:
     """What it is sorted by and compared in: the value before it was rounded for `text`."""
     by_seed: tuple[tuple[int, float], ...] = ()
     """Seed and its value, for the seeds in the mean."""
+    link: str = ""
+    """A relative URL that a page links the text to; other formats show the text alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +292,8 @@ class Report:
     """The figure beside the answer."""
     paper: tuple[Table, ...] = ()
     """The results once more, in the layout of the paper's table that the suite reproduces; for print."""
+    beside: tuple[Entry, ...] = ()
+    """The other pages of a site that this one belongs to, as links above its title."""
 
     @property
     def brief(self) -> str:

@@ -1,0 +1,23 @@
+"""All results of stores as a folder of pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def site(
+    stores: Annotated[list[Path], typer.Argument(metavar="STORES...", help="Folders of stores.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the pages, for any host.")],
+) -> None:
+    """Write an index, leaderboards, history and every report of stores as static pages. Measures nothing."""
+    from afrad_bench.cli.screen import console
+    from afrad_bench.site import write_site
+
+    screen = console.make()
+    with console.busy(screen):
+        written = write_site(stores, out)
+    console.show_cautions(screen, written.faults)
+    screen.print(f"site: {written.index}, with {len(written.reports)} reports", soft_wrap=True, markup=False)

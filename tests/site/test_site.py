@@ -1,0 +1,195 @@
+"""Sites: what may stand in one table, that every link leads somewhere, and errors on stores that hold nothing."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from typer.testing import CliRunner
+
+from afrad_bench.cli.program import app
+from afrad_bench.errors import UserError
+from afrad_bench.report import PlannedCell, to_html, to_markdown
+from afrad_bench.report.model import Entry, Table
+from afrad_bench.site import stored, write, write_site
+from afrad_bench.site.pages import Shown, history, leaderboard, report_of
+from afrad_bench.types import MEAN
+from tests.report.test_report import HOSTILE, Bookkeeper, Page
+
+OLD, NEW = "a" * 40, "b" * 40
+
+
+class Links(HTMLParser):
+    """The links and the ids of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "a":
+            self.links.append(given["href"] or "")
+        if given.get("id"):
+            self.ids.add(given["id"] or "")
+
+
+def run(book: Bookkeeper, label: str, auroc: float, seed: int = 0, dataset: str = "demo", **terms: object) -> None:
+    options = repr(sorted(terms.items())) if "params" in terms or "dataset_params" in terms else ""
+    name = re.sub(r"\W", "", f"{label}{dataset}{options}")
+    cell = PlannedCell(f"{name}{terms.get('image_size', '')}{seed}", dataset, seed)
+    book.run(cell, {"accuracy": {("image_auroc", MEAN): auroc, ("image_auroc", "a"): auroc}}, label=label, **terms)
+
+
+def a_store(folder: Path) -> Path:
+    """Two rows with two seeds; one of them was measured with two revisions."""
+    book = Bookkeeper(folder)
+    for seed in (0, 1):
+        run(book, "one", 0.90 + seed / 100, seed, git_revision=OLD, suite="decoders")
+        run(book, "two", 0.80 + seed / 100, seed, git_revision=OLD, suite="decoders")
+    for seed in (0, 1):
+        run(book, "one", 0.70 + seed / 100, seed, git_revision=NEW, git_dirty=True, suite="decoders")
+    return folder
+
+
+def shown(*paths: Path) -> tuple[Shown, ...]:
+    return tuple(
+        Shown(group, report_of(group), "x/report.html") for one in stored.opened(paths) for group in one.groups
+    )
+
+
+def column(table: Table, name: str) -> list[str]:
+    at = [heading.text for heading in table.headings].index(name)
+    return [line.entries[at].text for line in table.lines]
+
+
+def test_every_link_of_a_site_leads_somewhere(tmp_path: Path) -> None:
+    a_store(tmp_path / "first" / "results")
+    other = Bookkeeper(tmp_path / "second" / "results")
+    run(other, "one", 0.5, suite="../decoders", dataset="folder:x")
+    out = tmp_path / "site"
+    result = CliRunner().invoke(
+        app, ["site", *(str(tmp_path / n / "results") for n in ("first", "second")), "--out", str(out)]
+    )
+    assert result.exit_code == 0, result.output
+    pages = sorted(out.rglob("*.html"))
+    assert len(pages) == 3 + 2
+    for page in pages:
+        found = Links(page.read_text(encoding="utf-8"))
+        for link in found.links:
+            path, _, anchor = link.partition("#")
+            target = (page.parent / unquote(path)).resolve() if path else page
+            assert target.is_file() and target.is_relative_to(out), (page, link)
+            if anchor:
+                assert anchor in Links(target.read_text(encoding="utf-8")).ids, (page, link)
+    reports = {page for page in pages if page.name == "report.html"}
+    linked = {(out / link).resolve() for link in Links((out / "index.html").read_text(encoding="utf-8")).links}
+    assert reports <= linked
+    assert str(tmp_path / "second" / "results") in (out / "index.html").read_text(encoding="utf-8")
+    assert len(write_site([tmp_path / "first" / "results"], out).reports) == 1  # again, into the same folder
+
+
+def test_the_leaderboard_ranks_the_newest_runs_and_gives_the_warnings_of_the_report(tmp_path: Path) -> None:
+    store = a_store(tmp_path / "results")
+    (section,) = leaderboard(stored.opened([store]), shown(store)).sections
+    (table,) = section.tables
+    assert section.title == "demo · unified"
+    assert table.caption == "decoders · demo · 128 px"
+    assert column(table, "I-AUROC") == ["70.5", "80.5"]
+    assert [line.entries[2].rank for line in table.lines] == ["second", "best"]
+    assert {line.entries[0].link for line in table.lines} == {"x/report.html"}
+    warned = [table.footnotes[ref - 1] for ref in table.headings[0].refs]
+    assert any("Mixed revisions of the code" in text for text in warned)
+
+
+def test_what_was_measured_on_different_terms_is_never_ranked_or_averaged_together(tmp_path: Path) -> None:
+    book = Bookkeeper(tmp_path / "results")
+    run(book, "one", 0.9)
+    run(book, "one", 0.8, image_size=256)
+    run(book, "one", 0.7, setting="one_class")
+    run(book, "one", 0.6, profile="paper")
+    run(book, "one", 0.5, params={"training": {"epochs": 1}})
+    run(book, "one", 0.4, dataset_params={"limit": 3})
+    store = tmp_path / "results"
+    found = leaderboard(stored.opened([store]), shown(store))
+    tables = {(s.title, t.caption): t for s in found.sections for t in s.tables}
+    by_place = {place: dict(zip(column(t, "Method"), column(t, "I-AUROC"), strict=True)) for place, t in tables.items()}
+    assert by_place["demo · one_class", "decoders · demo · 128 px"] == {"one": "70.0"}
+    assert by_place["demo · unified", "decoders · demo · 256 px"] == {"one": "80.0"}
+    assert by_place["demo · unified", "decoders · paper · 128 px"] == {"one": "60.0"}
+    values = [value for of in by_place.values() for value in of.values()]
+    assert sorted(values) == ["40.0", "50.0", "60.0", "70.0", "80.0", "90.0"]
+    assert any("training.epochs=1" in label for of in by_place.values() for label in of)
+    assert {"demo (limit=3) · unified", "demo (no limit) · unified"} <= {section.title for section in found.sections}
+
+
+def test_the_history_has_a_line_for_each_row_and_revision(tmp_path: Path) -> None:
+    store = a_store(tmp_path / "results")
+    (section,) = history(stored.opened([store]), shown(store)).sections
+    table = section.tables[0]
+    names = zip(column(table, "Method"), column(table, "Revision"), column(table, "I-AUROC"), strict=True)
+    assert list(names) == [
+        ("one", OLD[:12], "90.5"),
+        ("one", f"{NEW[:12]}+", "70.5"),
+        ("two", OLD[:12], "80.5"),
+    ]
+    assert column(table, "Newest run (UTC)") == ["2025-03-04 09:33", "2025-03-04 09:36", "2025-03-04 09:34"]
+    assert all(entry.rank == "" for line in table.lines for entry in line.entries)
+
+
+def test_two_stores_with_one_suite_are_both_shown_and_named(tmp_path: Path) -> None:
+    stores = [a_store(tmp_path / name) for name in ("desk", "server")]
+    (section,) = leaderboard(stored.opened(stores), shown(*stores)).sections
+    assert [table.caption.rpartition(" · ")[2] for table in section.tables] == ["store desk", "store server"]
+
+
+def test_stores_that_hold_nothing_are_all_named(tmp_path: Path) -> None:
+    store = a_store(tmp_path / "results")
+    with pytest.raises(UserError) as caught:
+        write_site([tmp_path / "nowhere", store, store], tmp_path / "site")
+    assert [(p.where, p.what) for p in caught.value.problems] == [
+        (str(tmp_path / "nowhere"), "there is no store of results in this folder"),
+        (str(store), "this store is given twice"),
+    ]
+    (tmp_path / "empty" / "cells").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds no results"):
+        write_site([tmp_path / "empty"], tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    store = a_store(tmp_path / "results")
+    with pytest.raises(UserError, match="no site"):
+        write_site([store], store)
+
+
+def test_damage_is_said_on_every_page(tmp_path: Path) -> None:
+    store = a_store(tmp_path / "results")
+    next((store / "measurements").iterdir()).write_bytes(b"nothing of ours")
+    written = write_site([store], tmp_path / "site")
+    assert written.faults
+    for name in ("index", "leaderboard", "history"):
+        page = Page((tmp_path / "site" / f"{name}.html").read_text(encoding="utf-8"))
+        assert "does not count" in page.text
+
+
+def test_a_link_is_escaped_and_other_formats_show_its_text(tmp_path: Path) -> None:
+    book = Bookkeeper(tmp_path / "results")
+    run(book, HOSTILE, 0.9, suite=HOSTILE, dataset=HOSTILE)
+    found = leaderboard(stored.opened([tmp_path / "results"]), shown(tmp_path / "results"))
+    hostile = replace(found, beside=(Entry(HOSTILE, link='"><script>'),))
+    assert Page(to_html(hostile)).tags.count("script") == 1
+    assert "x/report.html" not in to_markdown(found)
+    assert write._name(HOSTILE).isascii()
+
+
+@pytest.mark.parametrize("module", [stored, write])
+def test_examples(module: object) -> None:
+    assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
