@@ -218,7 +218,7 @@ def _suite_line(one: Shown) -> Line:
     group, cells = one.group, one.group.frames["cells"]
     newest = cells.drop_duplicates("cell_id", keep="last")
     failed = int((newest["status"] != "ok").sum())
-    names = (", ".join(group.datasets), f"{group.profile} · {group.setting} · {group.image_size} px")
+    names = (", ".join(group.datasets), f"{group.profile} · {group.setting} · {group.image_size}\N{NO-BREAK SPACE}px")
     return Line(
         (
             Entry(group.suite, link=one.link),
