@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from afrad_bench.report import Report, build
 from afrad_bench.report.basis import results
 from afrad_bench.report.basis.grid import Grid
-from afrad_bench.report.basis.tables import items, summary_table
+from afrad_bench.report.basis.tables import defined, items, summary_table
 from afrad_bench.report.model import Caution, Entry, Heading, Line, Section, Table, Term
 from afrad_bench.site.stored import Group, Opened, by_revision
 
@@ -49,8 +49,8 @@ def index(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
     """What there is: suites with their reports, and data sets with their leaderboards."""
     suites = tuple(_suite_line(one) for one in shown)
     headings = (
-        *(Heading(text, numeric=False) for text in ("Suite", "Data sets", "Setting", "Profile", "Image size")),
-        *(Heading(text) for text in ("Rows", "Cells", "Failed")),
+        *(Heading(text, numeric=False) for text in ("Suite", "Data sets", "Profile, setting, image size")),
+        *(Heading(text) for text in ("Cells", "Failed")),
         *(Heading(text, numeric=False) for text in ("Newest run (UTC)", "Store")),
     )
     places = _places(shown)
@@ -89,9 +89,11 @@ def leaderboard(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
         grid = _grid(one.group, dataset)
         made = []
         for cost, name in ((False, ""), (True, " · efficiency")):
-            if columns := items(grid, cost=cost, headline=True):
+            columns, left_out = defined(grid, items(grid, cost=cost, headline=True))
+            if columns:
                 table = summary_table(grid, columns, _caption(one, shown) + name)
-                made.append(_linked(table, one))
+                alarms = (f"the report warns: {each.text}" for each in one.report.warnings if each.level == "alarm")
+                made.append(_noted(_linked(table, one.link), (*left_out, *alarms)))
         return tuple(made)
 
     return _page("Leaderboards", _sections(shown, tables, RANKED), stores)
@@ -112,10 +114,11 @@ def history(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
         for headline in (True, False):
             columns = (*items(grid, cost=False, headline=headline), *items(grid, cost=True, headline=headline))
             measured = {metric for use in grid.uses for metric in use.taken.values}
-            if columns := tuple(item for item in columns if item.name in measured):
+            columns, left_out = defined(grid, [item for item in columns if item.name in measured])
+            if columns:
                 name = _caption(one, shown) + ("" if headline else " · further metrics")
                 table = replace(summary_table(grid, columns, name, folded=True), folded=not headline)
-                made.append(_dated(table, when))
+                made.append(_noted(_dated(table, when), left_out))
         return tuple(made)
 
     return _page("History", _sections(shown, tables, IN_TIME), stores)
@@ -182,14 +185,17 @@ def _caption(one: Shown, shown: Sequence[Shown]) -> str:
     return f"{one.group.terms} · store {one.group.store}" if several else one.group.terms
 
 
-def _linked(table: Table, shown: Shown) -> Table:
-    """The table, each of its rows with a link to the report that it is from; what that warns of stands below."""
-    link = shown.link
+def _linked(table: Table, link: str) -> Table:
+    """The table, each of its rows with a link to the report that it is from."""
     lines = (replace(line, entries=(replace(line.entries[0], link=link), *line.entries[1:])) for line in table.lines)
-    alarms = [f"the report warns: {one.text}" for one in shown.report.warnings if one.level == "alarm"]
-    footnotes = (*table.footnotes, *alarms)
-    first = replace(table.headings[0], refs=tuple(range(len(table.footnotes) + 1, len(footnotes) + 1)))
-    return replace(table, headings=(first, *table.headings[1:]), lines=tuple(lines), footnotes=footnotes)
+    return replace(table, lines=tuple(lines))
+
+
+def _noted(table: Table, texts: Sequence[str]) -> Table:
+    """The table with these footnotes, which its first heading refers to."""
+    first, footnotes = table.headings[0], (*table.footnotes, *texts)
+    refs = (*first.refs, *range(len(table.footnotes) + 1, len(footnotes) + 1))
+    return replace(table, headings=(replace(first, refs=refs), *table.headings[1:]), footnotes=footnotes)
 
 
 def _dated(table: Table, when: Mapping[str, str]) -> Table:
@@ -212,13 +218,11 @@ def _suite_line(one: Shown) -> Line:
     group, cells = one.group, one.group.frames["cells"]
     newest = cells.drop_duplicates("cell_id", keep="last")
     failed = int((newest["status"] != "ok").sum())
-    rows = len(group.spec.rows)
-    names = (", ".join(group.datasets), group.setting, group.profile, f"{group.image_size} px")
+    names = (", ".join(group.datasets), f"{group.profile} · {group.setting} · {group.image_size}\N{NO-BREAK SPACE}px")
     return Line(
         (
             Entry(group.suite, link=one.link),
             *map(Entry, names),
-            Entry(str(rows), number=rows),
             Entry(str(len(newest)), number=len(newest)),
             Entry(str(failed), number=failed, level="alarm" if failed else "plain"),
             Entry(cells["started_at"].max().strftime("%Y-%m-%d %H:%M")),

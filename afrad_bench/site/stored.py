@@ -156,9 +156,9 @@ def _told_apart(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
                 if len({other.get(key) for other in several.values()}) > 1
             )
             told = [f"{key}={mine[key]}" if key in mine else f"no {key}" for key in differing[:SHOWN]]
-            told += [f"{len(differing) - SHOWN} more"] if len(differing) > SHOWN else []
+            told += [f"and {len(differing) - SHOWN} more fields"] if len(differing) > SHOWN else []
             text = f"{name} ({', '.join(told)})" if told else name
-            taken = list(found.values()).count(text)
+            taken = sum(other == text or other.startswith(f"{text} #") for other in found.values())
             found[name, options] = f"{text} #{taken + 1}" if taken else text
     return found
 

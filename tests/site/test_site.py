@@ -75,9 +75,8 @@ def test_every_link_of_a_site_leads_somewhere(tmp_path: Path) -> None:
     other = Bookkeeper(tmp_path / "second" / "results")
     run(other, "one", 0.5, suite="../decoders", dataset="folder:x")
     out = tmp_path / "site"
-    result = CliRunner().invoke(
-        app, ["site", *(str(tmp_path / n / "results") for n in ("first", "second")), "--out", str(out)]
-    )
+    stores = [str(tmp_path / name / "results") for name in ("first", "second")]
+    result = CliRunner().invoke(app, ["site", *stores, "--out", str(out)])
     assert result.exit_code == 0, result.output
     pages = sorted(out.rglob("*.html"))
     assert len(pages) == 3 + 2
@@ -86,7 +85,8 @@ def test_every_link_of_a_site_leads_somewhere(tmp_path: Path) -> None:
         for link in found.links:
             path, _, anchor = link.partition("#")
             target = (page.parent / unquote(path)).resolve() if path else page
-            assert target.is_file() and target.is_relative_to(out), (page, link)
+            assert target.is_file(), (page, link)
+            assert target.is_relative_to(out), (page, link)
             if anchor:
                 assert anchor in Links(target.read_text(encoding="utf-8")).ids, (page, link)
     reports = {page for page in pages if page.name == "report.html"}
@@ -128,6 +128,21 @@ def test_what_was_measured_on_different_terms_is_never_ranked_or_averaged_togeth
     assert sorted(values) == ["40.0", "50.0", "60.0", "70.0", "80.0", "90.0"]
     assert any("training.epochs=1" in label for of in by_place.values() for label in of)
     assert {"demo (limit=3) · unified", "demo (no limit) · unified"} <= {section.title for section in found.sections}
+
+
+def test_labels_stay_apart_however_many_options_differ(tmp_path: Path) -> None:
+    book = Bookkeeper(tmp_path / "results")
+    for number in range(4):
+        run(book, "one", 0.5 + number / 10, params={"a": 1, "b": 1, "c": 1, "d": number, "e": number % 2})
+    run(book, "one", 0.4, params={"a": 0, "b": 0, "c": 0, "d": 9, "e": 9})
+    store = tmp_path / "results"
+    (section,) = leaderboard(stored.opened([store]), shown(store)).sections
+    assert column(section.tables[0], "Method") == [
+        "one (a=1, b=1, c=1, and 2 more fields)",
+        *(f"one (a=1, b=1, c=1, and 2 more fields) #{number}" for number in (2, 3, 4)),
+        "one (a=0, b=0, c=0, and 2 more fields)",
+    ]
+    assert column(section.tables[0], "I-AUROC") == ["50.0", "60.0", "70.0", "80.0", "40.0"]
 
 
 def test_the_history_has_a_line_for_each_row_and_revision(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 
 
 def site(
-    stores: Annotated[list[Path], typer.Argument(metavar="STORES...", help="Folders of stores.")],
+    stores: Annotated[list[Path], typer.Argument(metavar="STORES", help="Folders of stores.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the pages, for any host.")],
 ) -> None:
     """Write an index, leaderboards, history and every report of stores as static pages. Measures nothing."""
