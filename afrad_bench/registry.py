@@ -1,8 +1,9 @@
 """Names -> modules. Built-in methods, data sets and measures are registered by the same entry points as plug-ins.
 
-Groups: an entry point of `afrad_bench.methods`, `.datasets` or `.measures` names one module; one of
-`afrad_bench.method_packages`, `.dataset_packages` or `.measure_packages` names a package, and each of its public
-modules becomes an entry under its file name. Listing does not import the modules; only `load` does."""
+Groups: an entry point of `afrad_bench.methods`, `.datasets`, `.measures` or `.afrad_decoders` names one module; one of
+`afrad_bench.method_packages`, `.dataset_packages`, `.measure_packages` or `.afrad_decoder_packages` names a package,
+and each of its public modules becomes an entry under its file name. Listing does not import the modules; only `load`
+does."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from typing import Literal
 
 from afrad_bench.errors import Problem, UserError, unknown
 
-Kind = Literal["method", "dataset", "measure"]
+Kind = Literal["method", "dataset", "measure", "afrad_decoder"]
 
 
 @dataclass(frozen=True, slots=True)

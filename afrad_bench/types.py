@@ -368,7 +368,10 @@ class MethodModule(Protocol):
     configuration uses. Rows on these data sets say so.
 
     The module may also define `warn(config, image_size, train_images)`, which returns one line for `plan` and `run` if
-    a fit on so many images would take very long or much memory, else None."""
+    a fit on so many images would take very long or much memory, else None.
+
+    The module may also define `version(config)`, which counts instead of `VERSION` where results depend on code outside
+    the module, such as a decoder of another package."""
 
     VERSION: str
     """Must change whenever results of an equal configuration may change; stale cells are then measured again."""

@@ -26,6 +26,7 @@ from afrad_bench.errors import UserError, fail
 from afrad_bench.hashing import canonical, digest, seed_for
 from afrad_bench.images.sets import PREPROCESSING, ImageArray
 from afrad_bench.machine.environment import resolve_device
+from afrad_bench.methods.versions import version_of
 from afrad_bench.suite.checked import validated
 from afrad_bench.types import Bench, Cell, HasState, Method, OperatingPoint, Seeds, TrainingRecord
 
@@ -69,7 +70,7 @@ class Card(BaseModel):
 
     format: int = Field(1, description="Version of this layout.")
     method: str = Field(description="Registered name of the method.")
-    method_version: str = Field(description="VERSION of the method's module.")
+    method_version: str = Field(description="`version_of` the method and its configuration.")
     config: dict[str, Any] = Field(description="The whole validated configuration, defaults included.")
     image_size: int = Field(description="Side of the square input in pixels.")
     preprocessing: str = Field(PREPROCESSING, description="How images are resized to that size.")
@@ -112,7 +113,7 @@ def card_of(
     """The card of a fitted method; what depends on the tensors is filled in by `write`."""
     made = Card(
         method=method,
-        method_version=registry.find("method", method).load().VERSION,
+        method_version=version_of(method, config),
         config=config.model_dump(mode="json"),
         image_size=image_size,
         weights=weights.label if weights else "",

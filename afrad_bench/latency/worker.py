@@ -113,6 +113,7 @@ def _method(text: str, device: str, request: Mapping[str, Any]) -> tuple[Callabl
     """A method by name, fitted on images of noise."""
     from afrad_bench.backbone.features import FeatureCache
     from afrad_bench.latency.entrants import EntrantOptions, entrants
+    from afrad_bench.methods.versions import version_of
     from afrad_bench.running.build import build
     from afrad_bench.running.workspace import Workspace
 
@@ -127,7 +128,7 @@ def _method(text: str, device: str, request: Mapping[str, Any]) -> tuple[Callabl
     return call, {
         "cell_id": one.cell.id,
         "method": one.cell.method,
-        "method_version": _version(one.cell.method),
+        "method_version": version_of(one.cell.method, one.cell.params),
         "params": one.cell.params,
         "dataset": one.cell.dataset,
         "seed": one.cell.seed,
@@ -146,12 +147,6 @@ def _prepared(method: Any, pixels: Any, device: str) -> tuple[Callable[[], objec
 
     ready = prepared(method, torch.from_numpy(pixels), device, Mode())
     return ready.call, {"inside": ready.facts["inside"], "precision": ready.facts["precision"]}
-
-
-def _version(method: str) -> str:
-    from afrad_bench import registry
-
-    return str(registry.find("method", method).load().VERSION)
 
 
 def _no_suite(name: str) -> Any:

@@ -21,6 +21,7 @@ from afrad_bench.errors import Problem, UserError
 from afrad_bench.images.pictures import FileIndex
 from afrad_bench.images.sets import PREPROCESSING
 from afrad_bench.machine.environment import Environment, current
+from afrad_bench.methods.versions import version_of
 from afrad_bench.running import cautions
 from afrad_bench.running.estimate import seconds_of
 from afrad_bench.running.workspace import Workspace
@@ -217,7 +218,7 @@ def _cells(selection: Selection, row: SuiteRow, chosen: ChosenDataset, dataset: 
 
 def base_terms(cell: Cell, dataset: Dataset, weights: Weights | None) -> dict[str, str]:
     return {
-        "method_version": registry.find("method", cell.method).load().VERSION,
+        "method_version": version_of(cell.method, cell.params),
         "data_fingerprint": dataset.fingerprint,
         "preprocessing": PREPROCESSING,
         "selection": "last epoch",

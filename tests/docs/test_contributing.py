@@ -26,18 +26,19 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def installed(folder: Path) -> Path:
-    """The page's baseline in a package of its own, registered as the page says."""
+    """The page's baseline and decoder in a package of their own, registered as the page says."""
     methods = folder / "my_package" / "methods"
     methods.mkdir(parents=True)
     (folder / "my_package" / "__init__.py").write_text("")
     (methods / "__init__.py").write_text("")
     (methods / "mean_image.py").write_text(blocks("CONTRIBUTING.md", "python")[0], encoding="utf-8")
-    (door,) = blocks("CONTRIBUTING.md", "toml")
-    group, name, value = re.search(r'"([\w.]+)"\]\n(\w+) = "([\w.]+)"', door).groups()  # type: ignore[union-attr]
+    (folder / "my_package" / "max_gate.py").write_text(blocks("CONTRIBUTING.md", "python")[2], encoding="utf-8")
+    doors = re.findall(r'"([\w.]+)"\]\n(\w+) = "([\w.]+)"', "".join(blocks("CONTRIBUTING.md", "toml")))
+    assert len(doors) == 2
     info = folder / "my_package-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
+    (info / "entry_points.txt").write_text("".join(f"[{group}]\n{name} = {value}\n" for group, name, value in doors))
     return folder
 
 
@@ -73,13 +74,62 @@ def test_the_baseline_in_one_file_keeps_the_contract(tmp_path: Path) -> None:
     assert re.search(r"\d passed, 2 skipped", done.stdout), done.stdout  # it has no check() and no network()
 
 
+def test_the_decoder_is_a_row_of_an_ablation(tmp_path: Path, cache_folder: Path) -> None:
+    """Named in a suite, counted as a part, kept in a model file; its version decides what is stale."""
+    site = installed(tmp_path / "site")
+    environment = {**os.environ, "PYTHONPATH": str(site), "AFRAD_BENCH_CACHE": str(cache_folder)}
+    data = mvtec_folder(tmp_path / "data").as_posix()
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(
+        "suite: mine\ntitle: Mine\nmeasures: [accuracy, complexity]\nmethods:\n  - method: afrad\n    params:\n"
+        "      backbone: {name: resnet18, weights: random}\n      training: {epochs: 1}\n    variants:\n"
+        "      - {label: with SAD, params: {decoders: [stage_adaptive, max_gate]}}\n"
+        "      - {label: alone, params: {decoders: [max_gate], ngib: false}}\n"
+        f"profiles:\n  demo:\n    datasets: ['folder:{data}']\n    image_size: 64\n"
+    )
+
+    def call(*arguments: str, expect: int = 0) -> str:
+        command = [sys.executable, "-m", "afrad_bench", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == expect, done.stderr
+        return done.stdout + done.stderr
+
+    call("run", str(suite), "--keep-models")
+    measured = pd.read_parquet(tmp_path / "results" / "measurements")
+    versions = pd.read_parquet(tmp_path / "results" / "cells")["method_version"]
+    assert {text.partition(" ")[2] for text in versions} == {"max_gate=1"}
+    parts = measured[measured["category"] == "decoder max_gate"].set_index(["metric", "label"])["value"]
+    for label in ("with SAD", "alone"):  # two 1x1 convolutions of 64 channels with bias
+        assert parts["params_part", label] == pytest.approx(2 * (64 * 64 + 64) / 1e6)
+        assert parts["gmacs_part", label] > 0
+    model = min((tmp_path / "results" / "models").glob("*.safetensors"))
+    call("calibrate", str(model), "--normal", f"{data}/alpha/train/good", "--false-alarms", "0.5")
+
+    assert "2 done" in call("plan", str(suite))
+    module = site / "my_package" / "max_gate.py"
+    code = module.read_text(encoding="utf-8")
+    module.write_text(code.replace('VERSION = "1"', 'VERSION = "2"'), encoding="utf-8")
+    assert "0 done" in call("plan", str(suite))
+    module.write_text(code.replace("STAGES = (1, 2)", "STAGES = (1, 5)"), encoding="utf-8")
+    assert "STAGES of the decoder max_gate must be distinct stages of 1..4" in call("plan", str(suite), expect=2)
+    suite.write_text(suite.read_text().replace("[max_gate]", "[max_gat]"))
+    told = call("plan", str(suite), expect=2)
+    assert "unknown decoder 'max_gat' (did you mean 'max_gate'?)" in told
+    assert "known: compensation, focused_local, max_gate, stage_adaptive" in told
+
+
 @pytest.mark.parametrize("place", ["baselines/mean_image.py", "baselines/mean_image/__init__.py"])
 def test_lint_accepts_the_baseline_and_its_test(place: str, tmp_path: Path) -> None:
     """As a file of `baselines/` or in a folder of its own, and with the contract as `afrad_bench.testing` shows it."""
-    method, test = blocks("CONTRIBUTING.md", "python")
+    method, test, decoder = blocks("CONTRIBUTING.md", "python")
     shown = textwrap.dedent("\n\n\n".join((afrad_bench.testing.__doc__ or "").split("\n\n")[1:3]))
     assert "class TestMine(MethodContract):" in shown
-    files = {place: method, "tests/baselines/test_mean_image.py": test, "tests/mine/test_mine.py": f"{shown}\n"}
+    files = {
+        place: method,
+        "my_package/max_gate.py": decoder,
+        "tests/baselines/test_mean_image.py": test,
+        "tests/mine/test_mine.py": f"{shown}\n",
+    }
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True)

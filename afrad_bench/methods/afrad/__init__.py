@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from afrad_bench.backbone.offered import needed
+from afrad_bench.methods.afrad import own_decoders
 from afrad_bench.methods.afrad.config import Config
 from afrad_bench.methods.afrad.published import RECIPES
 from afrad_bench.methods.afrad.readings import CHOICES, MEASURED_ON, measured
@@ -27,12 +28,17 @@ if TYPE_CHECKING:
 VERSION = "6"
 PAPER = "Lee et al., Adaptive Feature Refinement with Information Preservation for MUAD"
 
-__all__ = ["CHOICES", "PAPER", "RECIPES", "VERSION", "Config", "build", "check", "chosen_on"]
+__all__ = ["CHOICES", "PAPER", "RECIPES", "VERSION", "Config", "build", "check", "chosen_on", "version"]
 
 
 def chosen_on(config: Config) -> tuple[str, ...]:
     """Data sets on whose test labels values of this configuration were chosen."""
     return MEASURED_ON if measured(config) else ()
+
+
+def version(config: Config) -> str:
+    """`VERSION`, and the versions of decoders from other packages, e.g. "6 max_gate=1"."""
+    return VERSION + own_decoders.versions(config.decoders)
 
 
 def check(config: Config, image_size: int) -> None:

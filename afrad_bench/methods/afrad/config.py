@@ -12,15 +12,16 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
 from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
+from afrad_bench.methods.afrad import own_decoders
 from afrad_bench.methods.afrad.readings import Reading, values_of
 from afrad_bench.methods.recipes import NEUTRAL
-
-Decoder = Literal["stage_adaptive", "focused_local", "compensation"]
 
 
 class _Part(BaseModel):
@@ -195,6 +196,10 @@ def _beneath(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     return out
 
 
+def _names_decoders(schema: dict[str, Any]) -> None:
+    schema["items"]["enum"] = own_decoders.offered()
+
+
 class Config(_Part):
     """AFRAD with the paper's defaults where it states them."""
 
@@ -208,10 +213,12 @@ class Config(_Part):
     features: Features = Field(Features(), description="What is reconstructed (section 3).")
     mfpn: Pyramid = Field(Pyramid(), description="M-FPN (eq. 1-2).")
     frm: Refinement = Field(Refinement(), description="Feature refinement module (section 3.1, Table 7).")
-    decoders: tuple[Decoder, ...] = Field(
-        ("stage_adaptive", "focused_local", "compensation"),
+    decoders: tuple[str, ...] = Field(
+        own_decoders.BUILT_IN,
         min_length=1,
-        description="Decoders that are used (Table 5).",
+        description="Decoders that are used (Table 5): stage_adaptive, focused_local, compensation, and those of "
+        "installed packages (CONTRIBUTING.md).",
+        json_schema_extra=_names_decoders,
     )
     sad: StageAdaptive = Field(StageAdaptive(), description="Stage-adaptive decoder (eq. 3-6).")
     fld: FocusedLocal = Field(FocusedLocal(), description="Focused local decoder (eq. 7-10).")
@@ -251,6 +258,14 @@ class Config(_Part):
             if self.sad.skip and isinstance(data.get("sad"), dict):
                 data["sad"].pop("skip", None)
         return data
+
+    @field_validator("decoders")
+    @classmethod
+    def _are_offered(cls, decoders: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if isinstance(pyramid := info.data.get("mfpn"), Pyramid):
+            for name in decoders:
+                own_decoders.check(name, len(pyramid.widths))
+        return decoders
 
     @property
     def step(self) -> int:

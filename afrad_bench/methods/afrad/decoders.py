@@ -1,12 +1,15 @@
 """The three parallel decoders (paper sections 3.3-3.5, Fig. 3). Each takes the stages S'_1 ... S'_n of the M-FPN and
-returns one map (B, D, h_1, w_1), the size of the largest stage."""
+returns one map (B, D, h_1, w_1), the size of the largest stage. `OwnDecoder` holds one of another package."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afrad_bench.errors import fail
 from afrad_bench.methods.afrad.config import Compensation, FocusedLocal, StageAdaptive
 from afrad_bench.methods.afrad.frm import TokenLinear, TokenMLP
 from afrad_bench.methods.afrad.mfpn import Refine
@@ -104,3 +107,35 @@ class CompensationDecoder(nn.Module):
             for i, refine, decode in zip(self.stages, self.refinements, self.decode, strict=True)
         ]
         return self.fuse(torch.cat([upsampled(maps, self.size) for maps in decoded], dim=1))
+
+
+class OwnDecoder(nn.Module):
+    """A decoder of an installed package: hands it the stages that it reads. Raises `UserError` if its map has another
+    shape than (B, width, h_1, w_1)."""
+
+    def __init__(
+        self,
+        name: str,
+        build: Callable[[tuple[int, ...], list[tuple[int, int]], int, tuple[int, int]], nn.Module],
+        stages: Sequence[int],
+        widths: tuple[int, ...],
+        sizes: list[tuple[int, int]],
+        width: int,
+    ) -> None:
+        super().__init__()
+        self.stages = [stage - 1 for stage in stages]
+        seen = tuple(widths[i] for i in self.stages), [sizes[i] for i in self.stages]
+        self.decoder = build(*seen, width, sizes[0])
+        self.decoder.eval()
+        with torch.no_grad():
+            shape = tuple(self.decoder([torch.zeros(2, d, *size) for d, size in zip(*seen, strict=True)]).shape)
+        self.decoder.train()
+        if shape != (2, width, *sizes[0]):
+            raise fail(
+                f"the decoder {name} makes a map of shape {shape} of 2 images, but it must be {(2, width, *sizes[0])}",
+                hint="(images, `width`, *`grid`), see CONTRIBUTING.md",
+            )
+
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        out: Tensor = self.decoder([stages[i] for i in self.stages])
+        return out

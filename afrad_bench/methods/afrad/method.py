@@ -16,7 +16,7 @@ from afrad_bench.methods.frozen import FrozenNetwork, TrainingMaps, predict
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 
 SHORT = {"stage_adaptive": "SAD", "focused_local": "FLD", "compensation": "CD"}
-"""Names of the decoders in the paper."""
+"""Names of the paper's decoders there."""
 
 
 class Afrad:
@@ -55,7 +55,7 @@ class Afrad:
     def parts(self) -> Mapping[str, nn.Module]:
         """Backbone, M-FPN, decoders and integration; standardisation and scoring count as the rest."""
         net = self.scorer.reconstruction
-        decoders = {SHORT[name]: decoder for name, decoder in net.decoders.items()}
+        decoders = {SHORT.get(name, f"decoder {name}"): decoder for name, decoder in net.decoders.items()}
         return {
             "backbone": self.extractor,
             "M-FPN": net.mfpn,

@@ -8,10 +8,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from afrad_bench import registry
+from afrad_bench.methods.afrad import own_decoders
 from afrad_bench.methods.afrad.config import Config
 from afrad_bench.methods.afrad.decoders import (
     CompensationDecoder,
     FocusedLocalDecoder,
+    OwnDecoder,
     StageAdaptiveDecoder,
 )
 from afrad_bench.methods.afrad.frm import FeatureRefinement, TokenLinear
@@ -44,6 +47,8 @@ class Reconstruction(nn.Module):
             "focused_local": config.fld.stages,
             "compensation": config.cd.stages,
         }
+        own = [name for name in config.decoders if name not in seen]
+        seen |= {name: own_decoders.stages_of(name, len(config.mfpn.widths)) for name in own}
         last = max(stage for name in config.decoders for stage in seen[name])
         self.mfpn = MFPN(channels, size, config.mfpn, last, config.frm.depth, refine)
         widths, sizes, expansion = config.mfpn.widths, self.mfpn.sizes, config.frm.expansion
@@ -53,6 +58,9 @@ class Reconstruction(nn.Module):
             "focused_local": lambda: FocusedLocalDecoder(widths, sizes, config.width, config.fld),
             "compensation": lambda: CompensationDecoder(widths, sizes, config.width, config.cd, refine, expansion),
         }
+        for name in own:
+            build = registry.find("afrad_decoder", name).load().build
+            made[name] = partial(OwnDecoder, name, build, seen[name], widths, sizes, config.width)
         self.decoders = nn.ModuleDict({name: made[name]() for name in config.decoders})
         count = len(config.decoders)
         self.integrate: nn.Module = (
