@@ -55,6 +55,8 @@ def write(
             torch.onnx.export(network, (example,), str(path), opset_version=LEGACY_OPSET, dynamic_axes=axes, **names)
             proto = onnx.load(str(path))
     onnx.helper.set_model_props(proto, dict(props))
+    for part in (proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
+        part.ClearField("metadata_props")  # a stack trace with paths of this machine for each node, from torch's exporter
     onnx.save(proto, str(path))
 
 
