@@ -56,7 +56,7 @@ def write(
             proto = onnx.load(str(path))
     onnx.helper.set_model_props(proto, dict(props))
     for part in (proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
-        part.ClearField("metadata_props")  # a stack trace with paths of this machine for each node, from torch's exporter
+        part.ClearField("metadata_props")  # stack traces of the exporter, with paths of this machine
     onnx.save(proto, str(path))
 
 
