@@ -1,6 +1,6 @@
 """The exact search of a memory bank: torch's and faiss', on normal noise.
 
-    python benchmarks/bench_neighbours.py [--rounds 5] [--threads 1]"""
+python benchmarks/bench_neighbours.py [--rounds 5] [--threads 1]"""
 
 from __future__ import annotations
 
