@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from afrad_bench.errors import Problem, UserError, fail, unknown
 from afrad_bench.store import Store
 
 TABLES = ("cells", "measurements", "scores", "latency")
+RUNS = ("cells", "latency")
+"""Tables that know their suite and, in a column or in their terms, the revision of the code."""
 HINT = "give a store folder, FOLDER:SUITE, SUITE, rev:REVISION, FOLDER:SUITE:rev:REVISION, or a baseline file"
 
 
@@ -28,28 +31,31 @@ def locate(text: str, store: Path) -> Side:
         raise fail(f"there is no store of results in {folder}", text, HINT)
     opened = Store(folder)
     frames = opened.read_all(TABLES)
+    frames["latency"] = frames["latency"].assign(git_revision=frames["latency"]["terms"].map(_revision))
     for column, kind, wanted in (("suite", "suite", suite), ("git_revision", "revision", revision)):
         if wanted is None:
             continue
-        known = {str(value) for value in frames["cells"][column].dropna() if value}
+        known = {str(value) for table in RUNS for value in frames[table][column].dropna() if value}
         found = {name for name in known if name == wanted or (kind == "revision" and name.startswith(wanted))}
         if not found:
             names = known if kind == "suite" else {name[:12] for name in known}
             raise UserError(unknown(f"{kind} in {folder}", wanted, names, text))
         if len(found) > 1:
             raise fail(f"{len(found)} revisions begin with {wanted!r}", text, f"one of: {', '.join(sorted(found))}")
-        frames["cells"] = frames["cells"][frames["cells"][column].isin(found)]
+        for table in RUNS:
+            frames[table] = frames[table][frames[table][column].isin(found)]
         runs = set(frames["cells"]["run_id"])
         for table in ("measurements", "scores"):
             frames[table] = frames[table][frames[table]["run_id"].isin(runs)]
-        if kind == "suite":
-            frames["latency"] = frames["latency"][frames["latency"]["suite"].isin(found)]
-        else:  # the table of latencies has no column for the revision
-            frames["latency"] = frames["latency"].iloc[:0]
     side = from_frames(text, frames)
     if not side.rows:
         raise fail("no results found", text, "\n".join((*opened.faults, HINT)))
     return replace(side, notes=(*side.notes, *opened.faults))
+
+
+def _revision(terms: str) -> str:
+    """The revision of the code of a latency session."""
+    return str(json.loads(terms).get("git_revision") or "")
 
 
 def _parse(text: str, store: Path) -> tuple[Path, str | None, str | None]:

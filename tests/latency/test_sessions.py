@@ -17,6 +17,7 @@ from torch import nn
 
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.backbone.weights import Weights
+from afrad_bench.comparing.place import locate
 from afrad_bench.errors import UserError
 from afrad_bench.instruments.clock import WallClock
 from afrad_bench.latency import calls as _calls
@@ -350,6 +351,18 @@ def test_a_session_comes_back_from_the_store_as_it_was(tmp_path: Path):
     frame = Store(tmp_path).read("latency")
     assert len(frame) == 90  # what failed has no rows, so no round and no time is ever empty
     assert not frame[["session", "mode", "batch", "round", "ms", "device", "device_name", "threads"]].isna().any().any()
+
+
+def test_a_side_of_one_revision_of_the_code_holds_its_sessions(tmp_path: Path):
+    first = session()
+    for one in (first, replace(session(id="beef" * 8), terms=first.terms | {"git_revision": "def"})):
+        Store(tmp_path).append_latency(rows(one))
+    for revision, wanted in (("abc", first.id), ("de", "beef" * 8)):
+        side = locate(f"rev:{revision}", tmp_path)
+        assert side.rows
+        assert {timed.session for row in side.rows.values() for timed in row.timed} == {wanted}
+    with pytest.raises(UserError, match="unknown revision"):
+        locate("rev:xyz", tmp_path)
 
 
 def test_figures_doubts_and_failures_of_a_session():
