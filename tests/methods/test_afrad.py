@@ -29,7 +29,7 @@ from afrad_bench.methods.afrad.scoring import (
     stage_means,
     stage_weights,
 )
-from afrad_bench.methods.afrad.training import reconstruction_loss
+from afrad_bench.methods.afrad.training import masked, reconstruction_loss
 from afrad_bench.methods.fitting import jittered, rate_factor
 from afrad_bench.testing import MethodContract
 from afrad_bench.types import Bench, Dataset, Seeds
@@ -203,9 +203,10 @@ def test_a_reading_differs_from_the_tuned_one_in_the_listed_fields_only() -> Non
         listed = {one.field: getattr(one, reading) for one in CHOICES}
         found = {name: value for name, value in other.items() if value != tuned.get(name)}
         skip = {"sad.skip": True} if reading == "faithful" else {}  # written down where a reading is
-        assert found == {name: value for name, value in listed.items() if value != tuned.get(name)} | skip | {
-            "reading": reading
-        }
+        wanted = {name: value for name, value in listed.items() if value != tuned.get(name)}
+        wanted.pop("training.mask", None)  # 0 is not written down
+        assert found == wanted | skip | {"reading": reading}
+        assert Config(reading=reading).training.mask == listed["training.mask"] == 0
 
 
 def flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
@@ -306,6 +307,26 @@ def test_jitter_has_uniads_scale() -> None:
     noise = jittered(features, 20.0, torch.Generator().manual_seed(0)) - features
     wanted = 20.0 * math.sqrt(50 * 4.0) / 50  # α·|f|/C
     assert noise.std().item() == pytest.approx(wanted, rel=0.01)
+
+
+def test_a_mask_hides_whole_tokens_of_the_input_in_training() -> None:
+    features = torch.rand(8, 5, 30, 30) + 0.1
+    hidden = masked(features, 0.3, torch.Generator().manual_seed(0))
+    gone = hidden == 0
+    assert torch.equal(gone, gone[:, :1].expand_as(gone))
+    assert gone[:, 0].double().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert torch.equal(hidden[~gone], features[~gone])
+    assert len({tuple(each.flatten().tolist()) for each in gone[:, 0]}) == 8, "each image has a mask of its own"
+
+
+def test_cells_from_before_masks_keep_their_ids_and_are_read_as_what_they_were() -> None:
+    for reading in ("faithful", "printed"):
+        assert "mask" not in Config(reading=reading).model_dump(mode="json")["training"]
+    stored = Config(training={"mask": 0, "epochs": 3}).model_dump(mode="json")
+    assert Config.model_validate(stored).training.mask == 0
+    del stored["training"]["mask"]
+    assert Config.model_validate(stored).training.mask == 0
+    assert Config(training={"epochs": 3}).training.mask == 0.3
 
 
 def test_schedules() -> None:

@@ -37,6 +37,7 @@ CHOICES = (
         "silent: multiscale feature maps of a pretrained network (section 3), not which",
     ),
     Choice("features.scale", "raw", "standardised", "silent"),
+    Choice("mfpn.widths", (64, 64, 64, 64), (64, 64, 64, 64), "silent: channels d_i (section 3.2)"),
     Choice(
         "mfpn.kernels",
         (3, 5, 7, 9),
@@ -46,6 +47,7 @@ CHOICES = (
     ),
     Choice("mfpn.embedding", "full", "full", "silent: a patch embedding (eq. 1), usually one full convolution"),
     Choice("sad.skip", False, True, "eq. 3 prints no skip; Fig. 2 shows the refinement module, which has one in eq. 2"),
+    Choice("width", 64, 64, "silent"),
     Choice("ngib_skip", False, False, "eq. 12 prints no skip", contradicted=True),
     Choice("score.weigh", "channels", "channels", "eq. 14 sums all channels alike", contradicted=True),
     Choice(
@@ -57,6 +59,7 @@ CHOICES = (
     ),
     Choice("score.relative", 0.0, 0.0, "eq. 14 divides by nothing", contradicted=True),
     Choice("training.jitter", 0.0, 20.0, "silent"),
+    Choice("training.mask", 0.0, 0.0, "silent"),
 )
 """In the order of the fields."""
 

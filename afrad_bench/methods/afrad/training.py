@@ -1,7 +1,7 @@
 """Training AFRAD's reconstruction on cached features (paper sections 3.7 and 4.2).
 
-Training is deterministic: image order and jitter of an epoch come from generators seeded with (seed, epoch). So an
-epoch is the same in an uninterrupted and in a resumed fit, and a checkpoint at the end of an epoch is complete."""
+Training is deterministic: image order, jitter and masks of an epoch come from generators seeded with (seed, epoch). So
+an epoch is the same in an uninterrupted and in a resumed fit, and a checkpoint at the end of an epoch is complete."""
 
 from __future__ import annotations
 
@@ -37,6 +37,14 @@ def reconstruction_loss(reconstructed: Tensor, original: Tensor, scales: tuple[i
     return torch.stack([part.mean() for part in torch.split(errors, list(scales), dim=1)]).sum()
 
 
+def masked(features: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """(B, C, h, w) with each token set to zero with probability `share`, so that it must be reconstructed from the
+    tokens around it; zero is the mean of standardised features."""
+    batch, _, *grid = features.shape
+    kept = torch.rand((batch, 1, *grid), generator=generator, device=features.device) >= share
+    return features * kept
+
+
 def train(
     scorer: Scorer, maps: TrainingMaps, scales: tuple[int, ...], config: Training, bench: Bench
 ) -> TrainingRecord:
@@ -56,6 +64,7 @@ def train(
         for (features,) in maps.epoch(config.batch_size, epoch):
             original = scorer.standardise(features.contiguous(memory_format=torch.channels_last))
             source = jittered(original, config.jitter, noise) if config.jitter else original
+            source = masked(source, config.mask, noise) if config.mask else source
             loss = reconstruction_loss(net(source), original, scales, config.loss)
             yield stepped(loss, optimizer, config.clip), len(features)
 
