@@ -1,7 +1,7 @@
 """The entries of the feature cache: folders of arrays on disk, complete and undamaged, or not there.
 
-    <root>/<key>/map0.npy ...   float32 (N, C, H, W), opened as memory maps
-    <root>/<key>/meta.json      shapes, checksums, description; its modification time is the time of the last use
+    <root>/<key>/map0.npy    float32 (N, C, H, W), opened as a memory map
+    <root>/<key>/meta.json   shape, checksum, description; its modification time is the time of the last use
 
 An entry is written to a temporary folder and renamed when it is complete, so a killed run never leaves an incomplete
 entry. The entries hold at most `limit` bytes; the least recently used are removed first."""
@@ -41,6 +41,16 @@ class CacheEntry:
     bytes: int
     last_used: float
     """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """An entry to be written."""
+
+    key: str
+    what: str
+    shape: tuple[int, int, int, int]
+    """(N, C, H, W)"""
 
 
 class _Map(BaseModel):
@@ -93,46 +103,47 @@ class Entries:
             raise fail("is a file, not a folder", str(self._root), "remove it, or name another folder by --cache")
         return alone(self._root / f".{key}.lock", wait=True)
 
-    def opened(self, key: str, images: int, arrays: int) -> tuple[FloatArray, ...] | None:
-        """The memory maps of an entry that is complete and undamaged, with so many arrays of so many images; None
-        without one. This uses the entry."""
+    def opened(self, key: str, shape: tuple[int, ...]) -> FloatArray | None:
+        """The memory map (N, C, H, W) of an entry of this shape that is complete and undamaged; None without one. This
+        uses the entry."""
         import numpy as np
 
         folder = self._root / key
         facts = _facts(folder)
-        if facts is None or [fact.shape[:1] for fact in facts.maps] != [[images]] * arrays:
+        if facts is None or [fact.shape for fact in facts.maps] != [list(shape)]:
             return None
         try:
-            maps = tuple(np.load(folder / f"map{i}.npy", mmap_mode="r") for i in range(len(facts.maps)))
-            for values, fact in zip(maps, facts.maps, strict=True):
-                if list(values.shape) != fact.shape or _checksum(values) != fact.crc32:
-                    return None
+            values: FloatArray = np.load(folder / "map0.npy", mmap_mode="r")
+            if values.shape != shape or _checksum(values) != facts.maps[0].crc32:
+                return None
         except (OSError, ValueError, EOFError):
             return None
         os.utime(folder / "meta.json")
-        return maps
+        return values
 
-    def write(
-        self, key: str, what: str, shapes: Sequence[tuple[int, ...]], batches: Iterable[tuple[FloatArray, ...]]
-    ) -> None:
-        """Write an entry of arrays with these shapes (N, C, H, W), from their batches in order. Raises `DiskFull`."""
-        scratch = self._root / f".{key}.{uuid.uuid4().hex}.partial"
+    def write(self, made: Sequence[NewEntry], batches: Iterable[tuple[FloatArray, ...]]) -> None:
+        """Write these entries together, from batches with an array for each, in order. Raises `DiskFull`."""
+        scratch = [self._root / f".{entry.key}.{uuid.uuid4().hex}.partial" for entry in made]
         try:
             with writing.space(self._root, writing.CACHE):
-                scratch.mkdir(parents=True)
-                checksums = _written(scratch, shapes, batches)
-                maps = [_Map(shape=list(shape), crc32=crc) for shape, crc in zip(shapes, checksums, strict=True)]
-                facts = _Facts(what=what, images=shapes[0][0] if shapes else 0, maps=maps)
-                (scratch / "meta.json").write_text(facts.model_dump_json(), "utf-8")
+                for folder in scratch:
+                    folder.mkdir(parents=True)
+                checksums = _written(scratch, made, batches)
+                for folder, entry, crc in zip(scratch, made, checksums, strict=True):
+                    maps = [_Map(shape=list(entry.shape), crc32=crc)]
+                    facts = _Facts(what=entry.what, images=entry.shape[0], maps=maps)
+                    (folder / "meta.json").write_text(facts.model_dump_json(), "utf-8")
         except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
+            for folder in scratch:
+                shutil.rmtree(folder, ignore_errors=True)
             raise
-        try:
-            scratch.rename(self._root / key)
-        except OSError:
-            if not (self._root / key).is_dir():
-                raise
-            shutil.rmtree(scratch)  # another process finished the same entry first: use that one
+        for folder, entry in zip(scratch, made, strict=True):
+            try:
+                folder.rename(self._root / entry.key)
+            except OSError:
+                if not self.holds(entry.key):
+                    raise
+                shutil.rmtree(folder)  # another process finished the same entry first: use that one
 
     def make_room(self, size: int, used: Collection[str]) -> None:
         """Remove the least recently used entries until `size` more bytes are within the limit, but none of `used`."""
@@ -174,20 +185,20 @@ class Entries:
 
 
 def _written(
-    folder: Path, shapes: Sequence[tuple[int, ...]], batches: Iterable[tuple[FloatArray, ...]]
+    folders: Sequence[Path], made: Sequence[NewEntry], batches: Iterable[tuple[FloatArray, ...]]
 ) -> Sequence[int]:
-    """Write the arrays batch by batch; the checksum of each.
+    """Write the array of each entry into its folder, batch by batch; the checksum of each.
 
     They are not mapped for this: on a full disk a write is an error, but a mapped page would kill the process."""
     import numpy as np
     from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
     layout = header_data_from_array_1_0(np.empty(0, np.float32))
-    checksums = [0] * len(shapes)
+    checksums = [0] * len(made)
     with ExitStack() as opened:
-        files = [opened.enter_context((folder / f"map{i}.npy").open("wb")) for i in range(len(shapes))]
-        for file, shape in zip(files, shapes, strict=True):
-            write_array_header_1_0(file, {**layout, "shape": shape})
+        files = [opened.enter_context((folder / "map0.npy").open("wb")) for folder in folders]
+        for file, entry in zip(files, made, strict=True):
+            write_array_header_1_0(file, {**layout, "shape": entry.shape})
         for batch in batches:
             for i, values in enumerate(batch):
                 raw = np.ascontiguousarray(values, np.float32).tobytes()

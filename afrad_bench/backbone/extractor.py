@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
@@ -15,14 +15,13 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afrad_bench.backbone.maps import FeatureMaps, Part, Resize
+from afrad_bench.backbone.nets import channels_last, cut, feature_net, positions, size_arguments
 from afrad_bench.backbone.weights import BackboneConfig, Weights
 from afrad_bench.errors import fail
 from afrad_bench.hashing import digest, seed_for
 
 VERSION = "1"
-
-Resize = Literal["bilinear", "aligned", "area"]
-"""How maps are resized to the common grid: bilinear, bilinear with aligned corners (as in UniAD), or area mean."""
 
 
 class Extractor(nn.Module):
@@ -52,6 +51,10 @@ class Extractor(nn.Module):
         self.grid = grid
         self.resize = resize
         self.image_size = image_size
+        self.maps: FeatureMaps | None = FeatureMaps(
+            config, reductions, image_size, grid, resize, padded_for, after_ones
+        )
+        """What these maps are, for others that compute them in the same pass; None if nobody else can."""
         net, channels = _features(config, weights, reductions, image_size)
         self.channels_last = channels_last(net)
         """Whether timm gives the maps as (B, H, W, C), as for Swin."""
@@ -77,6 +80,8 @@ class Extractor(nn.Module):
             *(["after ones"] if after_ones else []),
         )
         """Digest of everything that the features of a given image depend on, except the device."""
+        self.parts: tuple[Part, ...] = self.maps.parts(weights)
+        """What the cache keeps of these maps."""
         self.requires_grad_(False)
         if after_ones:
             pass_ones(net, image_size)
@@ -100,21 +105,45 @@ class Extractor(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        pixels = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        maps: list[Tensor] = self.net(pixels)
-        if self.channels_last:
-            maps = [m.permute(0, 3, 1, 2) for m in maps]
+        maps = self._raw(images)
         if self.grid is None:
             return tuple(maps)
         size = (images.shape[-2] // self.grid, images.shape[-1] // self.grid)
-        return (torch.cat([self._to_grid(m, size) for m in maps], dim=1),)
+        return (torch.cat([resized(m, size, self.resize) for m in maps], dim=1),)
 
-    def _to_grid(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        if tuple(maps.shape[-2:]) == size:
-            return maps
-        if self.resize == "area" and maps.shape[-1] > size[1]:
-            return F.adaptive_avg_pool2d(maps, size)
-        return F.interpolate(maps, size, mode="bilinear", align_corners=self.resize == "aligned")
+    def _raw(self, images: Tensor) -> list[Tensor]:
+        """The backbone's maps (B, C_i, H_i, W_i)."""
+        pixels = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        maps: list[Tensor] = self.net(pixels)
+        return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_last else maps
+
+    def kept(self, images: Tensor, parts: Sequence[Part]) -> tuple[Tensor, ...]:
+        """These arrays of the cache for images (B, 3, H, W) in [0, 1]: parts of any maps of this backbone."""
+        given = dict(zip(self.reductions, self._raw(images), strict=True))
+        return tuple(
+            given[part.reduction]
+            if part.resize is None
+            else resized(given[part.reduction], part.shape[1:], part.resize)
+            for part in parts
+        )
+
+    def finished(self, kept: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The output for images of which the cache keeps these parts, equal to that for the images themselves."""
+        if self.grid is None:
+            return tuple(kept)
+        size = (self.image_size // self.grid, self.image_size // self.grid)
+        # In the memory format in which the backbone gives its maps: another one is rounded in another way.
+        maps = [resized(one.contiguous(memory_format=torch.channels_last), size, self.resize) for one in kept]
+        return (torch.cat(maps, dim=1).contiguous(),)
+
+
+def resized(maps: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
+    """Maps (B, C, h, w) resized to (B, C, *size)."""
+    if tuple(maps.shape[-2:]) == size:
+        return maps
+    if how == "area" and maps.shape[-1] > size[1]:
+        return F.adaptive_avg_pool2d(maps, size)
+    return F.interpolate(maps, size, mode="bilinear", align_corners=how == "aligned")
 
 
 def _features(
@@ -135,20 +164,12 @@ def _features(
             pretrained_cfg_overlay=overlay,
             features_only=True,
             out_indices=indices,
-            **_size_arguments(config.name, image_size),
+            **size_arguments(config.name, image_size),
         )
     config_of(net).pop("state_dict", None)
     cut(net)
     _must_hold(net, tensors)
     return net, tuple(net.feature_info.channels())
-
-
-def cut(net: nn.Module) -> None:
-    """Remove the stages after the last feature map: timm's EfficientNets keep and run them, but nothing uses them."""
-    blocks = getattr(net, "blocks", None)
-    place, dot, last = str(net.feature_info.module_name()[-1]).partition(".")  # type: ignore[operator, union-attr]
-    if isinstance(blocks, nn.Sequential) and place == "blocks" and dot and last.isdigit():
-        net.blocks = blocks[: int(last) + 1]
 
 
 def _pad_for(net: nn.Module, side: int) -> None:
@@ -201,18 +222,6 @@ def config_of(net: nn.Module) -> dict[str, Any]:
     return found
 
 
-def positions(name: str, offered: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
-    """Positions of the wanted reductions among those of the backbone. Raises `UserError` if it has not exactly one map
-    of each."""
-    missing = [r for r in wanted if list(offered).count(r) != 1]
-    if missing:
-        raise fail(
-            f"the backbone {name} has no single feature map with reduction {', '.join(map(str, missing))}",
-            hint=f"it has maps with reductions {', '.join(map(str, offered))}",
-        )
-    return tuple(list(offered).index(r) for r in wanted)
-
-
 def _must_hold(net: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Check that the feature net holds exactly the wanted weights, since timm loads them non-strictly."""
     by_name = {key.replace(".", "_"): value for key, value in tensors.items()}
@@ -220,28 +229,6 @@ def _must_hold(net: nn.Module, tensors: dict[str, Tensor]) -> None:
         wanted = by_name.get(name.replace(".", "_"))
         if wanted is None or not torch.equal(wanted.to(value.dtype), value):
             raise RuntimeError(f"timm did not load the tensor {name!r} into the feature net")
-
-
-def channels_last(net: nn.Module) -> bool:
-    """Whether the feature maps of a net are (B, H, W, C)."""
-    return str(getattr(net, "output_fmt", "NCHW")).rpartition(".")[2] == "NHWC"
-
-
-def feature_net(name: str, image_size: int, indices: tuple[int, ...] | None = None) -> Any:
-    """timm's network for these feature maps of a model (None: all), with random weights. Raises `UserError` if timm
-    has none."""
-    arguments: dict[str, Any] = {} if indices is None else {"out_indices": indices}
-    arguments |= _size_arguments(name, image_size)
-    try:
-        return timm.create_model(name, pretrained=False, features_only=True, **arguments)
-    except (RuntimeError, NotImplementedError, AttributeError) as error:
-        raise fail(f"timm provides no feature maps of the backbone {name}: {error}") from error
-
-
-def _size_arguments(name: str, image_size: int) -> dict[str, int]:
-    """Arguments for a model that is built for one input size (vision transformers)."""
-    found = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
-    return {"img_size": image_size} if found is not None and found.fixed_input_size else {}
 
 
 def state_dict(name: str, weights: Weights) -> dict[str, Tensor]:

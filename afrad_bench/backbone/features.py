@@ -1,27 +1,29 @@
-"""The features of the frozen backbone: computed once per image set and extractor, cached on disk, shared by all cells.
+"""The features of the frozen backbone: computed once per image set, cached on disk, shared by all cells.
 
-An entry of the cache (see `entries`) is named by a digest of the image set, the extractor, the image size, and what
-decides how the features are rounded (see `rounding`), so that no result depends on who filled the cache. Its checksums
-are verified when a process first opens it; a damaged entry is deleted and computed again."""
+An entry of the cache (see `entries`) is one map of a backbone for an image set (see `maps`). It is named by a digest of
+both and of what decides how features are rounded (see `rounding`), so that no result depends on who filled the cache.
+What is missing of a backbone's maps, for the method that asks and for all that a run foresees, is computed in one pass.
+Checksums are verified when a process first opens an entry; a damaged entry is deleted and computed again."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from afrad_bench.backbone.entries import CacheEntry, Entries
+from afrad_bench.backbone.entries import CacheEntry, Entries, NewEntry
+from afrad_bench.backbone.maps import FeatureMaps, Part
 from afrad_bench.backbone.weights import BackboneConfig, Weights, known_models, locate
 from afrad_bench.hashing import digest
 from afrad_bench.types import Images, Watch, unwatched
 
 if TYPE_CHECKING:
-    import torch
-
-    from afrad_bench.backbone.extractor import Extractor, Resize
+    from afrad_bench.backbone.extractor import Extractor
+    from afrad_bench.backbone.maps import Resize
     from afrad_bench.types import FloatArray
 
 BATCH, FEW = 16, 64
@@ -30,15 +32,28 @@ DEFAULT_LIMIT = 80 * 2**30
 """Holds the features of every published configuration: RD4AD's of VisA are 74 GiB."""
 
 
+Foreseen = Mapping[str, Sequence[FeatureMaps]]
+"""Fingerprint of an image set -> the maps that will be read of it."""
+NOTHING: Foreseen = MappingProxyType({})
+
+
 class FeatureCache:
     """Features of image sets, by extractor. With `root` None, nothing is kept on disk and each call computes them."""
 
-    def __init__(self, root: Path | None, limit_bytes: int = DEFAULT_LIMIT, watch: Watch = unwatched) -> None:
+    def __init__(
+        self,
+        root: Path | None,
+        limit_bytes: int = DEFAULT_LIMIT,
+        watch: Watch = unwatched,
+        foreseen: Foreseen = NOTHING,
+    ) -> None:
+        """`foreseen`: what will be asked for besides; it is computed in the same pass of a backbone."""
         self._entries = None if root is None else Entries(root / "features", limit_bytes)
         self._models = root
         self._limit = limit_bytes
         self._watch = watch
-        self._open: dict[str, tuple[FloatArray, ...]] = {}
+        self._foreseen = foreseen
+        self._open: dict[str, FloatArray] = {}
         self._extractors: dict[object, Extractor] = {}
         self.seconds = 0.0
         """Seconds spent computing features that were not in the cache."""
@@ -65,7 +80,7 @@ class FeatureCache:
         """The frozen backbone on `device`, giving maps of these reductions (see `Extractor`); shared between cells."""
         from afrad_bench.backbone.extractor import Extractor
 
-        key = (config, reductions, image_size, device, grid, resize, padded_for, after_ones)
+        key = (config.name, config.weights, reductions, image_size, device, grid, resize, padded_for, after_ones)
         if key not in self._extractors:
             weights = self.weights(config)
             made = Extractor(config, weights, reductions, image_size, grid, resize, padded_for, after_ones)
@@ -77,7 +92,16 @@ class FeatureCache:
         self._extractors.clear()
 
     def read(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:
-        """The feature maps of these images: one (N, C, H, W) float32 array per output of the extractor.
+        """The feature maps of these images: one (N, C, H, W) float32 array per output of the extractor, as `parts`."""
+        import torch
+
+        with torch.inference_mode():
+            kept = [torch.from_numpy(part) for part in self.parts(extractor, images)]
+            return tuple(maps.numpy() for maps in extractor.finished(kept))
+
+    def parts(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:
+        """What the cache keeps of the feature maps of these images, (N, C, H, W) float32 each;
+        `Extractor.finished` makes the maps of them.
 
         For image sets with a fingerprint, they are read from the cache; if they are missing there, the features of the
         whole set are computed first. For images in memory they are computed directly. Raises `DiskFull`."""
@@ -112,45 +136,82 @@ class FeatureCache:
     # ---------------------------------------------------------------------------------------------- internal
 
     def _whole(self, entries: Entries, extractor: Extractor, root: Images) -> tuple[FloatArray, ...] | None:
-        how = rounding(extractor.mean.device)
-        key = digest(extractor.key, str(root.fingerprint), repr(root.size), *how)[:32]
-        if key not in self._open:
-            images, arrays = len(root), len(extractor.channels)
-            found = entries.opened(key, images, arrays)
-            if found is None and self._fits(entries, extractor, root):
-                with entries.being_written(key):  # by one process; the others wait for it and read
-                    there = entries.holds(key)
-                    found = entries.opened(key, images, arrays)
-                    if found is None:
-                        if there and entries.remove(key):
-                            self.notes.append(f"feature cache entry {key} was damaged and has been rebuilt")
-                        self._build(entries, key, extractor, root, how)
-                        found = entries.opened(key, images, arrays)
-            if found is None:
-                return None
-            self._open[key] = found
-        return self._open[key]
+        """The parts of the whole set; None if they cannot be kept."""
+        own = _entries_of(extractor.parts, extractor, root)
+        if self._missing(entries, own, root):
+            self._fill(entries, own, extractor, root)
+        return tuple(self._open[key] for key in own) if own.keys() <= self._open.keys() else None
 
-    def _fits(self, entries: Entries, extractor: Extractor, root: Images) -> bool:
-        """Whether the cache and the disk may hold the features of these images; makes room for them."""
-        size = sum(4 * len(root) * c * h * w for c, h, w in extractor.shapes)
+    def _missing(self, entries: Entries, parts: Mapping[str, Part], root: Images) -> dict[str, Part]:
+        """Those of these entries that are not there; the others are open afterwards."""
+        for key in parts.keys() - self._open.keys():
+            if (found := entries.opened(key, (len(root), *parts[key].shape))) is not None:
+                self._open[key] = found
+        return {key: part for key, part in parts.items() if key not in self._open}
+
+    def _fill(self, entries: Entries, own: Mapping[str, Part], extractor: Extractor, root: Images) -> None:
+        """Compute and keep these entries, and what is foreseen of the same backbone; only these, or none, if there is
+        no room."""
+        net = extractor.key if extractor.maps is None else repr(extractor.maps.net)
+        how = rounding(str(extractor.mean.device))
+        lock = digest(net, str(root.fingerprint), repr(root.size), *how)[:32]
+        with entries.being_written(lock):  # by one process; the others wait for it and read
+            wanted = dict(own)
+            for maps in self._foreseen.get(str(root.fingerprint), ()):
+                if extractor.maps is not None and maps.net == extractor.maps.net:
+                    wanted |= _entries_of(maps.parts(self.weights(maps.backbone)), extractor, root)
+            missing = self._missing(entries, wanted, root)
+            needed = {key: part for key, part in missing.items() if key in own}
+            if not needed:
+                return
+            for chosen in (missing, needed):
+                if self._fits(entries, chosen, root):
+                    self._build(entries, chosen, extractor, root)
+                    self._missing(entries, chosen, root)  # opens them
+                    return
+            self._say_why(entries, needed, root)
+
+    def _fits(self, entries: Entries, parts: Mapping[str, Part], root: Images) -> bool:
+        """Whether the cache and the disk may hold these entries; makes room for them."""
+        size = _bytes(parts, root)
         if size <= self._limit:
             entries.make_room(size, self._open)
-        free = entries.free_bytes()
-        if size > min(self._limit, free):
-            limit = f"the limit of {self._limit / 2**30:.1f}" if size > self._limit else f"the free {free / 2**30:.1f}"
-            note = f"features are not cached: {size / 2**30:.1f} GiB exceed {limit} GiB"
-            if note not in self.notes:  # this runs for every batch
-                self.notes.append(note)
-            return False
-        return True
+        return size <= min(self._limit, entries.free_bytes())
 
-    def _build(self, entries: Entries, key: str, extractor: Extractor, root: Images, how: tuple[str, ...]) -> None:
-        """Compute and store the features of all images."""
-        shapes = [(len(root), *shape) for shape in extractor.shapes]
-        net = f"{type(extractor.net).__name__} reductions {extractor.reductions} grid {extractor.grid}"
-        what = f"{net} at {root.size[0]} px, {', '.join(how)}"
-        entries.write(key, what, shapes, self._batches(extractor, root, told=True))
+    def _say_why(self, entries: Entries, parts: Mapping[str, Part], root: Images) -> None:
+        """Note that these features are not kept."""
+        size, free = _bytes(parts, root), entries.free_bytes()
+        limit = f"the limit of {self._limit / 2**30:.1f}" if size > self._limit else f"the free {free / 2**30:.1f}"
+        note = f"features are not cached: {size / 2**30:.1f} GiB exceed {limit} GiB"
+        if note not in self.notes:  # this runs for every batch
+            self.notes.append(note)
+
+    def _build(self, entries: Entries, parts: Mapping[str, Part], extractor: Extractor, root: Images) -> None:
+        """Compute and store these parts for all images."""
+        for key in parts:
+            if entries.holds(key) and entries.remove(key):
+                self.notes.append(f"feature cache entry {key} was damaged and has been rebuilt")
+        how = ", ".join(rounding(str(extractor.mean.device)))
+        made = [
+            NewEntry(key, f"{part.backbone} {part.what} at {root.size[0]} px, {how}", (len(root), *part.shape))
+            for key, part in parts.items()
+        ]
+        net = self._net(extractor, parts.values())
+        entries.write(made, self._batches(net, tuple(parts.values()), root, told=True))
+
+    def _net(self, extractor: Extractor, parts: Collection[Part]) -> Extractor:
+        """An extractor of the same backbone whose maps include these parts."""
+        reductions, maps = {part.reduction for part in parts}, extractor.maps
+        if maps is None or reductions <= set(extractor.reductions):
+            return extractor
+        return self.extractor(
+            maps.backbone,
+            tuple(sorted(reductions)),
+            maps.image_size,
+            str(extractor.mean.device),
+            padded_for=maps.padded_for,
+            after_ones=maps.after_ones,
+        )
 
     def _compute(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:
         import numpy as np
@@ -159,7 +220,7 @@ class FeatureCache:
         told = images.fingerprint is not None and len(images) > FEW
         arrays: list[FloatArray] = []
         done = 0
-        for maps in self._batches(extractor, images, told):
+        for maps in self._batches(extractor, extractor.parts, images, told):
             if len(maps[0]) == len(images):
                 return maps
             if not arrays:  # whole arrays at once: joining them in the end would take the memory twice
@@ -169,8 +230,10 @@ class FeatureCache:
             done += len(maps[0])
         return tuple(arrays)
 
-    def _batches(self, extractor: Extractor, images: Images, told: bool) -> Iterator[tuple[FloatArray, ...]]:
-        """Features batch by batch, while a thread decodes the next batch. `told`: whether to report the progress."""
+    def _batches(
+        self, extractor: Extractor, parts: tuple[Part, ...], images: Images, told: bool
+    ) -> Iterator[tuple[FloatArray, ...]]:
+        """These parts batch by batch, while a thread decodes the next batch. `told`: whether to report the progress."""
         import torch
 
         began = time.perf_counter()
@@ -183,23 +246,39 @@ class FeatureCache:
                 if i + 1 < len(batches):
                     ahead = pool.submit(batches[i + 1].array)
                 with torch.inference_mode():  # closed before `yield`: what fails there must not leave it on
-                    maps = extractor(pixels.to(device))
+                    maps = extractor.kept(pixels.to(device), parts)
                 yield tuple(m.float().cpu().contiguous().numpy() for m in maps)
                 if told:
                     self._watch(min((i + 1) * BATCH, len(images)), len(images), "backbone features")
         self.seconds += time.perf_counter() - began
 
 
-def rounding(device: torch.device) -> tuple[str, ...]:
+def entry_of(part: Part, images: Images, how: Sequence[str]) -> str:
+    """The key of the entry that holds this part for the whole set of these images; `how`: see `rounding`."""
+    return digest(part.key, str(images.fingerprint), repr(images.size), *how)[:32]
+
+
+def _entries_of(parts: Sequence[Part], extractor: Extractor, root: Images) -> dict[str, Part]:
+    how = rounding(str(extractor.mean.device))
+    return {entry_of(part, root, how): part for part in parts}
+
+
+def _bytes(parts: Mapping[str, Part], root: Images) -> int:
+    return sum(len(root) * part.image_bytes for part in parts.values())
+
+
+def rounding(device: str, threads: int | None = None) -> tuple[str, ...]:
     """What decides how the features of an image are rounded: the device, the threads and vector instructions of a
-    processor, and the version of torch. With other values of these the last digits differ."""
+    processor, and the version of torch. With other values of these the last digits differ. `threads`: None for those
+    of torch."""
     import torch
 
-    if device.type == "cpu":
-        threads = torch.get_num_threads()
+    kind = device.partition(":")[0]
+    if kind == "cpu":
+        threads = threads or torch.get_num_threads()
         how = (f"{threads} thread{'s' if threads > 1 else ''}", torch.backends.cpu.get_cpu_capability())
-    elif device.type == "cuda":
+    elif kind == "cuda":
         how = (torch.cuda.get_device_name(device), f"TF32 {torch.backends.cudnn.allow_tf32}")
     else:
-        how = (device.type, platform.processor())
+        how = (kind, platform.processor())
     return (*how, f"torch {torch.__version__}")

@@ -40,7 +40,7 @@ def needed(name: str, reductions: tuple[int, ...], image_size: int) -> tuple[Off
 def _maps(name: str, reductions: tuple[int, ...], image_size: int, device: str) -> tuple[OfferedMap, ...]:
     import torch
 
-    from afrad_bench.backbone.extractor import channels_last, cut, feature_net, positions
+    from afrad_bench.backbone.nets import channels_last, cut, feature_net, positions
 
     with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad():
         indices = positions(name, feature_net(name, image_size).feature_info.reduction(), reductions)

@@ -6,7 +6,7 @@ network, images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +42,11 @@ class FrozenNetwork(nn.Module):
 
 def feature_maps(bench: Bench, extractor: Extractor, images: Images) -> list[Tensor]:
     """Feature maps of these images on the bench's device: one (N, C_i, H_i, W_i) per output of the extractor."""
-    return [_moved(_tensor(values), bench.device) for values in bench.features.read(extractor, images)]
+    return _finished(bench, extractor, bench.features.parts(extractor, images))
+
+
+def _finished(bench: Bench, extractor: Extractor, parts: Sequence[FloatArray]) -> list[Tensor]:
+    return list(extractor.finished([_moved(_tensor(values), bench.device) for values in parts]))
 
 
 def _tensor(values: FloatArray) -> Tensor:
@@ -61,11 +65,11 @@ class TrainingMaps:
     each batch is read from the cache, or computed where there is none."""
 
     def __init__(self, bench: Bench, extractor: Extractor, images: Images, *, in_memory: bool = False) -> None:
-        """`in_memory`: hold the maps of all images in memory where they do not stay on the card."""
+        """`in_memory`: hold what the cache keeps of all images in memory where the maps do not stay on the card."""
         self._bench, self._extractor, self._images = bench, extractor, images
         on_card = bench.device.startswith("cuda") and self._bytes() <= free_bytes(bench.device) // 2
         self._held: list[Tensor] | None = self._copied() if on_card else None
-        self._read = bench.features.read(extractor, images) if in_memory and not on_card else None
+        self._read = bench.features.parts(extractor, images) if in_memory and not on_card else None
 
     def __len__(self) -> int:
         return len(self._images)
@@ -90,7 +94,7 @@ class TrainingMaps:
         if self._held is not None:
             return [maps[indices].permute(0, 3, 1, 2) for maps in self._held]
         if self._read is not None:
-            return [_moved(_tensor(maps[indices.numpy()]), self._bench.device) for maps in self._read]
+            return _finished(self._bench, self._extractor, [part[indices.numpy()] for part in self._read])
         return feature_maps(self._bench, self._extractor, self._images.subset(indices.tolist()))
 
     def _bytes(self) -> int:

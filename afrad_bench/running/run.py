@@ -13,6 +13,7 @@ from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.deploy import model_file
 from afrad_bench.machine.lock import Busy
 from afrad_bench.running.cell_run import CellRun, RunOptions
+from afrad_bench.running.foreseen_features import foreseen
 from afrad_bench.running.plan import Plan, PlannedCell, again
 from afrad_bench.running.stopwatch import Stopwatch
 from afrad_bench.running.workspace import Workspace
@@ -69,7 +70,8 @@ class Runner:
     def __init__(self, plan: Plan, workspace: Workspace, options: RunOptions) -> None:
         self._plan, self._workspace, self._options = plan, workspace, options
         self._store = Store(workspace.store)
-        self._features = FeatureCache(workspace.cache, workspace.cache_limit, options.watch)
+        todo = plan.cells if options.force else plan.open
+        self._features = FeatureCache(workspace.cache, workspace.cache_limit, options.watch, foreseen(todo))
         self._before = dict(options.startup)
         """Seconds that count for the next cell, by phase."""
 

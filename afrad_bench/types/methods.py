@@ -149,11 +149,15 @@ class Features(Protocol):
         grid: int | None = None,
         resize: Literal["bilinear", "aligned", "area"] = "bilinear",
         padded_for: int | None = None,
+        after_ones: bool = False,
     ) -> Any:
         """The backbone of this `BackboneConfig` as a module (`backbone.extractor.Extractor`), shared between cells."""
 
     def read(self, extractor: Any, images: Images) -> tuple[FloatArray, ...]:
         """The feature maps of these images: (N, C, H, W) float32 for each output of the extractor."""
+
+    def parts(self, extractor: Any, images: Images) -> tuple[FloatArray, ...]:
+        """What is kept of these maps, of which `extractor.finished` makes them; smaller, and shared by methods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,10 @@ class MethodModule(Protocol):
 
     The module may also define `warn(config, image_size, train_images)`, which returns one line for `plan` and `run` if
     a fit on so many images would take very long or much memory, else None.
+
+    The module may also define `reads(config, image_size)`: the feature maps (`backbone.maps.FeatureMaps`) that the
+    method reads by `Bench.features`, or None. `plan` then tells their size on disk, and they are computed in one pass
+    with those that other cells read of the same backbone.
 
     The module may also define `version(config)`, which counts instead of `VERSION` where results depend on code outside
     the module, such as a decoder of another package."""

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
@@ -137,6 +138,12 @@ def check(config: Config, image_size: int) -> None:
     must_fit(config, image_size)
     *maps, _ = needed(config.backbone.name, (*REDUCTIONS, DEEPEST), image_size)
     square_maps([one.shape for one in maps], REDUCTIONS, image_size, config.backbone.name, "DeSTSeg")
+
+
+def reads(config: Config, image_size: int) -> FeatureMaps | None:
+    """The feature maps of training images that the method reads; None if it rotates them."""
+    rotated = config.rotation != "none"
+    return None if rotated else FeatureMaps(config.backbone, REDUCTIONS, image_size, scored=False)
 
 
 def build(config: Config, bench: Bench) -> Destseg:

@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, UniadBackbone
 from afrad_bench.methods.demands import multiple_of
@@ -166,6 +167,18 @@ def check(config: Config, image_size: int) -> None:
     """Raise `UserError` if the image size or the backbone is unusable."""
     must_fit(config, image_size)
     needed(config.backbone.name, config.features.reductions, image_size)
+
+
+def maps_of(config: Config, image_size: int) -> FeatureMaps:
+    """The feature maps of the backbone as it is published."""
+    features, backbone = config.features, config.backbone
+    return FeatureMaps(backbone, features.reductions, image_size, features.grid, "aligned", backbone.padded_for)
+
+
+def reads(config: Config, image_size: int) -> FeatureMaps | None:
+    """The feature maps that the method reads; None if it has a backbone of its own."""
+    own = config.backbone_state == "official" or config.start is not None
+    return None if own else maps_of(config, image_size)
 
 
 def build(config: Config, bench: Bench) -> HvqTrans:

@@ -20,7 +20,7 @@ from afrad_bench.methods.frozen import feature_maps
 from afrad_bench.methods.inference import gathered
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.hvq_trans import Config, must_fit
+from afrad_bench_baselines.hvq_trans import Config, maps_of, must_fit, reads
 from afrad_bench_baselines.hvq_trans.checkpoint import CATEGORIES, load_official
 from afrad_bench_baselines.hvq_trans.networks import Network
 
@@ -35,16 +35,8 @@ class HvqTrans:
         self.config = config
         self.bench = bench
         must_fit(config, bench.image_size)
-        self.shared = bench.features.extractor(
-            config.backbone,
-            config.features.reductions,
-            bench.image_size,
-            bench.device,
-            config.features.grid,
-            "aligned",
-            config.backbone.padded_for,
-        )
-        self.own = config.backbone_state == "official" or config.start is not None
+        self.shared = maps_of(config, bench.image_size).extractor(bench)
+        self.own = reads(config, bench.image_size) is None
         """Whether the backbone differs from the shared one, so that the shared cache does not hold its features."""
         self.notes: tuple[str, ...] = ()
         self.names: tuple[str, ...] = ("",)

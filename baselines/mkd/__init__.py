@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
@@ -129,6 +130,13 @@ def check(config: Config, image_size: int) -> None:
     square_maps([one.shape for one in maps], reductions(name), image_size, name, "MKD")
     if config.student == "equal" and not is_vgg(name):
         raise fail(f"a student of equal size exists for VGG alone, but the teacher is {name}", hint="student: small")
+
+
+def reads(config: Config, image_size: int) -> FeatureMaps | None:
+    """The feature maps of training images that the method reads; None if its images have another scale."""
+    if config.pixels != "imagenet":
+        return None
+    return FeatureMaps(config.backbone, reductions(config.backbone.name), image_size, scored=False)
 
 
 def build(config: Config, bench: Bench) -> Mkd:

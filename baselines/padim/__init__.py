@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 from afrad_bench.errors import fail
@@ -91,6 +92,11 @@ def check(config: Config, image_size: int) -> None:
     process such images."""
     maps = needed(config.backbone.name, config.reductions, image_size)
     config.channels_of(sum(one.channels for one in maps))
+
+
+def reads(config: Config, image_size: int) -> FeatureMaps:
+    """The feature maps that the method reads."""
+    return FeatureMaps(config.backbone, config.reductions, image_size)
 
 
 def build(config: Config, bench: Bench) -> Padim:

@@ -15,7 +15,7 @@ from afrad_bench.machine.free_memory import free_bytes
 from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.padim import Config
+from afrad_bench_baselines.padim import Config, reads
 from afrad_bench_baselines.padim.gaussians import PatchGaussians, fit_gaussians, stored_values
 
 BATCH = 16
@@ -67,7 +67,7 @@ class Padim:
     def __init__(self, config: Config, bench: Bench) -> None:
         self.config = config
         self.bench = bench
-        self.extractor = bench.features.extractor(config.backbone, config.reductions, bench.image_size, bench.device)
+        self.extractor = reads(config, bench.image_size).extractor(bench)
         total = sum(self.extractor.channels)
         self.channels = config.channels_of(total)
         generator = torch.Generator().manual_seed(bench.seeds.init)

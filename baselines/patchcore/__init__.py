@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.methods.demands import costly_bank
@@ -111,6 +112,11 @@ def warn(config: Config, image_size: int, train_images: int) -> str | None:
     """A line on a bank that is expensive to choose or to score with: the work grows with the square of the patches."""
     side = -(-image_size // config.reductions[0])
     return costly_bank(side**2, train_images, config.fraction, config.width, config.projection)
+
+
+def reads(config: Config, image_size: int) -> FeatureMaps:
+    """The feature maps that the method reads."""
+    return FeatureMaps(config.backbone, config.reductions, image_size, after_ones=config.batch_norm == "official")
 
 
 def build(config: Config, bench: Bench) -> Patchcore:

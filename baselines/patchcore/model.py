@@ -13,7 +13,7 @@ from afrad_bench.methods.neighbours import MemoryBank
 from afrad_bench.methods.patch_embedding import PatchEmbedding, rows
 from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.patchcore import Config
+from afrad_bench_baselines.patchcore import Config, reads
 
 BATCH = 4
 
@@ -48,13 +48,7 @@ class Patchcore:
     def __init__(self, config: Config, bench: Bench) -> None:
         self.config = config
         self.bench = bench
-        self.extractor = bench.features.extractor(
-            config.backbone,
-            config.reductions,
-            bench.image_size,
-            bench.device,
-            after_ones=config.batch_norm == "official",
-        )
+        self.extractor = reads(config, bench.image_size).extractor(bench)
         _, height, width = self.extractor.shapes[0]
         self.grid = (height, width)
         embedding = PatchEmbedding(self.extractor.channels, self.grid, config.patch, config.stage_width, config.width)

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import WideResNet50
 from afrad_bench.methods.demands import multiple_of, square_maps
@@ -148,6 +149,11 @@ def check(config: Config, image_size: int) -> None:
         from afrad_bench_baselines.rd4ad.student import design_for, halved
 
         halved(design_for(config.backbone.name, [one.channels for one in maps]), config.backbone.name)
+
+
+def reads(config: Config, image_size: int) -> FeatureMaps:
+    """The feature maps that the method reads."""
+    return FeatureMaps(config.backbone, config.reductions, image_size)
 
 
 def build(config: Config, bench: Bench) -> Rd4ad:

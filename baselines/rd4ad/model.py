@@ -15,7 +15,7 @@ from afrad_bench.methods.fitting import Checkpoint, draws_of, mean_loss, stepped
 from afrad_bench.methods.frozen import FrozenNetwork, TrainingMaps, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.rd4ad import Config
+from afrad_bench_baselines.rd4ad import Config, reads
 from afrad_bench_baselines.rd4ad.checkpoint import load_official
 from afrad_bench_baselines.rd4ad.scoring import Head, cosine_loss
 from afrad_bench_baselines.rd4ad.student import MIRRORED, Student, design_for, halved
@@ -29,7 +29,7 @@ class Rd4ad:
         self.bench = bench
         side = bench.image_size
         multiple_of(config.step, side, "RD4AD")
-        self.extractor = bench.features.extractor(config.backbone, config.reductions, side, bench.device)
+        self.extractor = reads(config, bench.image_size).extractor(bench)
         teacher = config.backbone.name
         square_maps(self.extractor.shapes, config.reductions, side, teacher, "RD4AD")
         channels = self.extractor.channels

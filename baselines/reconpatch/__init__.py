@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.methods.demands import costly_bank
@@ -123,6 +124,11 @@ def warn(config: Config, image_size: int, train_images: int) -> str | None:
     """A line on a bank that is expensive to choose or to score with."""
     side = -(-image_size // config.reductions[0])
     return costly_bank(side**2, train_images, config.fraction, config.representation, config.projection)
+
+
+def reads(config: Config, image_size: int) -> FeatureMaps:
+    """The feature maps that the method reads."""
+    return FeatureMaps(config.backbone, config.reductions, image_size)
 
 
 def build(config: Config, bench: Bench) -> ReConPatch:

@@ -15,7 +15,7 @@ from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
 from afrad_bench.methods.neighbours import MemoryBank
 from afrad_bench.methods.patch_embedding import PatchEmbedding, rows
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.reconpatch import Config, Training
+from afrad_bench_baselines.reconpatch import Config, Training, reads
 from afrad_bench_baselines.reconpatch.network import Head, Networks
 
 BATCH = 4
@@ -27,7 +27,7 @@ class ReConPatch:
     def __init__(self, config: Config, bench: Bench) -> None:
         self.config = config
         self.bench = bench
-        self.extractor = bench.features.extractor(config.backbone, config.reductions, bench.image_size, bench.device)
+        self.extractor = reads(config, bench.image_size).extractor(bench)
         _, height, width = self.extractor.shapes[0]
         grid = (height, width)
         embedding = PatchEmbedding(self.extractor.channels, grid, config.patch, config.width, config.width)

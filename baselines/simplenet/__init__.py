@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.errors import fail
@@ -142,6 +143,11 @@ def check(config: Config, image_size: int) -> None:
     """Raise `UserError` if the backbone lacks a requested feature map, or cannot process such images."""
     maps = needed(config.backbone.name, config.reductions, image_size)
     must_be_maps(config.backbone.name, [one.shape for one in maps], [one.channels for one in maps])
+
+
+def reads(config: Config, image_size: int) -> FeatureMaps:
+    """The feature maps that the method reads."""
+    return FeatureMaps(config.backbone, config.reductions, image_size, after_ones=config.batch_norm == "official")
 
 
 def build(config: Config, bench: Bench) -> SimpleNet:

@@ -13,7 +13,7 @@ from afrad_bench.methods.fitting import Checkpoint, draws_of, mean_loss, train_e
 from afrad_bench.methods.frozen import FrozenNetwork, TrainingMaps, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.simplenet import Config, must_be_maps
+from afrad_bench_baselines.simplenet import Config, must_be_maps, reads
 from afrad_bench_baselines.simplenet.checkpoint import load_official
 from afrad_bench_baselines.simplenet.network import Head, gaussian
 
@@ -24,13 +24,7 @@ class SimpleNet:
     def __init__(self, config: Config, bench: Bench) -> None:
         self.config = config
         self.bench = bench
-        self.extractor = bench.features.extractor(
-            config.backbone,
-            config.reductions,
-            bench.image_size,
-            bench.device,
-            after_ones=config.batch_norm == "official",
-        )
+        self.extractor = reads(config, bench.image_size).extractor(bench)
         shapes, channels = self.extractor.shapes, self.extractor.channels
         must_be_maps(config.backbone.name, shapes, channels)
         _, height, width = shapes[0]

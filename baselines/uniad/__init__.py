@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, UniadBackbone
 from afrad_bench.errors import fail
@@ -180,6 +181,12 @@ def check(config: Config, image_size: int) -> None:
     """Raise `UserError` if the image size or the backbone is unusable."""
     must_fit(config, image_size)
     needed(config.backbone.name, config.features.reductions, image_size)
+
+
+def reads(config: Config, image_size: int) -> FeatureMaps:
+    """The feature maps that the method reads."""
+    features, backbone = config.features, config.backbone
+    return FeatureMaps(backbone, features.reductions, image_size, features.grid, "aligned", backbone.padded_for)
 
 
 def build(config: Config, bench: Bench) -> Uniad:

@@ -23,7 +23,7 @@ from afrad_bench.methods.fitting import (
 from afrad_bench.methods.frozen import FrozenNetwork, TrainingMaps, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
-from afrad_bench_baselines.uniad import Config, must_fit
+from afrad_bench_baselines.uniad import Config, must_fit, reads
 from afrad_bench_baselines.uniad.checkpoint import load_official
 from afrad_bench_baselines.uniad.reconstruction import Reconstruction
 from afrad_bench_baselines.uniad.scoring import Head
@@ -38,15 +38,7 @@ class Uniad:
         side, features = bench.image_size, config.features
         must_fit(config, side)
         tokens = side // features.grid
-        self.extractor = bench.features.extractor(
-            config.backbone,
-            features.reductions,
-            side,
-            bench.device,
-            features.grid,
-            "aligned",
-            config.backbone.padded_for,
-        )
+        self.extractor = reads(config, side).extractor(bench)
         (channels,) = self.extractor.channels
         with draws_of(bench, "reconstruction"):
             reconstruction = Reconstruction(channels, (tokens, tokens), config.transformer)

@@ -4,6 +4,7 @@ Axes: B images, T tokens (the class token first), D values of a token, (h, w) th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import timm
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afrad_bench.backbone.extractor import Extractor, state_dict
+from afrad_bench.backbone.maps import Part
 from afrad_bench.backbone.weights import BackboneConfig, Weights
 from afrad_bench.errors import fail
 from afrad_bench.hashing import digest, seed_for
@@ -76,12 +78,22 @@ class Tokens(Extractor):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         parts = (VERSION, timm.__version__, config.name, weights.sha256, repr(layers), repr((mean, std)))
         self.key = digest("uniformaly", *parts)
+        self.maps = None
+        self.parts = tuple(
+            Part(digest(self.key, what), f"{config.name} {what}", patch, shape)
+            for what, shape in zip(("tokens", "attention"), self.shapes, strict=True)
+        )
         self.requires_grad_(False)
         self.eval()
 
     @property
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
         return tuple((channels, self.side, self.side) for channels in self.map_channels)
+
+    def kept(self, images: Tensor, parts: Sequence[Part]) -> tuple[Tensor, ...]:
+        """Both, which nobody else asks for."""
+        assert tuple(parts) == self.parts
+        return self(images)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         net = self.net

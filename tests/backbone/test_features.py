@@ -16,7 +16,8 @@ from afrad_bench.backbone import features
 from afrad_bench.backbone.entries import Entries
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.backbone.features import FeatureCache
-from afrad_bench.backbone.weights import BackboneConfig
+from afrad_bench.backbone.maps import FeatureMaps
+from afrad_bench.backbone.weights import BackboneConfig, WideResNet50
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray, ImageSet, test_images, train_images
 from afrad_bench.types import Dataset
@@ -52,8 +53,9 @@ class CountingImages:
 
 
 def entry_of(cache: FeatureCache, folder: Path) -> Path:
-    (entry,) = cache.entries()
-    return folder / "features" / entry.key
+    """The folder of the map of reduction 16."""
+    (key,) = [entry.key for entry in cache.entries() if "reduction 16" in entry.what]
+    return folder / "features" / key
 
 
 def test_a_second_process_reads_what_the_first_computed(
@@ -98,7 +100,7 @@ def test_images_in_memory_are_not_cached(tmp_path: Path, images: ImageSet) -> No
     pixels = images.subset([1, 2]).array()
     for a, b in zip(cache.read(net, ImageArray(pixels)), cache.read(net, images.subset([1, 2])), strict=True):
         assert np.allclose(a, b, atol=1e-5)
-    assert len(cache.entries()) == 1  # of the set, none of the array
+    assert len(cache.entries()) == 2  # of the set, none of the array
 
 
 def test_every_term_has_its_own_entry(tmp_path: Path, dataset: Dataset) -> None:
@@ -106,11 +108,79 @@ def test_every_term_has_its_own_entry(tmp_path: Path, dataset: Dataset) -> None:
     cache.read(net, train_images(dataset, 64))
     cache.read(net, test_images(dataset, 64))
     cache.read(net, train_images(drawn_dataset(train=3), 64))
-    cache.read(cache.extractor(CONFIG, (8,), 64, "cpu"), train_images(dataset, 64))
+    assert len(cache.entries()) == 2 * 3
     cache.read(cache.extractor(CONFIG, (8, 16), 64, "cpu", grid=16), train_images(dataset, 64))
     cache.read(cache.extractor(CONFIG, (8, 16), 64, "cpu", grid=16, resize="area"), train_images(dataset, 64))
+    assert len(cache.entries()) == 6 + 2  # of reduction 8, resized; that of reduction 16 is there
+    cache.read(cache.extractor(CONFIG, (8, 16), 64, "cpu", after_ones=True), train_images(dataset, 64))
     cache.read(cache.extractor(CONFIG, (8, 16), 96, "cpu"), train_images(dataset, 96))
-    assert len(cache.entries()) == 7
+    assert len(cache.entries()) == 8 + 2 + 2
+
+
+def test_maps_that_another_method_reads_are_taken(tmp_path: Path, images: ImageSet) -> None:
+    cache, net = opened(tmp_path)
+    cache.read(net, images)
+    computed = cache.seconds
+    for other in (
+        cache.extractor(CONFIG, (8,), 64, "cpu"),
+        cache.extractor(CONFIG, (8, 16), 64, "cpu", grid=8),
+        cache.extractor(CONFIG, (8, 16), 64, "cpu", grid=4, resize="area"),
+    ):
+        (maps,) = cache.read(other, images)
+        assert len(maps) == len(images)
+    assert cache.seconds == computed
+
+
+SETS = [
+    FeatureMaps(CONFIG, (4, 8, 16), 64),
+    FeatureMaps(WideResNet50(name="resnet18", weights="random"), (8,), 64),  # a class of its own, but the same net
+    FeatureMaps(CONFIG, (8, 16, 32), 64, grid=4),
+    FeatureMaps(CONFIG, (4, 8, 32), 64, grid=16, resize="aligned"),
+    FeatureMaps(CONFIG, (4, 16), 64, grid=8, resize="area"),
+]
+
+
+def test_one_pass_computes_what_is_foreseen_and_changes_no_bit(
+    tmp_path: Path, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = FeatureCache(None)
+    extractors = [alone.extractor(maps.backbone, maps.reductions, 64, "cpu", maps.grid, maps.resize) for maps in SETS]
+    with torch.inference_mode():
+        batches = [torch.from_numpy(batch.array()) for batch in images.batches(features.BATCH)]
+        wanted = [[torch.cat(parts) for parts in zip(*map(net, batches), strict=True)] for net in extractors]
+    count = CountingImages(monkeypatch)
+    cache = FeatureCache(tmp_path, foreseen={images.fingerprint: SETS, "another set": [FeatureMaps(CONFIG, (2,), 64)]})
+    for net, outputs in zip(extractors, wanted, strict=True):
+        for maps, output in zip(cache.read(net, images), outputs, strict=True):
+            assert np.array_equal(maps, output.numpy())
+        few = images.subset([3, 17])
+        for maps, output in zip(cache.read(net, few), outputs, strict=True):
+            assert np.array_equal(maps, output[[3, 17]].numpy())
+    assert count.decoded == len(images)
+    kept = [entry.what.partition(" at ")[0] for entry in cache.entries()]
+    assert len(set(kept)) == len(kept) == 4 + 2 + 1  # as they are, aligned, by area
+
+
+def test_what_is_foreseen_is_left_out_if_it_does_not_fit(tmp_path: Path, images: ImageSet) -> None:
+    limit = 24 * (128 * 64 + 256 * 16) * 4 + 1000
+    cache = FeatureCache(tmp_path, limit, foreseen={images.fingerprint: SETS})
+    net = cache.extractor(CONFIG, (8, 16), 64, "cpu")
+    cache.read(net, images)
+    assert len(cache.entries()) == 2
+    assert cache.notes == []
+    assert cache.read(cache.extractor(CONFIG, (4,), 64, "cpu"), images)[0].shape == (24, 64, 16, 16)
+    assert any("not cached" in note for note in cache.notes)
+
+
+def test_what_a_file_of_maps_says_is_what_the_backbone_gives(tmp_path: Path) -> None:
+    """The sizes that `plan` shows are of networks without memory."""
+    for name in ("resnet18", "tf_efficientnet_lite0", "swin_tiny_patch4_window7_224"):
+        config, side = BackboneConfig(name=name, weights="random"), 224
+        net = FeatureCache(None).extractor(config, (4, 8, 16), side, "cpu", grid=8)
+        with torch.inference_mode():
+            kept = net.kept(torch.rand(1, 3, side, side), net.parts)
+        assert [tuple(one.shape[1:]) for one in kept] == [part.shape for part in net.parts]
+        assert [part.resize for part in net.parts] == ["bilinear", None, None]
 
 
 @pytest.mark.parametrize("damage", ["bit", "short", "no meta", "bad meta", "missing map"])
@@ -118,7 +188,7 @@ def test_a_damaged_entry_is_noticed_and_rebuilt(tmp_path: Path, images: ImageSet
     cache, net = opened(tmp_path)
     good = [np.array(m) for m in cache.read(net, images)]
     folder = entry_of(cache, tmp_path)
-    path = folder / "map1.npy"
+    path = folder / "map0.npy"
     raw = bytearray(path.read_bytes())
     if damage == "bit":
         raw[-5] ^= 0x40
@@ -141,7 +211,7 @@ def test_a_damaged_entry_is_noticed_and_rebuilt(tmp_path: Path, images: ImageSet
     assert third.notes == []
 
 
-META = {"what": "x", "images": 24, "maps": [{"shape": [24, 128, 8, 8], "crc32": 1}]}
+META = {"what": "x", "images": 24, "maps": [{"shape": [24, 256, 4, 4], "crc32": 1}]}
 
 
 @pytest.mark.parametrize(
@@ -159,15 +229,17 @@ META = {"what": "x", "images": 24, "maps": [{"shape": [24, 128, 8, 8], "crc32": 
         json.dumps({**META, "maps": []}),
         json.dumps(META),
         json.dumps({**META, "maps": META["maps"] * 3}),
+        json.dumps({**META, "maps": [{"shape": [24, 4, 16, 16], "crc32": 1}]}),
         "[" * 99999,
     ],
 )
 def test_any_bad_meta_is_rebuilt_with_a_note(tmp_path: Path, images: ImageSet, text: str) -> None:
     cache, net = opened(tmp_path)
     good = [np.array(m) for m in cache.read(net, images)]
-    (entry_of(cache, tmp_path) / "meta.json").write_text(text)
+    folder = entry_of(cache, tmp_path)
+    (folder / "meta.json").write_text(text)
     again, net = opened(tmp_path)
-    (listed,) = again.entries()  # as `cache list` and the limit see it
+    (listed,) = [entry for entry in again.entries() if entry.key == folder.name]  # as `cache list` and the limit see it
     assert listed.bytes > 1000
     for a, b in zip(again.read(net, images), good, strict=True):
         assert np.array_equal(a, b)
@@ -183,16 +255,16 @@ def test_a_damaged_entry_can_be_cleared(tmp_path: Path, images: ImageSet) -> Non
     folder = entry_of(cache, tmp_path)
     (folder / "meta.json").write_bytes(b"\x00\xff")
     again, _ = opened(tmp_path)
-    assert again.entries()[0].what.startswith("damaged")
+    assert [entry.key for entry in again.entries() if entry.what.startswith("damaged")] == [folder.name]
     assert again.clear([folder.name]) > 0
-    assert again.entries() == []
+    assert len(again.entries()) == 1
 
 
 def test_files_that_are_no_entries_are_left_alone(tmp_path: Path, images: ImageSet) -> None:
     cache, net = opened(tmp_path)
     cache.read(net, images)
     (tmp_path / "features" / "a note.txt").write_text("keep")
-    assert len(cache.entries()) == 1
+    assert len(cache.entries()) == 2
     cache.clear()
     assert (tmp_path / "features" / "a note.txt").is_file()
 
@@ -234,9 +306,8 @@ def test_features_of_another_thread_count_are_not_taken(tmp_path: Path, images: 
         told = sorted(entry.what for entry in cache.entries())
     finally:
         torch.set_num_threads(before)
-    assert len(told) == 2
-    assert "1 thread, " in told[0]
-    assert "2 threads, " in told[1]
+    assert len(told) == 2 * 2
+    assert sum("1 thread, " in one for one in told) == sum("2 threads, " in one for one in told) == 2
 
 
 def test_a_killed_run_leaves_no_entry(tmp_path: Path, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,21 +341,21 @@ def test_two_runs_may_compute_the_same_entry(tmp_path: Path, images: ImageSet, m
     for a, b in zip(first, fast.read(other, images), strict=True):
         assert np.array_equal(a, b)
     assert slow.notes == []
-    assert [path.name[0] != "." for path in (tmp_path / "features").iterdir()] == [True]
+    assert [path.name[0] != "." for path in (tmp_path / "features").iterdir()] == [True, True]
 
 
 def test_the_size_is_bounded_and_the_oldest_goes_first(tmp_path: Path) -> None:
     sets = [train_images(drawn_dataset(train=n), 64) for n in (10, 11, 12)]
     one = 24 * (128 * 64 + 256 * 16) * 4
-    cache, net = opened(tmp_path, limit=int(2.2 * one))
+    cache, net = opened(tmp_path, limit=2 * one)
     for k, images in enumerate(sets[:2]):
         cache.read(net, images)
         for entry in cache.entries():
             if entry.images == len(images):
                 os.utime(tmp_path / "features" / entry.key / "meta.json", (time.time() - 100 + k,) * 2)
-    third, net = opened(tmp_path, limit=int(2.2 * one))
+    third, net = opened(tmp_path, limit=2 * one)
     third.read(net, sets[2])
-    assert sorted(entry.images for entry in third.entries()) == [22, 24]
+    assert sorted(entry.images for entry in third.entries()) == [22, 22, 24, 24]
 
 
 def test_what_is_too_large_is_computed_and_said(tmp_path: Path, images: ImageSet) -> None:
@@ -311,11 +382,12 @@ def test_progress_is_not_told_of_each_batch_of_a_method(tmp_path: Path, monkeypa
 def test_entries_tell_what_they_are(tmp_path: Path, images: ImageSet) -> None:
     cache, net = opened(tmp_path)
     cache.read(net, images)
-    (entry,) = cache.entries()
+    folder = entry_of(cache, tmp_path)
+    (entry,) = [entry for entry in cache.entries() if entry.key == folder.name]
     assert entry.images == 24
-    assert entry.bytes >= 24 * (128 * 64 + 256 * 16) * 4
-    assert "64 px" in entry.what
-    facts = json.loads((tmp_path / "features" / entry.key / "meta.json").read_text())
-    assert [m["shape"] for m in facts["maps"]] == [[24, 128, 8, 8], [24, 256, 4, 4]]
+    assert entry.bytes >= 24 * 256 * 16 * 4
+    assert entry.what.startswith("resnet18 reduction 16, 4 x 4 at 64 px, ")
+    facts = json.loads((folder / "meta.json").read_text())
+    assert [m["shape"] for m in facts["maps"]] == [[24, 256, 4, 4]]
     assert cache.clear([entry.key]) == entry.bytes
-    assert cache.entries() == []
+    assert len(cache.entries()) == 1

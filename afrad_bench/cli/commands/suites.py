@@ -13,6 +13,7 @@ from afrad_bench.cli.again import run_command
 from afrad_bench.cli.folders import Destination, destination
 from afrad_bench.cli.options import (
     JsonOption,
+    MeasuringPlace,
     Output,
     Place,
     StoredChoice,
@@ -64,6 +65,7 @@ def run(
     from afrad_bench.report.from_plan import report_of
     from afrad_bench.running.cell_run import RunOptions
     from afrad_bench.running.foreseen import must_build
+    from afrad_bench.running.foreseen_features import sizes
     from afrad_bench.store import Store
 
     workspace, out = place.workspace(), console.make()
@@ -72,6 +74,7 @@ def run(
     todo = plan.cells if force else plan.open
     must_build(plan, todo)
     planned.show_head(out, plan, force)
+    planned.show_features(out, sizes(plan, todo, workspace))
     planned.show_workers(out, plan, workspace)
     startup = {"startup": time.perf_counter() - STARTED - seconds, "data": seconds}
     options = RunOptions(force=force, keep_models=keep_models, keep_maps=keep_maps, startup=startup)
@@ -140,15 +143,19 @@ def run_shown(
     return frozenset(ended)
 
 
-def plan(choice: SuiteChoice, place: Place, as_json: JsonOption = False) -> None:
+def plan(choice: SuiteChoice, place: MeasuringPlace, as_json: JsonOption = False) -> None:
     """Print the cells of a suite, which are done, and what the rest would cost. Trains and measures nothing."""
     from afrad_bench.cli.screen import console, planned
     from afrad_bench.running.foreseen import must_build
+    from afrad_bench.running.foreseen_features import sizes
 
     workspace = place.workspace()
     found = plan_of(choice.selection(workspace), workspace, console.make(stderr=as_json))
     must_build(found, found.open)
-    console.show_json(planned.plan_rows(found)) if as_json else planned.show_plan(console.make(), found)
+    if as_json:
+        console.show_json(planned.plan_rows(found))
+    else:
+        planned.show_plan(console.make(), found, sizes(found, found.open, workspace))
 
 
 def check(choice: SuiteChoice, place: Place) -> None:

@@ -15,6 +15,7 @@ from afrad_bench.cli.screen.tables import show_table
 from afrad_bench.running.estimate import image_passes
 
 if TYPE_CHECKING:
+    from afrad_bench.running.foreseen_features import FeatureSizes
     from afrad_bench.running.plan import Plan
     from afrad_bench.running.workspace import Workspace
 
@@ -86,8 +87,43 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def show_plan(out: Console, plan: Plan) -> None:
-    """Print the totals and data sets, then one line per cell."""
+def show_features(out: Console, sizes: FeatureSizes | None) -> None:
+    """Print how much of backbone features the cells to run keep, and whether they fit."""
+    from afrad_bench.running.foreseen_features import shown
+
+    if sizes is None:
+        return
+    there = sizes.bytes - sizes.missing
+    parts = [f"features to keep: {shown(sizes.bytes)}" + (f", {shown(there)} of them are there" if there else "")]
+    parts += [f"limit of the cache {shown(sizes.limit)}", f"free on its disk {shown(sizes.free)}"]
+    out.print("; ".join(parts))
+    for text in sizes.problems:
+        out.print(Text(f"caution: {text}", "yellow"), soft_wrap=True)
+
+
+def _show_kept(out: Console, sizes: FeatureSizes) -> None:
+    """Print a line for each kind of feature map that is kept."""
+    from afrad_bench.running.foreseen_features import shown
+
+    rows = [
+        (
+            one.data,
+            one.part.backbone,
+            one.part.what,
+            str(one.image_size),
+            f"{one.images:,}",
+            shown(one.bytes),
+            "there" if one.there == one.bytes else f"{shown(one.there)} there" if one.there else "to compute",
+            one.rows[0] if len(one.rows) == 1 else f"{one.rows[0]} and {len(one.rows) - 1} more",
+        )
+        for one in sizes.kept
+    ]
+    names = ("data", "backbone", "feature map", "px", "images", "on disk", "state", "read by")
+    show_table(out, names, rows, numeric=("px", "images", "on disk"), keys=3)
+
+
+def show_plan(out: Console, plan: Plan, sizes: FeatureSizes | None) -> None:
+    """Print the totals and data sets, then one line per cell; `sizes`: of the features of the cells to run."""
     rows = []
     for one in plan.cells:
         reasons: dict[str, list[str]] = {}
@@ -111,8 +147,11 @@ def show_plan(out: Console, plan: Plan) -> None:
         )
         for note in dataset.notes:
             out.print(Text(f"  {note}", style="yellow"))
+    show_features(out, sizes)
     names = ("cell", "row", "data", "setting", "seed", "state", "image passes", "seconds")
     show_table(out, names, rows, numeric=("image passes", "seconds"), keys=2)
+    if sizes is not None:
+        _show_kept(out, sizes)
     if unknown := list(dict.fromkeys(one.cell.method for one in plan.cells if one.seconds is None)):
         text = (
             f"{UNKNOWN}: {', '.join(unknown)} had no complete run on these images at this size, on this kind of device"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from afrad_bench.backbone.offered import needed
 from afrad_bench.methods.afrad import own_decoders
-from afrad_bench.methods.afrad.config import Config
+from afrad_bench.methods.afrad.config import Config, reads
 from afrad_bench.methods.afrad.published import RECIPES
 from afrad_bench.methods.afrad.readings import CHOICES, MEASURED_ON, measured
 from afrad_bench.methods.demands import multiple_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 VERSION = "6"
 PAPER = "Lee et al., Adaptive Feature Refinement with Information Preservation for MUAD"
 
-__all__ = ["CHOICES", "PAPER", "RECIPES", "VERSION", "Config", "build", "check", "chosen_on", "version"]
+__all__ = ["CHOICES", "PAPER", "RECIPES", "VERSION", "Config", "build", "check", "chosen_on", "reads", "version"]
 
 
 def chosen_on(config: Config) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 from afrad_bench.methods.afrad import own_decoders
 from afrad_bench.methods.afrad.readings import Reading, values_of
@@ -310,3 +311,9 @@ class Config(_Part):
         if len(set(self.decoders)) != len(self.decoders):
             raise ValueError(f"decoders must be distinct, but got {list(self.decoders)}")
         return self
+
+
+def reads(config: Config, image_size: int) -> FeatureMaps:
+    """The feature maps that the method reads."""
+    features = config.features
+    return FeatureMaps(config.backbone, features.reductions, image_size, features.grid, features.resize)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from afrad_bench.methods.afrad.config import Config
+from afrad_bench.methods.afrad.config import Config, reads
 from afrad_bench.methods.afrad.network import Scorer
 from afrad_bench.methods.afrad.training import train
 from afrad_bench.methods.demands import multiple_of
@@ -27,9 +27,7 @@ class Afrad:
         self.bench = bench
         grid = config.features.grid
         multiple_of(config.step, bench.image_size, "AFRAD")
-        self.extractor = bench.features.extractor(
-            config.backbone, config.features.reductions, bench.image_size, bench.device, grid, config.features.resize
-        )
+        self.extractor = reads(config, bench.image_size).extractor(bench)
         (self.channels,) = self.extractor.channels
         side = bench.image_size // grid
         with torch.random.fork_rng(devices=[]):
