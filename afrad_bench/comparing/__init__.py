@@ -2,7 +2,7 @@
 
 `place` finds a side: `stored` reads it from a store, `baseline` from a file; `sessions` makes one of timed calls.
 `pairs` pairs equal rows and finds differing terms, `changes` estimates, `rules` and `gate` decide, `show` formats
-the output, and `page` makes reports of it."""
+the output, and `page` makes reports of it, and `record` keeps verdicts."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
@@ -100,6 +100,8 @@ class Comparison:
     notes: tuple[str, ...]
     added: tuple[Change, ...] = ()
     """Numbers that only NEW has: only `now` is set."""
+    runs: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
+    """Key of a change -> ids of the runs that gave the values of NEW, where it is a store."""
 
 
 def compare(
@@ -117,6 +119,8 @@ def compare(
         tuple(dict.fromkeys(text for one in paired.pairs for text in one.changed)),
         (*(f"BASE, {note}" for note in base.notes), *(f"NEW, {note}" for note in new.notes), *_extra(paired)),
         tuple(_added(paired, new)),
+        {key: one.new.runs for one in paired.pairs for key in (one.base.key, one.new.key)}
+        | {key: new.rows[key].runs for key in paired.extra},
     )
 
 

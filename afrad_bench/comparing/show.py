@@ -23,7 +23,7 @@ READING = (
 
 WORST = 3
 """Checks that are told beside the verdict."""
-_LEVELS: dict[str, Level] = {"pass": "good", "regression": "alarm", "cannot tell": "unsure"}
+LEVELS: dict[str, Level] = {"pass": "good", "regression": "alarm", "cannot tell": "unsure"}
 
 
 def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
@@ -39,7 +39,7 @@ def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
         lines.append(
             _line(
                 str(change.key),
-                _named(change),
+                named(change),
                 *_values(change),
                 _range(change, interval),
                 _p(change.p_holm),
@@ -66,8 +66,8 @@ def gate_table(decision: Decision) -> Table:
         ends = None if check.low is None or check.high is None else (check.low, check.high)
         matters = "" if check.smallest is None else _smallest(change, check.smallest)
         rest = (_range(change, ends), matters, _count(change), _why(check))
-        line = _line(str(change.key), _named(change), *_values(change), *rest)
-        lines.append(Line((Entry(SIGNS[check.verdict], level=_LEVELS.get(check.verdict, "plain")), *line.entries)))
+        line = _line(str(change.key), named(change), *_values(change), *rest)
+        lines.append(Line((Entry(SIGNS[check.verdict], level=LEVELS.get(check.verdict, "plain")), *line.entries)))
     numeric = ("BASE", "NEW", "Change", "interval", "matters from")
     first = ("Change", "Why")
     headings = (Heading(name, numeric=name in numeric, importance=(name in first) - (name == "n")) for name in names)
@@ -86,6 +86,12 @@ def worst(decision: Decision) -> tuple[str, ...]:
     relative to the smallest one that matters. Where all pass, those that are nearest to failing."""
     order = sorted(decision.checks, key=lambda check: (GRAVITY.index(check.verdict), -check.worsening))
     return tuple(f"{SIGNS[check.verdict]}: {_sentence(check)}" for check in order[:WORST])
+
+
+def named(change: Change) -> str:
+    """Metric and category as they are shown: "I-AUROC, bottle"."""
+    title = metrics()[change.metric].title
+    return title if change.category in (MEAN, None) else f"{title}, {change.category}"
 
 
 def remarks(comparison: Comparison) -> Iterator[str]:
@@ -115,7 +121,7 @@ def to_markdown(decision: Decision) -> str:
 
 def to_junit(decision: Decision) -> str:
     """One test case per check: a failure for a regression, an error for "cannot tell"."""
-    cases = [(f"{_named(check.change)}", str(check.change.key), check) for check in decision.checks]
+    cases = [(f"{named(check.change)}", str(check.change.key), check) for check in decision.checks]
     failures = sum(check.verdict == "regression" for check in decision.checks)
     errors = sum(check.verdict == "cannot tell" for check in decision.checks) + len(decision.unmeasured)
     total = str(len(cases) + len(decision.unmeasured))
@@ -188,11 +194,6 @@ def _line(*texts: str) -> Line:
     return Line(tuple(map(Entry, texts)))
 
 
-def _named(change: Change) -> str:
-    title = metrics()[change.metric].title
-    return title if change.category in (MEAN, None) else f"{title}, {change.category}"
-
-
 def _unit(change: Change) -> str:
     metric = metrics()[change.metric]
     return "points" if metric.percent else metric.unit
@@ -239,7 +240,7 @@ def _count(change: Change) -> str:
 def _sentence(check: Check) -> str:
     change = check.change
     was, now, _ = _values(change)
-    return f"{change.key}: {_named(change)} was {was}, is {now} {_unit(change)}; {_why(check)}"
+    return f"{change.key}: {named(change)} was {was}, is {now} {_unit(change)}; {_why(check)}"
 
 
 def _why(check: Check) -> str:

@@ -74,6 +74,8 @@ class Row:
     """Seed, measure, error."""
     unreliable: Mapping[str, str] = field(default_factory=dict)
     """Metric -> why its values must not be trusted."""
+    runs: tuple[str, ...] = ()
+    """Ids of the runs in a store that gave the values; empty for other sides."""
 
     @property
     def ways(self) -> tuple[tuple[str, int], ...]:

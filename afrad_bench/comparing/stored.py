@@ -93,6 +93,7 @@ def _row(
         {seed: "; ".join(sorted(of)) for seed, of in parts.items()},
         tuple((seed, name, error) for (seed, name), error in sorted(failed.items())),
         unreliable,
+        tuple(dict.fromkeys(run.run_id for _, _, run in good)),
     )
 
 

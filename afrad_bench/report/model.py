@@ -248,6 +248,8 @@ class Section:
     tables: tuple[Table, ...]
     intro: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
+    figures_first: bool = False
+    """Whether its figures stand above its tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,8 @@ class Report:
     """The results once more, in the layout of the paper's table that the suite reproduces; for print."""
     beside: tuple[Entry, ...] = ()
     """The other pages of a site that this one belongs to, as links above its title."""
+    search: str = ""
+    """The link among them to the table that holds all rows of the site, to search in."""
 
     @property
     def brief(self) -> str:

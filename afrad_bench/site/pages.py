@@ -1,16 +1,28 @@
-"""The pages of a site as reports: the index, leaderboards by data set and setting, and the history of each number."""
+"""The pages of a site as reports: the index, leaderboards by data set and setting, and all rows in one table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from afrad_bench.report import Report, build
-from afrad_bench.report.basis import results
-from afrad_bench.report.basis.grid import Grid
-from afrad_bench.report.basis.tables import defined, items, summary_table
-from afrad_bench.report.model import Caution, Entry, Heading, Line, Section, Table, Term
-from afrad_bench.site.stored import Group, Opened, by_revision
+from afrad_bench.report.basis.comparison import Footnotes
+from afrad_bench.report.basis.tables import SEEDS, defined, items, summary_table
+from afrad_bench.report.model import Caution, Entry, Heading, Line, Section, Table
+from afrad_bench.site.layout import (
+    BOARDS,
+    HISTORY,
+    INDEX,
+    ROWS,
+    Shown,
+    by_place,
+    caption_of,
+    counted,
+    framed,
+    grid_on,
+    noted,
+)
+from afrad_bench.site.stored import Group, Opened
 
 ALONE = (
     "Made from the store alone: published figures, the row that others are compared to, and cells that were never run "
@@ -21,22 +33,10 @@ RANKED = (
     "and not where data, versions of a measure or, for times, devices differ. Each row leads to its report.",
     "Bold: best; underlined: second best.",
 )
-IN_TIME = (
-    "A line is a row of a suite as one revision of the code measured it, with the newest run of each cell; "
-    "“+” after a revision: the code had uncommitted changes.",
-    "Nothing is ranked here: whether a difference is more than noise, `afrad-bench compare` and `gate` tell.",
+TOGETHER = (
+    "Every row on every data set, whatever it was measured by. Numbers of different data, suites, profiles or image "
+    "sizes do not compare: sorted together they only help to find a row. Each row leads to its report.",
 )
-INDEX, BOARDS, HISTORY = "index.html", "leaderboard.html", "history.html"
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A group with its report, and where the page of it is."""
-
-    group: Group
-    report: Report
-    link: str
-    """From the folder of the site."""
 
 
 def report_of(group: Group) -> Report:
@@ -47,13 +47,12 @@ def report_of(group: Group) -> Report:
 
 def index(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
     """What there is: suites with their reports, and data sets with their leaderboards."""
-    suites = tuple(_suite_line(one) for one in shown)
     headings = (
         *(Heading(text, numeric=False) for text in ("Suite", "Data sets", "Profile, setting, image size")),
         *(Heading(text) for text in ("Cells", "Failed")),
         *(Heading(text, numeric=False) for text in ("Newest run (UTC)", "Store")),
     )
-    places = _places(shown)
+    places = by_place(shown)
     lines = tuple(
         Line(
             (
@@ -67,18 +66,18 @@ def index(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
     )
     data = tuple(Heading(text, numeric=False) for text in ("Data set", "Setting", "Suites", "Over time"))
     cells = sum(len(row.cells) for one in shown for row in one.group.spec.rows)
-    counted = (
-        f"{_count(len({one.group.suite for one in shown}), 'suite')}, {_count(len(places), 'data set')} (by setting), "
-        f"{_count(cells, 'cell')} in {_count(len(stores), 'store')}."
-    )
-    return _page(
+    suites = counted(len({one.group.suite for one in shown}), "suite")
+    kept = f"{counted(cells, 'cell')} in {counted(len(stores), 'store')}"
+    found = f"{suites}, {counted(len(places), 'data set')} (by setting), {kept}."
+    return framed(
+        INDEX,
         "Benchmark results",
         (
-            Section("suites", "Reports", (Table("Reports", headings, suites),)),
+            Section("suites", "Reports", (Table("Reports", headings, tuple(map(_suite_line, shown))),)),
             Section("data", "Leaderboards", (Table("Leaderboards", data, lines),)),
         ),
         stores,
-        (counted,),
+        (found,),
     )
 
 
@@ -86,132 +85,64 @@ def leaderboard(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
     """A section for each data set and setting, with a table for each suite, profile, image size and store."""
 
     def tables(one: Shown, dataset: str) -> tuple[Table, ...]:
-        grid = _grid(one.group, dataset)
+        grid = grid_on(one.group, dataset)
         made = []
         for cost, name in ((False, ""), (True, " · efficiency")):
             columns, left_out = defined(grid, items(grid, cost=cost, headline=True))
             if columns:
-                table = summary_table(grid, columns, _caption(one, shown) + name)
+                table = summary_table(grid, columns, caption_of(one, shown) + name)
                 alarms = (f"the report warns: {each.text}" for each in one.report.warnings if each.level == "alarm")
-                made.append(_noted(_linked(table, one.link), (*left_out, *alarms)))
+                made.append(noted(_linked(table, one.link), (*left_out, *alarms)))
         return tuple(made)
 
-    return _page("Leaderboards", _sections(shown, tables, RANKED), stores)
-
-
-def history(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
-    """A section for each data set and setting: every metric of each row, by revision of the code and date."""
-    parted = {id(one): by_revision(one.group) for one in shown}
-
-    def tables(one: Shown, dataset: str) -> tuple[Table, ...]:
-        group = parted[id(one)]
-        grid = _grid(group, dataset)
-        ended = group.frames["cells"].groupby("cell_id")["started_at"].max()
-        when = {
-            row.label: max(ended[cell.id] for cell in row.cells).strftime("%Y-%m-%d %H:%M") for row in grid.spec.rows
-        }
-        made = []
-        for headline in (True, False):
-            columns = (*items(grid, cost=False, headline=headline), *items(grid, cost=True, headline=headline))
-            measured = {metric for use in grid.uses for metric in use.taken.values}
-            columns, left_out = defined(grid, [item for item in columns if item.name in measured])
-            if columns:
-                name = _caption(one, shown) + ("" if headline else " · further metrics")
-                table = replace(summary_table(grid, columns, name, folded=True), folded=not headline)
-                made.append(_noted(_dated(table, when), left_out))
-        return tuple(made)
-
-    return _page("History", _sections(shown, tables, IN_TIME), stores)
-
-
-def _page(
-    title: str,
-    sections: tuple[Section, ...],
-    stores: Sequence[Opened],
-    answer: tuple[str, ...] = (),
-) -> Report:
-    return Report(
-        suite="",
-        title=title,
-        profile="",
-        reproduces="",
-        command="",
-        terms=tuple(Term("Store", one.name) for one in stores),
-        warnings=tuple(Caution(f"{one.name}: {text}", "alarm") for one in stores for text in one.faults),
-        sections=sections,
-        facts=(),
-        answer=answer,
-        beside=beside(),
+    sections = (
+        Section(key, f"{dataset} · {setting}", tuple(table for one in here for table in tables(one, dataset)), RANKED)
+        for key, (dataset, setting, here) in by_place(shown).items()
     )
+    return framed(BOARDS, "Leaderboards", tuple(sections), stores)
 
 
-def beside(up: str = "") -> tuple[Entry, ...]:
-    """The links to the pages of the site, from a page in a folder from which `up` leads to it."""
-    named = (("Index", INDEX), ("Leaderboards", BOARDS), ("History", HISTORY))
-    return tuple(Entry(text, link=up + name) for text, name in named)
-
-
-def _sections(
-    shown: Sequence[Shown], tables: Callable[[Shown, str], tuple[Table, ...]], intro: tuple[str, ...]
-) -> tuple[Section, ...]:
-    return tuple(
-        Section(key, f"{dataset} · {setting}", tuple(t for one in here for t in tables(one, dataset)), intro)
-        for key, (dataset, setting, here) in _places(shown).items()
+def rows(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
+    """One table of every row on every data set with its headline accuracies, to search in."""
+    notes = Footnotes()
+    metrics: dict[str, Heading] = {}
+    found: list[tuple[tuple[Entry, ...], dict[str, Entry], tuple[Entry, ...]]] = []
+    for dataset, setting, here in by_place(shown).values():
+        for one in here:
+            group, grid = one.group, grid_on(one.group, dataset)
+            columns, _ = defined(grid, items(grid, cost=False, headline=True))
+            table = summary_table(grid, columns, "", folded=True)
+            dates = group.frames["cells"].groupby("cell_id")["started_at"].max()
+            for row, line in zip(grid.spec.rows, table.lines, strict=True):
+                name, seeds, *values = (
+                    replace(entry, refs=tuple(notes.refer(table.footnotes[ref - 1]) for ref in entry.refs))
+                    for entry in line.entries
+                )
+                metrics |= {heading.label: replace(heading, refs=()) for heading in table.headings[2:]}
+                newest = max(dates[cell.id] for cell in row.cells).strftime("%Y-%m-%d %H:%M")
+                of_metric = {heading.label: each for heading, each in zip(table.headings[2:], values, strict=True)}
+                first = (replace(name, link=one.link), Entry(dataset), Entry(setting), Entry(group.terms), seeds)
+                found.append((first, of_metric, (Entry(newest), Entry(group.store))))
+    headings = (
+        *(Heading(text, numeric=False) for text in ("Row", "Data set", "Setting", "Suite, profile, image size")),
+        SEEDS,
+        *metrics.values(),
+        *(Heading(text, numeric=False) for text in ("Newest run (UTC)", "Store")),
     )
-
-
-def _places(shown: Sequence[Shown]) -> Mapping[str, tuple[str, str, tuple[Shown, ...]]]:
-    """Anchor -> data set, setting, and the groups that have results there; in the order of names."""
-    found: dict[tuple[str, str], list[Shown]] = {}
-    for one in shown:
-        for dataset in one.group.datasets:
-            found.setdefault((dataset, one.group.setting), []).append(one)
-    return {
-        f"data-{number}": (dataset, setting, tuple(here))
-        for number, ((dataset, setting), here) in enumerate(sorted(found.items(), key=lambda item: item[0]), 1)
-    }
-
-
-def _grid(group: Group, dataset: str) -> Grid:
-    """The rows of a group with cells on this data set, with only those cells."""
-    rows = (replace(row, cells=tuple(cell for cell in row.cells if cell.dataset == dataset)) for row in group.spec.rows)
-    spec = replace(group.spec, rows=tuple(row for row in rows if row.cells))
-    return Grid(spec, results.read(group.frames["cells"], group.frames["measurements"]))
-
-
-def _caption(one: Shown, shown: Sequence[Shown]) -> str:
-    """The terms of a group, with its store if there are several."""
-    several = len({other.group.store for other in shown}) > 1
-    return f"{one.group.terms} · store {one.group.store}" if several else one.group.terms
+    lines = tuple(
+        Line((*first, *(of_metric.get(label, Entry("")) for label in metrics), *last))
+        for first, of_metric, last in found
+    )
+    table = Table("All rows", headings, lines, tuple(notes.texts))
+    section = Section("rows", "All rows", (table,), TOGETHER)
+    answer = f"{counted(len(lines), 'row')} on {counted(len(by_place(shown)), 'data set')} (by setting)."
+    return framed(ROWS, "All rows", (section,), stores, (answer,))
 
 
 def _linked(table: Table, link: str) -> Table:
     """The table, each of its rows with a link to the report that it is from."""
     lines = (replace(line, entries=(replace(line.entries[0], link=link), *line.entries[1:])) for line in table.lines)
     return replace(table, lines=tuple(lines))
-
-
-def _noted(table: Table, texts: Sequence[str]) -> Table:
-    """The table with these footnotes, which its first heading refers to."""
-    first, footnotes = table.headings[0], (*table.footnotes, *texts)
-    refs = (*first.refs, *range(len(table.footnotes) + 1, len(footnotes) + 1))
-    return replace(table, headings=(replace(first, refs=refs), *table.headings[1:]), footnotes=footnotes)
-
-
-def _dated(table: Table, when: Mapping[str, str]) -> Table:
-    """A table of rows by revision ("row @ revision") with revision and date as columns of their own."""
-    headings = (
-        table.headings[0],
-        Heading("Revision", numeric=False),
-        Heading("Newest run (UTC)", numeric=False),
-        *table.headings[1:],
-    )
-    lines = []
-    for line in table.lines:
-        name, *rest = line.entries
-        row, _, revision = name.text.rpartition(" @ ")
-        lines.append(Line((replace(name, text=row), Entry(revision), Entry(when[name.text]), *rest)))
-    return replace(table, headings=headings, lines=tuple(lines), keys=3, compared="")
 
 
 def _suite_line(one: Shown) -> Line:
@@ -229,7 +160,3 @@ def _suite_line(one: Shown) -> Line:
             Entry(group.store),
         )
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -24,6 +24,8 @@ HINT = "give folders that `afrad-bench run` wrote results to (--store, default: 
 NAMED = ("suite", "profile", "setting", "image_size")
 """Columns of `cells` in which the rows of a group agree."""
 UNKNOWN = "not recorded"
+AT = " @ "
+"""Between row and revision."""
 SHOWN = 3
 """Fields that tell rows of one label apart; if there are more, the rest is counted."""
 
@@ -167,9 +169,8 @@ def by_revision(group: Group) -> Group:
     """The group with a row for each of its rows and each revision of the code that measured it, oldest first."""
     import pandas as pd
 
-    cells = group.frames["cells"]
-    revisions = list(map(revision_of, cells["git_revision"], cells["git_dirty"]))
-    of_run = dict(zip(cells["run_id"], revisions, strict=True))
+    of_run = revisions_of(group)
+    revisions = list(of_run.values())
     frames = {}
     for table in ("cells", "measurements"):
         frame = group.frames[table]
@@ -181,8 +182,20 @@ def by_revision(group: Group) -> Group:
         for revision in dict.fromkeys(revisions):
             cells_then = (replace(cell, id=f"{cell.id}@{revision}") for cell in row.cells)
             if measured := tuple(cell for cell in cells_then if cell.id in there):
-                rows.append(RowSpec(f"{row.label} @ {revision}", row.method, measured))
+                rows.append(RowSpec(f"{row.label}{AT}{revision}", row.method, measured))
     return replace(group, spec=replace(group.spec, rows=tuple(rows)), frames=frames)
+
+
+def parted(label: str) -> tuple[str, str]:
+    """Row and revision of a label that `by_revision` made."""
+    row, _, revision = label.rpartition(AT)
+    return row, revision
+
+
+def revisions_of(group: Group) -> dict[str, str]:
+    """Run -> the revision of the code that made it, oldest first."""
+    cells = group.frames["cells"]
+    return dict(zip(cells["run_id"], map(revision_of, cells["git_revision"], cells["git_dirty"]), strict=True))
 
 
 def revision_of(revision: Any, dirty: Any) -> str:

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from afrad_bench import writing
+from afrad_bench.comparing import record
 from afrad_bench.errors import fail
 from afrad_bench.hashing import digest
-from afrad_bench.report import to_html, write
-from afrad_bench.site.pages import BOARDS, HISTORY, INDEX, Shown, beside, history, index, leaderboard, report_of
+from afrad_bench.report import write
+from afrad_bench.site.history import history
+from afrad_bench.site.layout import INDEX, Shown, links
+from afrad_bench.site.pages import index, leaderboard, report_of, rows
 from afrad_bench.site.stored import Group, opened
 
 REPORTS = "reports"
-FULL = "free some space there, or choose another folder: --out FOLDER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,15 @@ class Written:
     """What of the stores could not be read; the index says it too."""
 
 
-def write_site(stores: Sequence[Path], out: Path) -> Written:
-    """Write index, leaderboards, history and all reports of these stores to `out`, which any host can serve as it is.
+def write_site(stores: Sequence[Path], out: Path, gates: Sequence[Path] = ()) -> Written:
+    """Write index, leaderboards, history, all rows and the reports of these stores to `out`, for any host as it is.
 
-    An earlier site in the folder is replaced file by file. Raises `UserError` for missing or empty stores, and for a
-    folder that holds something else."""
+    `gates`: folders of verdicts that the history shows. An earlier site in the folder is replaced file by file. Raises
+    `UserError` for missing or empty stores and folders of verdicts, and for a folder that holds something else."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / INDEX).is_file())):
         hint = "name a new folder, or one of an earlier site"
         raise fail("this is no empty folder and no site", f"--out {out}", hint)
-    found = opened(stores)
+    found, verdicts = opened(stores), record.read(gates)
     folders: dict[str, Group] = {}
     for number, store in enumerate(found, 1):
         for group in store.groups:
@@ -45,11 +46,9 @@ def write_site(stores: Sequence[Path], out: Path) -> Written:
     shown = tuple(Shown(group, report_of(group), f"{folder}/report.html") for folder, group in folders.items())
     for one in shown:
         folder = Path(one.link).parent
-        write(replace(one.report, beside=beside("../" * len(folder.parts))), out / folder)
-    pages = {BOARDS: leaderboard(found, shown), HISTORY: history(found, shown), INDEX: index(found, shown)}
-    for name, page in pages.items():
-        with writing.replacing(out / name, FULL) as scratch:
-            scratch.write_text(to_html(page), encoding="utf-8")
+        write(replace(one.report, **links("../" * len(folder.parts))), out / folder)
+    for page in (leaderboard(found, shown), history(found, shown, verdicts), rows(found, shown), index(found, shown)):
+        write(page, out)
     faults = tuple(f"{store.name}: {text}" for store in found for text in store.faults)
     return Written(out / INDEX, tuple(out / one.link for one in shown), faults)
 

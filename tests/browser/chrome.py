@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,13 @@ class Tab:
         answer = self._send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def wait(self, condition: str, seconds: float = 10.0) -> None:
+        """Until this expression is true, also while another page is being loaded."""
+        end = time.monotonic() + seconds
+        while not self._send("Runtime.evaluate", expression=condition, returnByValue=True)["result"].get("value"):
+            assert time.monotonic() < end, condition
+            time.sleep(0.02)
 
     def press(self, key: str) -> None:
         """A key, on whatever has the focus."""

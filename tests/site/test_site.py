@@ -13,11 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from afrad_bench.cli.program import app
+from afrad_bench.comparing import record
 from afrad_bench.errors import UserError
 from afrad_bench.report import PlannedCell, to_html, to_markdown
+from afrad_bench.report.drawing.shapes import Timeline
 from afrad_bench.report.model import Entry, Table
 from afrad_bench.site import stored, write, write_site
-from afrad_bench.site.pages import Shown, history, leaderboard, report_of
+from afrad_bench.site.history import history
+from afrad_bench.site.layout import Shown
+from afrad_bench.site.pages import leaderboard, report_of, rows
 from afrad_bench.types import MEAN
 from tests.report.test_report import HOSTILE, Bookkeeper, Page
 
@@ -79,7 +83,7 @@ def test_every_link_of_a_site_leads_somewhere(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["site", *stores, "--out", str(out)])
     assert result.exit_code == 0, result.output
     pages = sorted(out.rglob("*.html"))
-    assert len(pages) == 3 + 2
+    assert len(pages) == 4 + 2
     for page in pages:
         found = Links(page.read_text(encoding="utf-8"))
         for link in found.links:
@@ -159,6 +163,89 @@ def test_the_history_has_a_line_for_each_row_and_revision(tmp_path: Path) -> Non
     assert all(entry.rank == "" for line in table.lines for entry in line.entries)
 
 
+def a_gated_store(folder: Path) -> Path:
+    """A row that three revisions measured, the third on other data; another row that only one measured."""
+    book = Bookkeeper(folder)
+    terms = {"accuracy": {"version": "1", "status": "ok", "terms": {}}}
+    for at, (revision, auroc) in enumerate(((OLD, 0.9), (NEW, 0.7), ("c" * 40, 0.8))):
+        data = {"data_fingerprint": "ef" * 32} if at == 2 else {}
+        for seed in (0, 1, 2):
+            run(book, "one", auroc + seed / 1000, seed, git_revision=revision, measures=terms, **data)
+    run(book, "other", 0.5, git_revision=OLD, measures=terms)
+    return folder
+
+
+def gated(store: Path, folder: Path) -> tuple[record.Record, ...]:
+    """The record of a gate on the first two revisions, as the command keeps it."""
+    rules = folder.with_suffix(".yaml")
+    rules.write_text("rules: [{metric: image_auroc, smallest: 1.0, seeds: 3}]\n", encoding="utf-8")
+    sides = (f"{store}:rev:{OLD[:7]}", f"{store}:rev:{NEW[:7]}")
+    result = CliRunner().invoke(app, ["gate", *sides, "--rules", str(rules), "--record", str(folder)])
+    assert result.exit_code == 1, result.output
+    return record.read([folder])
+
+
+def test_the_history_is_drawn_with_the_verdicts_of_a_gate_at_the_runs_that_it_judged(tmp_path: Path) -> None:
+    store = a_gated_store(tmp_path / "results")
+    records = gated(store, tmp_path / "gates")
+    section, gates = history(stored.opened([store]), shown(store), records).sections
+    (figure,) = section.figures
+    assert isinstance(figure.drawing, Timeline)
+    ((panel,),) = ([each for each in figure.drawing.panels if each.title.startswith("I-AUROC")],)
+    ((trace,),) = (panel.traces,)
+    assert [(each.at, round(each.y, 1)) for each in trace.moments] == [(0, 90.1), (1, 70.1), (2, 80.1)]
+    assert [each.verdict for each in trace.moments] == ["", "regression", ""]
+    assert [each.joined for each in trace.moments] == [True, True, False]
+    assert "regression against" in trace.moments[1].text
+    assert "other terms than before: data" in trace.moments[2].text
+    assert "Not drawn, since only one revision measured them: other." in figure.caption
+    table = section.tables[-1]
+    assert column(table, "Verdict") == ["✗ regression"]
+    assert column(table, "Revision") == [NEW[:12]]
+    assert column(gates.tables[0], "NEW") == [f"{store}:rev:{NEW[:7]}"]
+    assert len(gates.tables[0].lines) == 1
+
+
+def test_verdicts_on_runs_that_are_not_there_are_listed(tmp_path: Path) -> None:
+    records = gated(a_gated_store(tmp_path / "results"), tmp_path / "gates")
+    other, book = tmp_path / "other", Bookkeeper(tmp_path / "other")
+    book.runs = 1000  # ids of runs are numbered
+    run(book, "one", 0.5)
+    found = history(stored.opened([other]), shown(other), records)
+    assert found.answer == (f"The newest of 1 gate, {records[0].at:%Y-%m-%d %H:%M}: regression.",)
+    section = found.sections[-1]
+    assert [table.caption for table in section.tables] == ["Gates", "Verdicts on runs that are not in these stores"]
+    assert column(section.tables[1], "Verdict") == ["✗ regression"]
+
+
+def test_records_are_read_once_and_faulty_ones_are_all_named(tmp_path: Path) -> None:
+    (mine,) = gated(a_gated_store(tmp_path / "results"), tmp_path / "gates")
+    assert record.read([tmp_path / "gates", tmp_path / "gates"]) == (mine,)
+    (path,) = (tmp_path / "gates").iterdir()
+    (tmp_path / "gates" / "cut.gate.json").write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    foreign = path.read_text(encoding="utf-8").replace("afrad-bench gate", "a gate")
+    (tmp_path / "gates" / "foreign.gate.json").write_text(foreign, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        record.read([tmp_path / "gates", tmp_path / "nowhere"])
+    places = [problem.where for problem in caught.value.problems]
+    assert places == [str(tmp_path / name) for name in ("gates/cut.gate.json", "gates/foreign.gate.json", "nowhere")]
+
+
+def test_all_rows_stand_in_one_table_with_their_notes_and_links(tmp_path: Path) -> None:
+    book = Bookkeeper(tmp_path / "results")
+    run(book, "one", 0.9)
+    run(book, "one", 0.8, setting="one_class")
+    run(book, "two", 0.7, dataset="other", weights="random", weights_hash="random")
+    (section,) = rows(stored.opened([tmp_path / "results"]), shown(tmp_path / "results")).sections
+    (table,) = section.tables
+    places = zip(column(table, "Row"), column(table, "Data set"), column(table, "Setting"), strict=True)
+    assert list(places) == [("one", "demo", "one_class"), ("one", "demo", "unified"), ("two", "other", "unified")]
+    assert column(table, "I-AUROC") == ["80.0", "90.0", "70.0"]
+    assert {line.entries[0].link for line in table.lines} == {"x/report.html"}
+    assert [line.entries[0].flag for line in table.lines] == ["", "", "random weights"]
+    assert all(entry.rank == "" for line in table.lines for entry in line.entries)
+
+
 def test_two_stores_with_one_suite_are_both_shown_and_named(tmp_path: Path) -> None:
     stores = [a_store(tmp_path / name) for name in ("desk", "server")]
     (section,) = leaderboard(stored.opened(stores), shown(*stores)).sections
@@ -190,7 +277,7 @@ def test_damage_is_said_on_every_page(tmp_path: Path) -> None:
     next((store / "measurements").iterdir()).write_bytes(b"nothing of ours")
     written = write_site([store], tmp_path / "site")
     assert written.faults
-    for name in ("index", "leaderboard", "history"):
+    for name in ("index", "leaderboard", "history", "rows"):
         page = Page((tmp_path / "site" / f"{name}.html").read_text(encoding="utf-8"))
         assert "does not count" in page.text
 

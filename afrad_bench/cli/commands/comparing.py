@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -69,6 +70,9 @@ def gate(
     ] = None,
     html: HtmlOption = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="JUnit XML file.")] = None,
+    record: Annotated[
+        Path | None, typer.Option("--record", help="Folder that keeps this verdict, for `site --gates`.")
+    ] = None,
     github: Annotated[bool, typer.Option("--github", help="Also print annotations for GitHub.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,6 +81,7 @@ def gate(
     from afrad_bench.comparing import baseline, decide, decision_report, default_rules, latency_rules, read_rules
     from afrad_bench.comparing import compare as compared
     from afrad_bench.comparing.place import both, locate
+    from afrad_bench.comparing.record import keep, record_of
     from afrad_bench.comparing.show import decision_data, to_github, to_junit, to_markdown
     from afrad_bench.report import to_html
 
@@ -108,6 +113,8 @@ def gate(
             (html, lambda: to_html(decision_report(decision))),
             (junit, lambda: to_junit(decision)),
         )
+        if record is not None:
+            keep(record_of(decision, datetime.now(UTC)), record)
         if update_baseline is not None:
             baseline.write(after, update_baseline)
     finally:  # the decision is shown even if a file cannot be written

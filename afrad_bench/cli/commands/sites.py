@@ -11,13 +11,17 @@ import typer
 def site(
     stores: Annotated[list[Path], typer.Argument(metavar="STORES", help="Folders of stores.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the pages, for any host.")],
+    gates: Annotated[
+        list[Path] | None,
+        typer.Option("--gates", help="Folder of verdicts that `gate --record` kept, for the history; repeatable."),
+    ] = None,
 ) -> None:
-    """Write an index, leaderboards, history and every report of stores as static pages. Measures nothing."""
+    """Write an index, leaderboards, history, all rows and every report of stores as static pages. Measures nothing."""
     from afrad_bench.cli.screen import console
     from afrad_bench.site import write_site
 
     screen = console.make()
     with console.busy(screen):
-        written = write_site(stores, out)
+        written = write_site(stores, out, gates or ())
     console.show_cautions(screen, written.faults)
     screen.print(f"site: {written.index}, with {len(written.reports)} reports", soft_wrap=True, markup=False)

@@ -23,6 +23,7 @@ from afrad_bench.report.drawing import (
     forest,
     panels,
     tiles,
+    timeline,
 )
 from afrad_bench.report.drawing.shapes import (
     Attempts,
@@ -33,6 +34,7 @@ from afrad_bench.report.drawing.shapes import (
     Forest,
     Gallery,
     Histograms,
+    Timeline,
 )
 from afrad_bench.report.drawing.style import ALARM, RC, SMALL, SOFT
 
@@ -108,6 +110,8 @@ def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callab
         return critical_difference.size, critical_difference.fill
     if isinstance(drawing, Forest):
         return forest.size, forest.fill
+    if isinstance(drawing, Timeline):
+        return timeline.size, timeline.fill
     assert isinstance(drawing, Histograms)
     return panels.histograms_size, panels.fill_histograms
 
@@ -133,6 +137,8 @@ def _svg(canvas: Canvas, figure: Figure, identity: str) -> str:
     text = re.sub(r' id="image[0-9a-f]+"| style="image-rendering:[^"]*"', "", out.getvalue())
     if isinstance(figure.drawing, Bubbles):
         text = _named(text, [bubble.text for bubble in figure.drawing.bubbles])
+    if isinstance(figure.drawing, Timeline):
+        text = _named(text, [moment.text for moment in figure.drawing.moments])
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 

@@ -218,7 +218,58 @@ class Forest:
     reference: str
 
 
-Drawing = Gallery | Bubbles | Curves | Histograms | Attempts | CriticalDifference | Forest
+Judged = Literal["", "pass", "cannot tell", "regression"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One metric of a row as one revision of the code measured it."""
+
+    at: int
+    """Index into the times of the drawing."""
+    y: float
+    spread: float | None
+    """Standard deviation over seeds."""
+    text: str
+    """What a page says of it under the pointer."""
+    joined: bool = True
+    """Whether a line may lead to it from the moment before: both were measured on equal terms."""
+    verdict: Judged = ""
+    """What the gate said of it; empty if it was not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One metric of one row over time."""
+
+    style: int
+    moments: tuple[Moment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimePanel:
+    """One metric of a timeline."""
+
+    title: str
+    traces: tuple[Trace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Metrics over revisions of the code, oldest first: a panel for each metric, a line for each row."""
+
+    times: tuple[str, ...]
+    labels: tuple[tuple[int, str], ...]
+    """Style -> name of the row."""
+    panels: tuple[TimePanel, ...]
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """All points, in the order in which they are drawn."""
+        return tuple(moment for panel in self.panels for trace in panel.traces for moment in trace.moments)
+
+
+Drawing = Gallery | Bubbles | Curves | Histograms | Attempts | CriticalDifference | Forest | Timeline
 
 
 @dataclass(frozen=True, slots=True)

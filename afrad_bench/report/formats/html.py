@@ -17,7 +17,7 @@ from afrad_bench.report.drawing.pictures import Picture, drawn
 from afrad_bench.report.drawing.shapes import Figure, Gallery
 from afrad_bench.report.model import Heading, Line, Report, Table
 
-SCRIPTS = ("elements.js", "table.js", "tools.js", "take.js", "gallery.js", "points.js", "start.js")
+SCRIPTS = ("elements.js", "table.js", "tools.js", "take.js", "gallery.js", "points.js", "search.js", "start.js")
 """The parts of the page's script, in order; they share one scope."""
 SHADES = 5
 """Steps of colour in a table of categories."""

@@ -53,6 +53,9 @@ def _section(section: Section, folder: str) -> list[str]:
     blocks = [f"## {escape(section.title)}"]
     if section.intro:
         blocks.append(" ".join(map(escape, section.intro)))
+    pictures = [block for figure in section.figures for block in _shown(figure, folder)]
+    if section.figures_first:
+        blocks += pictures
     for table in section.tables:
         body = table_blocks(table)
         named = len(section.tables) > 1 and table.caption != section.title
@@ -60,13 +63,15 @@ def _section(section: Section, folder: str) -> list[str]:
             blocks += [f"<details><summary>{escape(table.caption)}</summary>", *body, "</details>"]
         else:
             blocks += [*([f"### {escape(table.caption)}"] if named else []), *body]
-    for figure in section.figures:
-        shown = _figure(figure, folder)
-        if figure.folded:
-            blocks += [f"<details><summary>{escape(figure.title)}</summary>", *shown, "</details>"]
-        else:
-            blocks += [f"### {escape(figure.title)}", *shown]
-    return blocks
+    return blocks if section.figures_first else [*blocks, *pictures]
+
+
+def _shown(figure: Figure, folder: str) -> list[str]:
+    """A figure of a section, under its title."""
+    shown, title = _figure(figure, folder), escape(figure.title)
+    if figure.folded:
+        return [f"<details><summary>{title}</summary>", *shown, "</details>"]
+    return [f"### {title}", *shown]
 
 
 def _figure(figure: Figure, folder: str) -> list[str]:

@@ -30,6 +30,7 @@ const tools = [...document.querySelectorAll("main table[data-keys]")].filter((ta
   .map((table) => new Tools(new ReportTable(table), save));
 const viewers = [...document.querySelectorAll("figure[data-gallery]")].map((figure) => new Viewer(figure, save));
 document.querySelectorAll("figure svg").forEach(points);
+document.querySelectorAll('a[rel="search"]').forEach(rowSearch);
 
 const boxes = new Map();
 const linked = element("output", { class: "status" });
