@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -37,16 +38,18 @@ def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
             continue
         interval = change.estimate.interval(0.95) if change.estimate else None
         lines.append(
-            _line(
-                str(change.key),
-                named(change),
-                *_values(change),
-                _range(change, interval),
-                _p(change.p_holm),
-                _range(change, change.by_images),
-                _p(change.delong),
-                _range(change, change.by_seeds),
-                " · ".join(dict.fromkeys(filter(None, (_count(change), *_remarks(change))))),
+            Line(
+                (
+                    Entry(str(change.key)),
+                    Entry(named(change)),
+                    *_numbers(change),
+                    _interval(change, interval),
+                    Entry(_p(change.p_holm), number=change.p_holm),
+                    _interval(change, change.by_images),
+                    Entry(_p(change.delong), number=change.delong),
+                    _interval(change, change.by_seeds),
+                    Entry(" · ".join(dict.fromkeys(filter(None, (_count(change), *_remarks(change)))))),
+                )
             )
         )
     first = ("Change", "95 % interval")
@@ -65,9 +68,11 @@ def gate_table(decision: Decision) -> Table:
         change = check.change
         ends = None if check.low is None or check.high is None else (check.low, check.high)
         matters = "" if check.smallest is None else _smallest(change, check.smallest)
-        rest = (_range(change, ends), matters, _count(change), _why(check))
-        line = _line(str(change.key), named(change), *_values(change), *rest)
-        lines.append(Line((Entry(SIGNS[check.verdict], level=LEVELS.get(check.verdict, "plain")), *line.entries)))
+        verdict = Entry(SIGNS[check.verdict], level=LEVELS.get(check.verdict, "plain"))
+        place = (Entry(str(change.key)), Entry(named(change)))
+        decided = (_interval(change, ends), Entry(matters, number=check.smallest))
+        told = (Entry(_count(change)), Entry(_why(check)))
+        lines.append(Line((verdict, *place, *_numbers(change), *decided, *told)))
     numeric = ("BASE", "NEW", "Change", "interval", "matters from")
     first = ("Change", "Why")
     headings = (Heading(name, numeric=name in numeric, importance=(name in first) - (name == "n")) for name in names)
@@ -190,10 +195,6 @@ def decision_data(decision: Decision) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------------- pieces
 
 
-def _line(*texts: str) -> Line:
-    return Line(tuple(map(Entry, texts)))
-
-
 def _unit(change: Change) -> str:
     metric = metrics()[change.metric]
     return "points" if metric.percent else metric.unit
@@ -204,6 +205,13 @@ def _values(change: Change) -> tuple[str, str, str]:
     decimals = metrics()[change.metric].decimals + 1
     shown = ["–" if value is None else f"{value:.{decimals}f}" for value in (change.base, change.new)]
     return shown[0], shown[1], _amount(change, change.estimate.value, "+") if change.estimate else "–"
+
+
+def _numbers(change: Change) -> tuple[Entry, Entry, Entry]:
+    """The value in BASE, the value in NEW, and the change; what cannot be told has no number."""
+    numbers = (change.base, change.new, change.estimate.value if change.estimate else None)
+    first, second, third = map(Entry, _values(change))
+    return replace(first, number=numbers[0]), replace(second, number=numbers[1]), replace(third, number=numbers[2])
 
 
 def _amount(change: Change, value: float, sign: str = "") -> str:
@@ -222,6 +230,11 @@ def _smallest(change: Change, value: float) -> str:
 
 def _range(change: Change, ends: tuple[float, float] | None) -> str:
     return "" if ends is None else f"[{_amount(change, ends[0], '+')}, {_amount(change, ends[1], '+')}]"
+
+
+def _interval(change: Change, ends: tuple[float, float] | None) -> Entry:
+    """Sorted by its lower end."""
+    return Entry(_range(change, ends), number=None if ends is None else ends[0])
 
 
 def _p(value: float | None) -> str:

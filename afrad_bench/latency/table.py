@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from afrad_bench import published
@@ -154,7 +155,12 @@ def latency_report(sessions: Sequence[Session]) -> Report:
         ),
         tuple(
             Line(
-                tuple(map(Entry, (line["label"], line["mode"], str(line["batch"]), "; ".join(_details(line["facts"])))))
+                (
+                    Entry(line["label"]),
+                    Entry(line["mode"]),
+                    _counted(line["batch"]),
+                    Entry("; ".join(_details(line["facts"]))),
+                )
             )
             for session in known
             for line in session["lines"]
@@ -216,7 +222,7 @@ def _order(lines: Sequence[dict[str, Any]]) -> order.Order | None:
 def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
     label = f"{line['label']} ({session})" if session else line["label"]
     flag = "random weights" if line["facts"].get("random_weights") else ""
-    entries = [Entry(label, flag=flag), Entry(line["mode"]), Entry(str(line["batch"]))]
+    entries = [Entry(label, flag=flag), Entry(line["mode"]), _counted(line["batch"])]
     if "error" in line:
         entries += [Entry("failed", "failed", refs=(_ref(notes, line["error"]),)), *[Entry("–", "missing")] * 6]
     else:
@@ -224,20 +230,34 @@ def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
         refs = (_ref(notes, f"unreliable: {', '.join(doubts)}"),) if doubts else ()
         off = line["facts"].get("map_difference_relative")
         entries += [
-            Entry(_ms(line["median_ms"]), "value", refs=refs, flag="unreliable" if doubts else ""),
-            Entry(f"{_ms(line['p5_ms'])}–{_ms(line['p95_ms'])}"),
-            Entry(f"{line['images_per_second']:.4g}"),
-            Entry("–" if line["ratio"] is None else f"{line['ratio']:.3f}"),
-            Entry("–" if line["ratio"] is None else f"{line['ratio_low']:.3f}–{line['ratio_high']:.3f}"),
-            Entry(str(line["rounds"])),
-            Entry("–" if off is None else f"{100 * off:.2g}"),
+            replace(_number(line["median_ms"], _ms), state="value", refs=refs, flag="unreliable" if doubts else ""),
+            _range(line["p5_ms"], line["p95_ms"], _ms),
+            _number(line["images_per_second"], "{:.4g}".format),
+            _number(line["ratio"], "{:.3f}".format),
+            _range(
+                *(None if line["ratio"] is None else line[end] for end in ("ratio_low", "ratio_high")), "{:.3f}".format
+            ),
+            _counted(line["rounds"]),
+            _number(None if off is None else 100 * off, "{:.2g}".format),
         ]
-    quoted = "published_ms" in line
     entries += [
-        Entry(f"{line['published_ms']:g}" if quoted else "–"),
-        Entry(f"{line['published_ratio']:.2f}" if quoted else "–"),
+        _number(line.get("published_ms"), "{:g}".format),
+        _number(line.get("published_ratio"), "{:.2f}".format),
     ]
     return Line(tuple(entries))
+
+
+def _counted(count: int) -> Entry:
+    return Entry(str(count), number=count)
+
+
+def _number(value: float | None, shown: Callable[[float], str]) -> Entry:
+    return Entry("–") if value is None else Entry(shown(value), number=value)
+
+
+def _range(low: float | None, high: float | None, shown: Callable[[float], str]) -> Entry:
+    """Sorted by its lower end."""
+    return Entry("–") if low is None or high is None else Entry(f"{shown(low)}–{shown(high)}", number=low)
 
 
 def _ref(notes: list[str], text: str) -> int:
@@ -251,9 +271,9 @@ def _absent(row: str, session: dict[str, Any]) -> Line:
     """A row of the paper for which no method is installed."""
     paper = {figure.row: figure.value for figure in published.figures(PAPER)}
     first = next((paper[name] for line in session["lines"] if (name := line["facts"].get("published"))), None)
-    ratio = f"{paper[row] / first:.2f}" if first else "–"
     dashes = [Entry("–", "missing")] * 9
-    return Line((Entry(f"{published.printed(row)} (no adapter)"), *dashes, Entry(f"{paper[row]:g}"), Entry(ratio)))
+    quoted = _number(paper[row], "{:g}".format), _number(paper[row] / first if first else None, "{:.2f}".format)
+    return Line((Entry(f"{published.printed(row)} (no adapter)"), *dashes, *quoted))
 
 
 def _ms(value: float) -> str:

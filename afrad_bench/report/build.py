@@ -73,6 +73,7 @@ def build(
         answer=answer(grid),
         lead=next(filter(None, drawn), None),
         paper=paper_tables(grid),
+        datasets=grid.datasets if len(grid.datasets) > 1 else (),
     )
 
 

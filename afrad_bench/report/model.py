@@ -215,6 +215,8 @@ class Line:
     entries: tuple[Entry, ...]
     strong: bool = False
     """Marks a line that summarises the others, such as the mean over categories."""
+    dataset: str = ""
+    """The data set that it is about, if it is about one of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,8 @@ class Table:
     """Where the rows of the suite stand, if the numbers of one can be subtracted from those of another."""
     higher_is_better: bool = True
     """For columns that are compared: the direction of all numbers. Lines have that of their headings' arrows."""
+    dataset: str = ""
+    """The data set that it is about; empty for a table about several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +302,8 @@ class Report:
     """The other pages of a site that this one belongs to, as links above its title."""
     search: str = ""
     """The link among them to the table that holds all rows of the site, to search in."""
+    datasets: tuple[str, ...] = ()
+    """Its data sets, if there are several: groups of columns, lines, tables and figures are about one of them each."""
 
     @property
     def brief(self) -> str:

@@ -27,9 +27,6 @@ from afrad_bench.types import MEAN
 if TYPE_CHECKING:
     from optuna import Study
 
-    from afrad_bench.report.model import State
-
-
 SHOWN = 10
 """Trials in the table."""
 
@@ -62,7 +59,7 @@ def report_of_search(
 
 
 def _section(study: Study, declared: Declared, plan: Plan, store: Store, report: Report, seconds: float) -> Section:
-    tables = [_about(study, declared, seconds), _trials_table(study, declared)]
+    tables = [_about(study, declared, seconds), trials_table(study, declared)]
     if compared := _compared(declared, plan, store):
         tables.append(compared)
     stamp = (f"search {declared.study} · {len(counted(study))} trials · scored on the images of the search",)
@@ -116,7 +113,7 @@ def _algorithm(name: str, options: dict[str, Any]) -> str:
     return f"{name} {canonical(options)}" if options else name
 
 
-def _trials_table(study: Study, declared: Declared) -> Table:
+def trials_table(study: Study, declared: Declared) -> Table:
     """The best trials and the default, then as many as failed with their reasons as footnotes."""
     complete = ranked(study, declared)
     goals = (*declared.objectives, *declared.constraints)
@@ -133,11 +130,11 @@ def _trials_table(study: Study, declared: Declared) -> Table:
     for trial in (*shown, *also):
         name = f"{trial.number} (default)" if trial.params == default else str(trial.number)
         excess = trial.user_attrs.get(EXCESS, {})
-        values = [_shown(goal, value) for goal, value in zip(declared.objectives, trial.values, strict=True)]
-        values += [_shown(goal, _measured(goal, excess[goal.name])) for goal in declared.constraints]
+        values = [*zip(declared.objectives, trial.values, strict=True)]
+        values += [(goal, _measured(goal, excess[goal.name])) for goal in declared.constraints]
         parameters = ", ".join(f"{name}={_value(value)}" for name, value in chosen(declared, trial).items())
-        state: State = "value"
-        lines.append(Line((Entry(name), *(Entry(text, state) for text in values), Entry(parameters))))
+        numbers = (Entry(_shown(goal, value), "value", number=value) for goal, value in values)
+        lines.append(Line((Entry(name), *numbers, Entry(parameters))))
     failed = sorted({trial.user_attrs[ERROR] for trial in counted(study) if ERROR in trial.user_attrs})
     notes = tuple(f"failed: {reason}" for reason in failed)
     return Table("Pareto front" if front else f"Best {len(shown)} trials", headings, tuple(lines), notes)
@@ -169,7 +166,7 @@ def _compared(declared: Declared, plan: Plan, store: Store) -> Table | None:
             if found.mean is None:
                 return None
             interval = f" [{found.low:+.1f}, {found.high:+.1f}]" if found.low is not None else f" ({found.why})"
-            entries.append(Entry(f"{found.mean:+.1f}{interval}, {found.seeds} pairs"))
+            entries.append(Entry(f"{found.mean:+.1f}{interval}, {found.seeds} pairs", number=found.mean))
         lines.append(Line(tuple(entries)))
     if not goals or not lines:
         return None

@@ -101,6 +101,7 @@ def _category_table(grid: Grid, item: Item, categories: Sequence[str]) -> Table:
         compact=True,
         compared="columns",
         higher_is_better=item.metric.higher_is_better,
+        dataset=item.dataset,
     )
 
 
@@ -153,7 +154,8 @@ def missing_table(grid: Grid) -> Table | None:
         between = "; " if any("," in label for label in labels) else ", "
         texts = (between.join(labels), dataset, parts, seeds, of, f"{state}{several}", why)
         alarm: Level = "alarm" if state == "✗ failed" else "plain"
-        lines.append(Line((*map(Entry, texts[:5]), *(Entry(text, level=alarm) for text in texts[5:]))))
+        entries = (*map(Entry, texts[:5]), *(Entry(text, level=alarm) for text in texts[5:]))
+        lines.append(Line(entries, dataset=dataset))
     names = ("Method", "Data", "Part", "Seeds", "Measures", "State", "Why")
     return Table("Failed, missing and stale cells", tuple(Heading(n, numeric=False) for n in names), tuple(lines))
 

@@ -286,6 +286,8 @@ class Figure:
     drawing: Drawing
     folded: bool = False
     """Details that a page may collapse."""
+    dataset: str = ""
+    """The data set that it is about; empty for a figure about several."""
 
     @property
     def photographs(self) -> bool:

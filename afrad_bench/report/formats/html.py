@@ -17,7 +17,17 @@ from afrad_bench.report.drawing.pictures import Picture, drawn
 from afrad_bench.report.drawing.shapes import Figure, Gallery
 from afrad_bench.report.model import Heading, Line, Report, Table
 
-SCRIPTS = ("elements.js", "table.js", "tools.js", "take.js", "gallery.js", "points.js", "search.js", "start.js")
+SCRIPTS = (
+    "elements.js",
+    "table.js",
+    "tools.js",
+    "take.js",
+    "gallery.js",
+    "points.js",
+    "search.js",
+    "scope.js",
+    "start.js",
+)
 """The parts of the page's script, in order; they share one scope."""
 SHADES = 5
 """Steps of colour in a table of categories."""
@@ -33,7 +43,7 @@ def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> st
     here = files("afrad_bench.report.formats")
     pages = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     pages.filters |= {"groupwise": _groups, "spreads": _spreads, "figures": _figures, "columns": _columns}
-    pages.filters |= {"heat": _heat, "contents": _contents}
+    pages.filters |= {"heat": _heat, "contents": _contents, "json": _json}
     pages.globals["first"] = _First()
     found = drawn(report.figures) if pictures is None else pictures
     inline = {
@@ -94,6 +104,10 @@ def _contents(gallery: Gallery) -> str:
     """The names of a gallery's rows and columns, as JSON."""
     columns = [f"{column.group} \N{MIDDLE DOT} {column.head}" for column in gallery.columns]
     return json.dumps({"rows": gallery.rows, "columns": columns}, ensure_ascii=False)
+
+
+def _json(values: Sequence[str]) -> str:
+    return json.dumps(values, ensure_ascii=False)
 
 
 def _heat(line: Line, table: Table) -> list[str]:

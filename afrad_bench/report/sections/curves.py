@@ -130,6 +130,7 @@ def _lines(
             stamp=stamp(grid, dataset, over),
             drawing=Curves(tuple(panels), tuple(sorted(labels.items())), x_label, y_label, limit, name != "pro"),
             folded=True,
+            dataset=dataset,
         )
     ]
 
@@ -177,6 +178,7 @@ def _histograms(grid: Grid, dataset: str, seen: Sequence[RowEvidence[Score]]) ->
                 stamp=stamp(grid, dataset, seeds),
                 drawing=Histograms(labels, names, bars),
                 folded=True,
+                dataset=dataset,
             )
         )
     return figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from afrad_bench.report.basis.comparison import Footnotes, Item, fact
 from afrad_bench.report.basis.effect import CERTAIN, LIKELY, Effect, effect
@@ -54,12 +55,14 @@ def _tables(
     costs = [item for item in items(grid, cost=True, headline=True) if item.name in COSTS and item.dataset == dataset]
     everything = [reference, *ranked]
     if not axes:
-        return [_table(grid, f"{TITLE}{on}", columns, everything, costs)]
-    by_axis = f"Axes, each by the reading that changes most{on}"
-    return [
-        _table(grid, by_axis, columns, list(axes.values()), ()),
-        _table(grid, f"All readings{on}", columns, everything, costs),
-    ]
+        made = [_table(grid, f"{TITLE}{on}", columns, everything, costs)]
+    else:
+        by_axis = f"Axes, each by the reading that changes most{on}"
+        made = [
+            _table(grid, by_axis, columns, list(axes.values()), ()),
+            _table(grid, f"All readings{on}", columns, everything, costs),
+        ]
+    return [replace(table, dataset=dataset) for table in made]
 
 
 def _table(

@@ -66,8 +66,13 @@ def _table(methods: Sequence[_Method], metrics: Sequence[str], dataset: str) -> 
     lines = []
     for method in methods:
         if method.paper:
-            texts = [f"{method.paper[metric]:.1f}" if metric in method.paper else "–" for metric in metrics]
-            lines.append(Line((*map(Entry, (method.label, "the paper", "–")), *map(Entry, texts))))
+            values = [
+                Entry(f"{method.paper[metric]:.1f}", number=method.paper[metric])
+                if metric in method.paper
+                else Entry("–")
+                for metric in metrics
+            ]
+            lines.append(Line((*map(Entry, (method.label, "the paper", "–")), *values)))
         for source in dict.fromkeys((each.source, each.epochs) for each in method.others):
             found = {each.metric: each for each in method.others if (each.source, each.epochs) == source}
             first = next(iter(found.values()))
@@ -76,8 +81,8 @@ def _table(methods: Sequence[_Method], metrics: Sequence[str], dataset: str) -> 
                 first.note and f"{first.source}: {first.note}",
             )
             refs = tuple(notes.refer(text) for text in details if text)
-            entries = (Entry(_with_gap(found[m], method.paper.get(m)) if m in found else "–") for m in metrics)
-            epochs = Entry(str(first.epochs) if first.epochs else "–")
+            entries = (_with_gap(found[m], method.paper.get(m)) if m in found else Entry("–") for m in metrics)
+            epochs = Entry(str(first.epochs), number=first.epochs) if first.epochs else Entry("–")
             lines.append(Line((Entry(method.label), Entry(first.source, refs=refs), epochs, *entries)))
     headings = (
         Heading("Method", numeric=False),
@@ -94,8 +99,9 @@ def _terms(figure: Independent) -> str:
     return f"{figure.setting}, {figure.image_size} px{epochs}{seeds}"
 
 
-def _with_gap(figure: Independent, paper: float | None) -> str:
-    return f"{figure.value:.1f}" if paper is None else f"{figure.value:.1f} ({_signed(figure.value - paper)})"
+def _with_gap(figure: Independent, paper: float | None) -> Entry:
+    gap = "" if paper is None else f" ({_signed(figure.value - paper)})"
+    return Entry(f"{figure.value:.1f}{gap}", number=figure.value)
 
 
 def _signed(gap: float) -> str:

@@ -48,4 +48,4 @@ def _table(grid: Grid, dataset: str) -> Table | None:
     names = (Heading("Method", numeric=False), Heading("Run as", numeric=False))
     headings = (*names, *(heading(first[title]) for title in titles))
     several = f", {dataset}" if len(grid.datasets) > 1 else ""
-    return Table(f"Exported files{several}", headings, tuple(lines), tuple(notes.texts), keys=2)
+    return Table(f"Exported files{several}", headings, tuple(lines), tuple(notes.texts), keys=2, dataset=dataset)

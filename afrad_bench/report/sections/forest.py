@@ -48,6 +48,7 @@ def forest(grid: Grid, dataset: str) -> Figure | None:
             panels=tuple(_panel(each, shown) for each in found),
             reference=reference,
         ),
+        dataset=dataset,
     )
 
 

@@ -143,6 +143,7 @@ def _figure(
         caption=(f"Pictures of {seeds}, profile {grid.spec.profile}.",),
         stamp=stamp(grid, dataset, seeds),
         drawing=Gallery(("image", "ground truth", *labels), columns, SCALE),
+        dataset=dataset,
     )
 
 

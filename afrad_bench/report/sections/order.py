@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.order import INTRO, order_table, orders, sentences, table_name
 from afrad_bench.report.basis.tables import heading
@@ -17,5 +19,6 @@ def order_section(grid: Grid) -> Section | None:
         of = f", {item.dataset}" if len(grid.datasets) > 1 else ""
         if tables:  # the answer tells that of the first one
             said += list(sentences(found, f"{item.metric.title}{of}", paper))
-        tables.append(order_table(found, f"{item.metric.title}{of}", heading(item).unit, item.metric.decimals, paper))
+        table = order_table(found, f"{item.metric.title}{of}", heading(item).unit, item.metric.decimals, paper)
+        tables.append(replace(table, dataset=item.dataset))
     return Section("order", "Order here and in the paper", tuple(tables), (*said, INTRO)) if tables else None

@@ -84,7 +84,7 @@ def _table(grid: Grid, metric: Metric, costs: list[_Costs]) -> Table:
     for each in costs:
         label = f"{each.row.label}, {each.dataset}" if several else each.row.label
         entries = [_entry(each.parts.get(name), metric.decimals) for name in names]
-        lines.append(Line((Entry(label), *entries, _sum(each.parts, metric.decimals))))
+        lines.append(Line((Entry(label), *entries, _sum(each.parts, metric.decimals)), dataset=each.dataset))
     reasons = {reason for each in costs for summary in each.parts.values() for reason in summary.notes}
     headings = (
         Heading("Method", numeric=False),

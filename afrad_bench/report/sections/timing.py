@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.results import Run
@@ -15,18 +16,21 @@ method, and returning freed memory so that the peak memory of the fit can be mea
 
 def timing_table(grid: Grid) -> Table | None:
     """Seconds of each phase of each run in the report, with its share of the run; None if no timings are stored."""
-    rows: dict[tuple[str, str], tuple[str, Run]] = {}
+    rows: dict[tuple[str, str], tuple[str, str, Run]] = {}
     for use in grid.counted:
         if use.run.row["timings"]:
             part = f", {use.cell.part}" if use.cell.part else ""
             name = f"{use.row.label}, {use.cell.dataset}{part}, seed {use.cell.seed}"
-            rows.setdefault((use.run.cell_id, use.run.run_id), (name, use.run))
+            rows.setdefault((use.run.cell_id, use.run.run_id), (name, use.cell.dataset, use.run))
     if not rows:
         return None
-    spent = [(name, _phases(run), _total(run)) for name, run in rows.values()]
+    spent = [(name, _phases(run), _total(run)) for name, _, run in rows.values()]
     phases = _ordered([times for _, times, _ in spent], grid.spec.measures)
     measures = tuple(grid.spec.measures)
-    lines = [_line(name, times, total, phases, measures) for name, times, total in spent]
+    lines = [
+        replace(_line(name, times, total, phases, measures), dataset=dataset)
+        for (name, times, total), (_, dataset, _) in zip(spent, rows.values(), strict=True)
+    ]
     if len(spent) > 1:
         everything = {p: sum(times.get(p, 0.0) for _, times, _ in spent) for p in phases}
         whole = _line("all", everything, sum(total for _, _, total in spent), phases, measures, strong=True)

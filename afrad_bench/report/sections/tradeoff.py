@@ -108,6 +108,7 @@ def _figure(grid: Grid, dataset: str, axis: Cost, items: Mapping[str, Item]) -> 
             marks_label=f"paper, {named(of)}: no GFLOPs printed" if marks else "",
             shared=shared,
         ),
+        dataset=dataset,
     )
 
 

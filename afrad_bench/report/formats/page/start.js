@@ -26,8 +26,10 @@ function bySeed() {
   }
 }
 
+const scope = new Scope(JSON.parse(document.querySelector("main").dataset.datasets ?? "[]"));
 const tools = [...document.querySelectorAll("main table[data-keys]")].filter((table) => table.tBodies[0]?.rows.length)
-  .map((table) => new Tools(new ReportTable(table), save));
+  .map((table) => new Tools(new ReportTable(table, scope), save));
+const within = new ScopeChoice(scope, tools, save);
 const viewers = [...document.querySelectorAll("figure[data-gallery]")].map((figure) => new Viewer(figure, save));
 document.querySelectorAll("figure svg").forEach(points);
 document.querySelectorAll('a[rel="search"]').forEach(rowSearch);
@@ -37,7 +39,7 @@ const linked = element("output", { class: "status" });
 wholePage();
 
 function wholePage() {
-  const parts = [];
+  const parts = [...within.parts];
   for (const [name, text, first] of WHOLE) {
     if (!document.querySelector(`main ${PRESENT[name]}`)) continue;
     const label = checkbox(text, first, (on) => {
@@ -53,12 +55,13 @@ function wholePage() {
   };
   parts.push(element("button", { type: "button", onclick: link }, "Copy a link to this view"), linked);
   const bar = element("div", { class: "tools whole", role: "group", "aria-label": "Tools of the page" }, ...parts);
-  document.querySelector("main > nav")?.after(bar);
+  document.querySelector("main > nav")?.after(bar, within.said);
 }
 
 function save() {
   linked.textContent = "";
   const state = new URLSearchParams();
+  for (const [name, value] of within.state()) state.append(name, value);
   for (const each of tools) for (const [name, value] of each.state()) state.append(`${each.of.key}.${name}`, value);
   for (const each of viewers) for (const [name, value] of each.state()) state.append(`${each.key}.${name}`, value);
   for (const [name, , first] of WHOLE) if (showing(name) !== first) state.append(name, first ? "0" : "1");
@@ -69,6 +72,7 @@ function save() {
 function restore() {
   if (!location.hash.startsWith("#view&")) return;
   const found = [...new URLSearchParams(location.hash.slice(6))];
+  within.restore(found);
   const of = (key) => found.filter(([name]) => name.startsWith(`${key}.`)).map(([name, value]) => [name.slice(key.length + 1), value]);
   for (const each of tools) each.restore(of(each.of.key));
   for (const each of viewers) each.restore(of(each.key));

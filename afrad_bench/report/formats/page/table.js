@@ -17,8 +17,9 @@ const decimals = (cell) => (cell.querySelector(".noted").textContent.match(/^\s*
 const COLLATOR = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 class ReportTable {
-  constructor(table) {
+  constructor(table, scope) {
     this.table = table;
+    this.scope = scope;
     this.key = table.id;
     this.compared = table.dataset.compared ?? "";
     const rows = [...table.tHead.rows];
@@ -96,8 +97,11 @@ class ReportTable {
   /** Hide the lines and columns that the filters leave out. */
   select() {
     const words = this.filter.toLowerCase().split(/\s+/).filter(Boolean);
-    const lines = this.lines.filter((line) => words.every((word) => line.words.includes(word)));
-    let columns = this.columns.filter((column) => column.at < this.keys || !this.hidden.has(column.key));
+    const within = this.lines.filter((line) => this.scope.hasLine(this, line));
+    const lines = within.filter((line) => words.every((word) => line.words.includes(word)));
+    let columns = this.columns.filter(
+      (column) => column.at < this.keys || (!this.hidden.has(column.key) && this.scope.has(column.group)),
+    );
     let kept = new Set(lines);
     if (this.differing) {
       const differ = (cells) => new Set(cells.map((cell) => said(cell))).size > 1;

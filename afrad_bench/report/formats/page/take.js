@@ -14,7 +14,7 @@ function shown(table) {
     const flag = [...cell.querySelectorAll(":scope > .flag, .name + .flag")].map(plain).join(" ");
     return {
       text: [said(cell), flag].filter(Boolean).join(" "),
-      raw: relative ? said(cell).replace("−", "-") : cell.dataset.v,
+      raw: relative ? said(cell).replace("−", "-") : unrounded(cell),
       spread: spread && showing("spread") ? plain(spread).replace(/^±\s*/, "") : "",
       std: spread && showing("spread") ? deviation(cell) : "",
       rank: relative ? "" : cell.querySelector("strong") ? "best" : cell.querySelector("u") ? "second" : "",
@@ -32,6 +32,11 @@ function shown(table) {
   const terms = document.querySelector(".brief")?.firstChild?.textContent.replace(/ · $/, "").trim() ?? "";
   const about = [plain(document.querySelector(".about")), terms, table.summary()].filter(Boolean);
   return { caption: table.table.caption ? plain(table.table.caption) : "", heads, lines, notes: texts, about };
+}
+
+/** The number before rounding, where an entry is nothing but a number; undefined for a range, or a number with words. */
+function unrounded(cell) {
+  return Number.isFinite(Number(said(cell).replace("−", "-"))) ? cell.dataset.v : undefined;
 }
 
 /** Standard deviation over seeds (ddof = 1), before rounding. */

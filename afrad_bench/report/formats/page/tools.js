@@ -92,7 +92,7 @@ class Tools {
   update(save = true) {
     const { of } = this;
     this.status.textContent = of.summary();
-    this.again.hidden = !this.status.textContent && !of.filter && !of.differing;
+    this.again.hidden = [...this.state()].length === 0;
     if (this.search.value !== of.filter) this.search.value = of.filter;
     if (this.choice) this.choice.value = of.reference;
     if (this.differing) this.differing.firstChild.checked = of.differing;
