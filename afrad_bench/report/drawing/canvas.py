@@ -21,6 +21,7 @@ from afrad_bench.report.drawing import (
     bubbles,
     critical_difference,
     forest,
+    losses,
     panels,
     tiles,
 )
@@ -33,6 +34,7 @@ from afrad_bench.report.drawing.shapes import (
     Forest,
     Gallery,
     Histograms,
+    Losses,
 )
 from afrad_bench.report.drawing.style import ALARM, RC, SMALL, SOFT
 
@@ -108,6 +110,8 @@ def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callab
         return critical_difference.size, critical_difference.fill
     if isinstance(drawing, Forest):
         return forest.size, forest.fill
+    if isinstance(drawing, Losses):
+        return losses.size, losses.fill
     assert isinstance(drawing, Histograms)
     return panels.histograms_size, panels.fill_histograms
 
