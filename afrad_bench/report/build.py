@@ -34,6 +34,7 @@ from afrad_bench.report.sections.paper import paper_tables
 from afrad_bench.report.sections.parts import part_facts, part_tables
 from afrad_bench.report.sections.timing import timing_table
 from afrad_bench.report.sections.tradeoff import tradeoffs
+from afrad_bench.report.sections.training import training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,6 +121,8 @@ def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
     columns, left_out = defined(grid, items(grid, cost=False))
     if by_category := category_tables(grid, columns):
         made.append(Section("categories", "By category", by_category, left_out))
+    if fits := training(grid, evidence):
+        made.append(fits)
     if drawn := curves(grid, evidence):
         made.append(drawn)
     if timing := timing_table(grid):

@@ -26,7 +26,7 @@ from afrad_bench.running import kept_maps, kept_models
 from afrad_bench.running.build import build
 from afrad_bench.running.paths import shortened
 from afrad_bench.running.plan import Plan, PlannedCell
-from afrad_bench.running.rows import Rows, environment_row, no_rows, outcome_of, rows_of
+from afrad_bench.running.rows import Rows, environment_row, no_rows, outcome_of, rows_of, training_rows
 from afrad_bench.running.stopwatch import Stopwatch
 from afrad_bench.running.workspace import Workspace
 from afrad_bench.store import Store, new_run_id
@@ -161,7 +161,9 @@ class CellRun:
             fault = Fault.of(error)
         if self.options.shared and self.subject is not None:
             self.left = tuple(measure for measure in self.measures if is_alone(measure))
-        outcomes, rows = {}, no_rows()
+        record = stopped.record if stopped else self.subject.record if self.subject else None
+        of_fit = None if self.kept else record  # the losses of a kept model are in the run that fitted it
+        outcomes, rows = {}, training_rows(of_fit) if of_fit else no_rows()
         for measure in () if stopped else [one for one in self.measures if one not in self.left]:
             found, own = self._measured(measure, fault)
             self.point = next((one for one in found if isinstance(one, OperatingPoint)), self.point)
@@ -176,8 +178,7 @@ class CellRun:
             self.left = ()
         self.clock.add("overhead", time.perf_counter() - ticks - (self.clock.total - booked))
         if stopped is not None:
-            return Recorded(self._row(began, stopped.record, {}, "stopped", Fault(str(stopped), "")), rows)
-        record = self.subject.record if self.subject else None
+            return Recorded(self._row(began, record, {}, "stopped", Fault(str(stopped), "")), rows)
         return Recorded(self._row(began, record, outcomes, "failed" if fault else "ok", fault), rows)
 
     def lost(self, error: str) -> Recorded:

@@ -11,7 +11,7 @@ from afrad_bench.hashing import canonical
 from afrad_bench.machine.environment import Environment
 from afrad_bench.running.plan import PlannedCell
 from afrad_bench.suite.selection import ChosenMeasure
-from afrad_bench.types import Curve, Example, Measurement, OperatingPoint, Result, Score
+from afrad_bench.types import Curve, Example, Measurement, OperatingPoint, Result, Score, TrainingRecord
 
 Rows = dict[str, list[dict[str, Any]]]
 """Table -> its rows."""
@@ -23,6 +23,10 @@ TABLES: Mapping[type[Measurement | Score | Curve | Example], str] = {
     Example: "examples",
 }
 """Type of result -> table of the store."""
+
+
+LOSSES = 200
+"""Points that are kept of the loss of one training."""
 
 
 def no_rows() -> Rows:
@@ -39,6 +43,17 @@ def rows_of(found: Iterable[Result], measure: str) -> Rows:
             continue
         columns = {name: getattr(one, name) for name in one.__dataclass_fields__}
         rows[TABLES[type(one)]].append(columns | (source if isinstance(one, Measurement) else {}))
+    return rows
+
+
+def training_rows(record: TrainingRecord) -> Rows:
+    """The mean loss of each epoch as one curve of the whole cell; of a long training `LOSSES` epochs at equal
+    distances, the first and the last among them. No rows for a method that does not train."""
+    rows, count = no_rows(), len(record.loss)
+    if count:
+        kept = range(count) if count <= LOSSES else [round(i * (count - 1) / (LOSSES - 1)) for i in range(LOSSES)]
+        loss = Curve("training_loss", None, tuple(float(i + 1) for i in kept), tuple(record.loss[i] for i in kept))
+        rows[TABLES[Curve]].append({name: getattr(loss, name) for name in loss.__dataclass_fields__})
     return rows
 
 

@@ -3,7 +3,7 @@
     <root>/cells/          one row per run of a cell: configuration, terms, provenance, status
     <root>/measurements/   one row per number: cell, measure, category, metric, value, unit, note
     <root>/scores/         one row per test image: cell, category, image, label, score
-    <root>/curves/         one row per curve: cell, category, kind, points
+    <root>/curves/         one row per curve: cell, category (null for the loss of a training), kind, points
     <root>/examples/       one row per image kept for the report: cell, image, mask and heat map as small pictures
     <root>/latency/        one row per timed call of `afrad-bench latency`: session, method, mode, batch, round, ms
 

@@ -71,14 +71,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A curve over the pixels of one category, reduced to the points that a plot needs."""
+    """A curve over the pixels of one category, or the loss of a training; reduced to the points that a plot needs."""
 
-    kind: Literal["pixel_roc", "pro"]
-    category: str
+    kind: Literal["pixel_roc", "pro", "training_loss"]
+    category: str | None
+    """None for a training, which is of the whole cell."""
     x: tuple[float, ...]
-    """False positive rate per pixel, ascending, from 0; a PRO curve ends at the integration limit of its area."""
+    """Ascending. False positive rate per pixel, from 0; a PRO curve ends at the integration limit of its area. For a
+    training: the epoch, from 1 to the number of epochs."""
     y: tuple[float, ...]
-    """True positive rate per pixel, or mean overlap with the defective regions."""
+    """True positive rate per pixel, mean overlap with the defective regions, or mean loss of the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ def test_a_killed_training_resumes_to_the_same_result(place: Place, tmp_path: Pa
     overrides = ("--set", "measures=[accuracy]")
     place.environment["AFRAD_BENCH_STORE"] = str(tmp_path / "whole")
     place.run(path, *overrides)
-    whole = pd.read_parquet(tmp_path / "whole" / "scores")
+    whole, losses = (pd.read_parquet(tmp_path / "whole" / table) for table in ("scores", "curves"))
 
     place.environment["AFRAD_BENCH_STORE"] = str(tmp_path / "results")
     place.environment["AFRAD_BENCH_CACHE"] = str(tmp_path / "cache")
@@ -165,6 +165,9 @@ def test_a_killed_training_resumes_to_the_same_result(place: Place, tmp_path: Pa
     cells = place.table("cells")
     assert cells["resumed_at"].item() >= 1
     assert place.table("scores")["pred_score"].tolist() == whole["pred_score"].tolist()
+    (resumed,), (uninterrupted,) = (of[of["kind"] == "training_loss"]["y"] for of in (place.table("curves"), losses))
+    assert len(resumed) == cells["epochs"].item()
+    assert resumed.tolist() == uninterrupted.tolist()
     assert list((tmp_path / "cache" / "checkpoints").iterdir()) == []
 
 

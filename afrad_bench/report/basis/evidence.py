@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", Score, Curve, Example)
 
+TRAINING = "training_loss"
+"""Kind of the curves that are of a fit and not of a measure."""
+
 
 @dataclass(frozen=True)
 class RowEvidence(Generic[T]):
-    """Evidence of one kind (scores, curves or examples) of one row, data set and seed, by category."""
+    """Evidence of one kind (scores, curves or examples) of one row, data set and seed, by category.
+
+    Trainings have no category: theirs is the part of the data that the cell covers, empty if it covers all."""
 
     row: RowSpec
     style: int
@@ -38,16 +43,20 @@ class Evidence:
     scores: tuple[RowEvidence[Score], ...] = ()
     curves: tuple[RowEvidence[Curve], ...] = ()
     examples: tuple[RowEvidence[Example], ...] = ()
+    trainings: tuple[RowEvidence[Curve], ...] = ()
+    """Loss of each fit."""
 
 
 def collect(
     grid: Grid, scores: pd.DataFrame | None, curves: pd.DataFrame | None, examples: pd.DataFrame | None
 ) -> Evidence:
     """Collect evidence from frames of the store (`Store.read`); None means an empty frame."""
+    of_pixels, of_fits = (None, None) if curves is None else _divided(curves)
     return Evidence(
         scores=tuple(_seen(grid, scores, Score)),
-        curves=tuple(_seen(grid, curves, Curve)),
+        curves=tuple(_seen(grid, of_pixels, Curve)),
         examples=tuple(_seen(grid, examples, Example)),
+        trainings=tuple(_seen(grid, of_fits, Curve, of_fit=True)),
     )
 
 
@@ -75,7 +84,12 @@ def categories(seen: Iterable[RowEvidence[T]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(category for one in seen for category in one.by_category))
 
 
-def _seen(grid: Grid, frame: pd.DataFrame | None, kind: type[T]) -> Iterator[RowEvidence[T]]:
+def _divided(curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    of_fits = curves["kind"] == TRAINING
+    return curves[~of_fits], curves[of_fits]
+
+
+def _seen(grid: Grid, frame: pd.DataFrame | None, kind: type[T], *, of_fit: bool = False) -> Iterator[RowEvidence[T]]:
     tables = {} if frame is None else dict(iter(frame.groupby(["cell_id", "run_id"], sort=False)))
     for style, row in enumerate(grid.spec.rows):
         places: dict[tuple[str, int], list[PlannedCell]] = {}
@@ -84,24 +98,29 @@ def _seen(grid: Grid, frame: pd.DataFrame | None, kind: type[T]) -> Iterator[Row
         for (dataset, seed), cells in places.items():
             found: dict[str, list[T]] = {}
             for cell in cells:
-                rows = _newest(grid, cell, tables)
+                rows = _newest(grid, cell, tables, of_fit=of_fit)
                 for one in () if rows is None else _made(kind, rows):
                     found.setdefault(_place(cell, one.category), []).append(one)
             if found:
                 yield RowEvidence(row, style, dataset, seed, found)
 
 
-def _newest(grid: Grid, cell: PlannedCell, tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame | None:
-    """The rows of a cell's newest run that counts for some measure and has such rows; None if there is no such run."""
-    counted = {use.run.run_id for use in grid.counted if use.cell.id == cell.id}
-    with_rows = [run.run_id for run in grid.results.runs.get(cell.id, ()) if (cell.id, run.run_id) in tables]
-    newest = next((run for run in reversed(with_rows) if run in counted), None)
-    return None if newest is None else tables[cell.id, newest]
+def _newest(grid: Grid, cell: PlannedCell, tables: Mapping[Any, pd.DataFrame], *, of_fit: bool) -> pd.DataFrame | None:
+    """The rows of a cell's newest run that counts for some measure and has such rows; None if there is no such run.
+
+    `of_fit`: else of the newest run on the terms of one that counts, such as the one that fitted a kept model."""
+    counted = {use.run.run_id: use.run for use in grid.counted if use.cell.id == cell.id}
+    with_rows = [run for run in reversed(grid.results.runs.get(cell.id, ())) if (cell.id, run.run_id) in tables]
+    newest = next((run for run in with_rows if run.run_id in counted), None)
+    if newest is None and of_fit:
+        terms = [run.row["terms"] for run in counted.values()]
+        newest = next((run for run in with_rows if run.row["terms"] in terms), None)
+    return None if newest is None else tables[cell.id, newest.run_id]
 
 
-def _place(cell: PlannedCell, category: str) -> str:
+def _place(cell: PlannedCell, category: str | None) -> str:
     """The category, with the cell's part in front if the part is not the category itself."""
-    return category if cell.part in (None, category) else f"{cell.part} {category}"
+    return category if category and cell.part in (None, category) else f"{cell.part or ''} {category or ''}".strip()
 
 
 def _made(kind: type[T], rows: pd.DataFrame) -> Iterator[T]:

@@ -21,6 +21,7 @@ from afrad_bench.report.drawing import (
     bubbles,
     critical_difference,
     forest,
+    losses,
     panels,
     tiles,
     timeline,
@@ -34,6 +35,7 @@ from afrad_bench.report.drawing.shapes import (
     Forest,
     Gallery,
     Histograms,
+    Losses,
     Timeline,
 )
 from afrad_bench.report.drawing.style import ALARM, RC, SMALL, SOFT
@@ -112,6 +114,8 @@ def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callab
         return forest.size, forest.fill
     if isinstance(drawing, Timeline):
         return timeline.size, timeline.fill
+    if isinstance(drawing, Losses):
+        return losses.size, losses.fill
     assert isinstance(drawing, Histograms)
     return panels.histograms_size, panels.fill_histograms
 

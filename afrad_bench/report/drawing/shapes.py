@@ -111,7 +111,7 @@ class Stroke:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The lines of one category."""
+    """The lines of one category, or of one method."""
 
     title: str
     strokes: tuple[Stroke, ...]
@@ -129,6 +129,15 @@ class Curves:
     x_limit: float = 1.0
     diagonal: bool = True
     """Whether to draw the diagonal, the curve of a random classifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """A panel for each method, each on its own axes: mean loss by epoch, a line for each seed."""
+
+    panels: tuple[Panel, ...]
+    labels: tuple[tuple[int, str], ...]
+    """Style -> name of the seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +278,7 @@ class Timeline:
         return tuple(moment for panel in self.panels for trace in panel.traces for moment in trace.moments)
 
 
-Drawing = Gallery | Bubbles | Curves | Histograms | Attempts | CriticalDifference | Forest | Timeline
+Drawing = Gallery | Bubbles | Curves | Losses | Histograms | Attempts | CriticalDifference | Forest | Timeline
 
 
 @dataclass(frozen=True, slots=True)
