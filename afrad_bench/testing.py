@@ -30,6 +30,7 @@ from pydantic import BaseModel, ValidationError
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.images.sets import ImageArray
 from afrad_bench.methods.recipes import Recipe, differences, recipes_of
+from afrad_bench.methods.small import Small, small_images, small_of
 from afrad_bench.types import Bench, HasNetwork, Method, Prediction, Seeds, TrainingRecord
 
 if TYPE_CHECKING:
@@ -41,33 +42,31 @@ HEAVY = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "sklearn", 
 """Packages that a method's module must import only inside `build`."""
 
 
-def small_images(count: int, side: int, seed: int) -> ImageArray:
-    """Images (count, 3, side, side) in [0, 1]: random sine waves in each channel plus a little noise, from a seed."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0:side, 0:side] / side
-    pixels = np.empty((count, 3, side, side), dtype=np.float32)
-    for image in pixels:
-        for channel in image:
-            down, across, phase = rng.uniform(1, 6), rng.uniform(1, 6), rng.uniform(0, 2 * np.pi)
-            channel[:] = 0.5 + 0.35 * np.sin(2 * np.pi * (down * rows + across * columns) + phase)
-    return ImageArray(np.clip(pixels + rng.normal(0, 0.03, pixels.shape).astype(np.float32), 0, 1))
-
-
 class MethodContract:
-    """Checks that every method must pass. Subclass it, set `module`, and choose `params` that make the method small."""
+    """Checks that every method must pass. Subclass it, set `module`, and choose `params` that make the method small,
+    or let the module declare them as `SMALL`."""
 
     module: ClassVar[str]
     """Full name of the method's module, as in its entry point."""
-    params: ClassVar[Mapping[str, Any]] = {}
-    """The configuration, as in `params:` of a suite."""
-    image_size: ClassVar[int] = 64
+    params: ClassVar[Mapping[str, Any] | None] = None
+    """The configuration, as in `params:` of a suite; None: that of the module's `SMALL`, or its defaults."""
+    image_size: ClassVar[int | None] = None
+    """None: that of the module's `SMALL`, or 64."""
     train_count: ClassVar[int] = 6
 
     def build(self, bench: Bench) -> Method:
         """The unfitted method for this bench. Override this if the method needs more than `params`."""
         found = self.loaded()
-        method: Method = found.build(found.Config.model_validate(self.params), bench)
+        method: Method = found.build(found.Config.model_validate(self.small().params), bench)
         return method
+
+    def small(self) -> Small:
+        """The configuration and the image size of the checks."""
+        declared = small_of(self.loaded()) or Small()
+        return Small(
+            declared.params if self.params is None else self.params,
+            declared.image_size if self.image_size is None else self.image_size,
+        )
 
     # ------------------------------------------------------------------------------------------------------- fixtures
 
@@ -85,15 +84,15 @@ class MethodContract:
     def bench(self) -> Bench:
         """A bench on `DEVICE` that keeps nothing on disk."""
         features = self._shared.setdefault("features", FeatureCache(None))
-        return Bench(device=DEVICE, image_size=self.image_size, seeds=Seeds(init=3, order=4), features=features)
+        return Bench(device=DEVICE, image_size=self.small().image_size, seeds=Seeds(init=3, order=4), features=features)
 
     @pytest.fixture
     def train(self) -> ImageArray:
-        return small_images(self.train_count, self.image_size, seed=1)
+        return small_images(self.train_count, self.small().image_size, seed=1)
 
     @pytest.fixture
     def images(self) -> ImageArray:
-        return small_images(5, self.image_size, seed=2)
+        return small_images(5, self.small().image_size, seed=2)
 
     @pytest.fixture
     def fitted(self, bench: Bench, train: ImageArray) -> tuple[Method, TrainingRecord]:
@@ -128,8 +127,8 @@ class MethodContract:
         bare = [name for name, field in config.model_fields.items() if not field.description]
         assert not bare, f"fields without a description: {', '.join(bare)}"
         with pytest.raises(ValidationError):
-            config.model_validate({**self.params, "no_such_field_of_any_method": 1})
-        value = config.model_validate(self.params)
+            config.model_validate({**self.small().params, "no_such_field_of_any_method": 1})
+        value = config.model_validate(self.small().params)
         assert config.model_validate(value.model_dump(mode="json")) == value, "Config must survive a JSON round trip"
 
     def test_published_configurations_are_valid(self) -> None:
@@ -157,7 +156,8 @@ class MethodContract:
             pytest.skip("the module has no check()")
         self.build(bench)
         try:
-            check(self.loaded().Config.model_validate(self.params), self.image_size)
+            small = self.small()
+            check(self.loaded().Config.model_validate(small.params), small.image_size)
         except ValueError as error:
             pytest.fail(f"check() refuses a configuration that build() accepts: {error}")
 

@@ -8,7 +8,7 @@ Each step has a limit of its own, none begins after the deadline, and one that f
 telling come first.
 
     environment   driver, memory, and what `doctor` finds
-    parity        every method, fitted on the CPU and on the card: maps and scores compared
+    parity        `doctor --check-device`: every method fitted on the CPU, its maps and scores compared on both
     training      AFRAD's step at the paper's size: milliseconds, how busy the card is, and what more could be gained
     table4        `afrad-bench latency table4_latency`: every mode in turns
     memory        `afrad-bench run table4_latency`: stream times and peak memory
@@ -217,7 +217,7 @@ class Check:
         turns = [*program, "latency", *table4, "--rounds", "30", "--max-seconds", "60", *given(modes)]
         return [
             Step("environment", 60, [*smi, [*program, "doctor"]]),
-            Step("parity", 150, [[python, "-m", "tests.simulated_card.methods", "--real", device]], _parity),
+            Step("parity", 150, [[*program, "doctor", "--check-device", device, "--json"]], _parity),
             Step("training", 90, [step], _last_json),
             Step("table4", 150, [[*turns, "--store", str(work / "turns"), "--out", str(work / "turns_report")]]),
             Step(
@@ -303,7 +303,9 @@ class Check:
 
 
 def _parity(output: str) -> Any:
-    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    """The JSON object, after lines on the progress."""
+    _, brace, rest = output.partition("\n{\n")
+    return json.loads(brace + rest) if brace else None
 
 
 def _last_json(output: str) -> Any:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from afrad_bench import registry
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.images.sets import ImageArray
 from afrad_bench.methods.diffusion.config import UnetConfig
@@ -21,6 +22,11 @@ Float32 = npt.NDArray[np.float32]
 
 def bench_at(side: int, seed: int = 1, features: FeatureCache | None = None) -> Bench:
     return Bench("cpu", side, Seeds(init=seed, order=2), features or FeatureCache(None))
+
+
+def small(method: str) -> dict[str, Any]:
+    """The parameters of the small configuration that a method declares."""
+    return dict(registry.find("method", method).load().SMALL.params)
 
 
 def interrupted(epoch: int) -> Any:

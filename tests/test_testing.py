@@ -10,7 +10,8 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from afrad_bench.testing import MethodContract, kept_settings, small_images
+from afrad_bench.methods.small import small_images
+from afrad_bench.testing import MethodContract, kept_settings
 from afrad_bench.types import Bench, Images, Method, Prediction, TrainingRecord
 from tests.adapters import bench_at
 

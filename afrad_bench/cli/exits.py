@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 REGRESSION = 1
+DIFFERS = 1
+"""A method does not compute on a device what it computes on the CPU (`doctor --check-device`)."""
 USER = 2
 """An error that the user can fix."""
 FAILED_CELLS = 3

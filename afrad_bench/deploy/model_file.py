@@ -227,6 +227,20 @@ def read_card(path: Path) -> Card:
 
 def load(path: Path, device: str = "auto") -> Restored:
     """Load a fitted method from a file to `device` and verify it (see the module). Raises `UserError` if invalid."""
+    found = restored(path, device)
+    score, card = _test_score(found.method, found.card.image_size), found.card
+    if not abs(score - card.test_score) <= TOLERANCE * abs(card.test_score):
+        raise fail(
+            f"the model gives its test image the score {score:.6g} here, but gave {card.test_score:.6g} "
+            "when it was written",
+            str(path),
+            _versions(card),
+        )
+    return found
+
+
+def restored(path: Path, device: str = "auto") -> Restored:
+    """As `load`, whatever score the test image has here."""
     card = read_card(path)
     tensors = _tensors(path, card)
     module = registry.find("method", card.method, str(path)).load()
@@ -245,14 +259,6 @@ def load(path: Path, device: str = "auto") -> Restored:
             str(path),
             _versions(card),
         ) from error
-    score = _test_score(method, card.image_size)
-    if not abs(score - card.test_score) <= TOLERANCE * abs(card.test_score):
-        raise fail(
-            f"the model gives its test image the score {score:.6g} here, but gave {card.test_score:.6g} "
-            "when it was written",
-            str(path),
-            _versions(card),
-        )
     return Restored(method, card, bench)
 
 
@@ -297,12 +303,13 @@ def _test_score(method: Method, side: int) -> float:
     import numpy as np
 
     pixels = np.random.default_rng(seed_for("test image")).random((1, 3, side, side), dtype=np.float32)
-    with _without_tf32():
+    with without_tf32():
         return float(method.predict(ImageArray(pixels)).pred_score[0])
 
 
 @contextmanager
-def _without_tf32() -> Iterator[None]:
+def without_tf32() -> Iterator[None]:
+    """Inside, CUDA computes float32 in float32."""
     import torch
 
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32

@@ -56,7 +56,7 @@ def current(device: str = "auto", threads: int | None = None) -> Environment:
     revision, dirty = _git()
     return Environment(
         device=device,
-        device_name=_device_name(device),
+        device_name=name_of(device),
         threads=threads or default_threads(),
         precision=_precision(device),
         code_version=afrad_bench.__version__,
@@ -68,7 +68,7 @@ def current(device: str = "auto", threads: int | None = None) -> Environment:
     )
 
 
-def resolve_device(wanted: str) -> str:
+def resolve_device(wanted: str, option: str = "--device") -> str:
     """The device to use. Raises `UserError` if it does not exist. "auto" imports torch only if a driver is there."""
     if wanted == "cpu":
         return "cpu"
@@ -86,7 +86,7 @@ def resolve_device(wanted: str) -> str:
         return "mps"
     found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     found += ["mps"] if torch.backends.mps.is_available() else []
-    raise fail(f"no device {wanted!r} on this machine", "--device", f"found: {', '.join(['cpu', *found])}")
+    raise fail(f"no device {wanted!r} on this machine", option, f"found: {', '.join(['cpu', *found])}")
 
 
 def why_auto() -> str:
@@ -117,7 +117,7 @@ def cards() -> dict[str, str]:
         free, total = torch.cuda.mem_get_info(device)
         memory = f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} free"
         versions = [f"{name} {value}" for name, value in _of_cuda(device).items()]
-        found[device] = ", ".join([_device_name(device), memory, *versions])
+        found[device] = ", ".join([name_of(device), memory, *versions])
     return found
 
 
@@ -147,7 +147,8 @@ def default_threads() -> int:
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
-def _device_name(device: str) -> str:
+def name_of(device: str) -> str:
+    """The name of the card, or of the processor."""
     if device.startswith("cuda"):
         import torch
 

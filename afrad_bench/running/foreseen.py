@@ -3,7 +3,7 @@ configuration and the image size alone, and by looking for the files that the co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,14 @@ def absent_files(rows: Iterable[SuiteRow]) -> list[Problem]:
     """Checkpoints to start from, textures and other files that the rows name, but that this machine does not hold."""
     found: list[Problem] = []
     for row in rows:
-        own = getattr(registry.find("method", row.method).load(), "must_be_here", _must_have_textures)
-        for check in (_must_have_start, own):
+        for check in file_checks(registry.find("method", row.method).load()):
             found += _problems(row.label, row, check)
     return found
+
+
+def file_checks(module: Any) -> tuple[Callable[[Any], None], ...]:
+    """What looks for the files that a configuration of this method names; each raises `UserError`."""
+    return (_must_have_start, getattr(module, "must_be_here", _must_have_textures))
 
 
 def must_build(plan: Plan, cells: Iterable[PlannedCell]) -> None:

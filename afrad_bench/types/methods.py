@@ -198,6 +198,9 @@ class MethodModule(Protocol):
     The module may also define `RECIPES`, the configurations that it was published with (`methods.recipes`); without it,
     these are the defaults. Every row names in what it differs from them.
 
+    The module may also define `SMALL`, a configuration that is fitted in seconds (`methods.small`), with which
+    `doctor --check-device` and the contract's tests try it.
+
     The module may also define `chosen_on(config)`: names of the data sets whose test labels decided defaults that this
     configuration uses. Rows on these data sets say so.
 

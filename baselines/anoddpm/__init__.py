@@ -36,6 +36,7 @@ from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.diffusion import require
 from afrad_bench.methods.diffusion.config import TIMESTEPS, UnetConfig
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -47,6 +48,14 @@ PAPER = "Wyatt et al., AnoDDPM: Anomaly Detection with Denoising Diffusion Proba
 RECIPES = (
     Recipe("official code, metrics", image_size=256),
     Recipe("official code, ROC curves", {"steps": 250}, image_size=256),
+)
+SMALL = Small(
+    {
+        "unet": {"width": 32, "multipliers": [1, 1], "attention": [2], "blocks": 1},
+        "steps": 2,
+        "training": {"epochs": 2, "iterations": 2, "lr": 1e-3, "average": 0.5},
+    },
+    image_size=32,
 )
 
 

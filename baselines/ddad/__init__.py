@@ -38,6 +38,7 @@ from afrad_bench.methods.demands import multiple_of, square_maps
 from afrad_bench.methods.diffusion import require
 from afrad_bench.methods.diffusion.config import TIMESTEPS, UnetConfig
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 from afrad_bench_baselines.ddad.published import recipes
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ VERSION = "1"
 PAPER = "Mousakhan et al., Anomaly Detection with Conditioned Denoising Diffusion Models, arXiv 2305.15956, 2023"
 
 RECIPES = (Recipe("official configuration file", image_size=256), *recipes())
+SMALL = Small(
+    {
+        "unet": {"width": 32, "multipliers": [1, 1], "attention": [2], "blocks": 1},
+        "backbone": {"name": "resnet18", "weights": "random"},
+        "steps": 2,
+        "training": {"epochs": 2, "batch_size": 4},
+        "adaptation": {"epochs": 1, "batch_size": 4},
+    },
+    image_size=32,
+)
 
 
 class _Part(BaseModel):

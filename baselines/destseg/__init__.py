@@ -37,6 +37,7 @@ from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import multiple_of, square_maps
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 from afrad_bench.methods.textures import TextureConfig
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ RECIPES = (
         Recipe(f"ADer, {epochs} epochs", {"training": {"epochs": epochs, "clip": 5}, "top": 1}, image_size=256)
         for epochs in (100, 300)
     ),
+)
+SMALL = Small(
+    {
+        "backbone": {"name": "mobilenetv3_small_050", "weights": "random"},
+        "segmentation_width": 8,
+        "textures": {"source": "training"},
+        "training": {"epochs": 3, "batch_size": 2, "student_share": 0.5},
+    }
 )
 """ADer reads its images as BGR but normalises them as RGB, and draws them with replacement: neither is a field here."""
 

@@ -52,6 +52,7 @@ from afrad_bench.errors import fail, unknown
 from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.diffusion import require
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -74,6 +75,22 @@ SMALLEST = 64
 RECIPES = (
     Recipe("official code", image_size=256),
     *(Recipe(f"ADer, {n} epochs", {"training": {"epochs": n}}, image_size=256) for n in (100, 300)),
+)
+SMALL = Small(
+    {
+        "backbone": {"name": "resnet10t", "weights": "random"},
+        "weights": "random",
+        "denoiser": {"widths": [16, 32], "layers": 1, "heads": 2, "groups": 8, "context": 8, "hint": [8, 8, 16]},
+        "autoencoder": {"widths": [8, 8, 16], "layers": 1, "groups": 8},
+        "steps": 2,
+        "training": {
+            "epochs": 2,
+            "batch_size": 2,
+            "accumulate": 2,
+            "lr": 1e-3,
+            "autoencoder": {"epochs": 1, "perceptual": "none", "accumulate": 1, "lr": 1e-3},
+        },
+    }
 )
 
 

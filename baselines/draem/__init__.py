@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 from afrad_bench.methods.textures import TextureConfig
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ VERSION = "1"
 PAPER = "Zavrtanik et al., DRAEM: A discriminatively trained reconstruction embedding, ICCV 2021"
 
 RECIPES = (Recipe("official code", image_size=256),)
+SMALL = Small(
+    {
+        "reconstruction_width": 8,
+        "discrimination_width": 4,
+        "textures": {"source": "training"},
+        "training": {"epochs": 2, "batch_size": 4, "lr": 1e-3},
+    }
+)
 
 
 STEP = 32

@@ -45,6 +45,7 @@ from afrad_bench.errors import fail, unknown
 from afrad_bench.methods import textures
 from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 from afrad_bench.methods.textures import NaturalImages
 
 if TYPE_CHECKING:
@@ -73,6 +74,15 @@ RECIPES = (
             ("anomalib", {"score": {"pad": "before"}}),
         )
     ),
+)
+SMALL = Small(
+    {
+        "width": 8,
+        "channels": 8,
+        "teacher": {"weights": "random"},
+        "textures": {"source": "photographs"},
+        "training": {"epochs": 2, "lr": 1e-3},
+    }
 )
 """anomalib's penalty takes Imagenette, a part of ImageNet."""
 

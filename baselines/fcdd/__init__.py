@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from afrad_bench.methods.fcdd import FcddConfig, must_fit
 from afrad_bench.methods.recipes import Recipe
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.methods.fcdd.method import Fcdd
@@ -34,6 +35,7 @@ VERSION = "1"
 PAPER = "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021"
 
 RECIPES = (Recipe("official code, CIFAR-10, unsupervised", datasets=("cifar10",), image_size=32),)
+SMALL = Small({"training": {"epochs": 2, "batch_size": 4}})
 
 
 class Config(FcddConfig):

@@ -24,6 +24,7 @@ from afrad_bench.errors import unknown
 from afrad_bench.methods.fcdd import FcddConfig, must_fit
 from afrad_bench.methods.fcdd.outliers import find
 from afrad_bench.methods.recipes import Recipe
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.methods.fcdd.method import Fcdd
@@ -34,6 +35,7 @@ SOURCES = ("cifar100", "photographs")
 PAPER = "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021"
 
 RECIPES = (Recipe("official code, CIFAR-10, outliers from CIFAR-100", datasets=("cifar10",), image_size=32),)
+SMALL = Small({"training": {"epochs": 2, "batch_size": 4}, "outliers": "photographs"}, image_size=32)
 
 
 class Config(FcddConfig):

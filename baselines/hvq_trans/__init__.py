@@ -47,6 +47,7 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, UniadBackbone
 from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -60,6 +61,14 @@ PAPER = (
 RECIPES = (
     Recipe("official code, MVTec AD, with the transport score", image_size=224),
     Recipe("official training script, without the transport score", {"score": {"transport": 0}}, image_size=224),
+)
+SMALL = Small(
+    {
+        "backbone": {"name": "mobilenetv3_small_050", "weights": "random"},
+        "features": {"grid": 8},
+        "transformer": {"width": 16, "heads": 2, "hidden": 32, "layers": 2, "entries": 8},
+        "training": {"epochs": 2, "batch_size": 4},
+    }
 )
 
 

@@ -43,6 +43,7 @@ from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import multiple_of, square_maps
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -63,6 +64,12 @@ RECIPES = (
         )
         for kind in ("guided", "none", "gradients", "smooth")
     ),
+)
+SMALL = Small(
+    {
+        "backbone": {"name": "mobilenetv3_small_050", "weights": "random"},
+        "training": {"epochs": 2, "batch_size": 4},
+    }
 )
 
 

@@ -26,6 +26,7 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 from afrad_bench.errors import fail
 from afrad_bench.methods.recipes import Recipe
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -38,6 +39,7 @@ RECIPES = (
     Recipe("small setting", image_size=224),
     Recipe("large setting", {"backbone": {"name": "wide_resnet50_2.tv_in1k"}}, image_size=224),
 )
+SMALL = Small({"backbone": {"name": "resnet18", "weights": "random"}, "channels": 20})
 
 OFFICIAL_CHANNELS = {"resnet18": 100, "wide_resnet50_2": 550}
 """d of the paper, by the backbone's timm name without its tag."""

@@ -43,6 +43,7 @@ from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
 from afrad_bench.methods.searching import Search, must_search, search_field
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -54,6 +55,12 @@ PAPER = "Reiss et al., PANDA: Adapting Pretrained Features for Anomaly Detection
 RECIPES = (
     Recipe("official code, 15 epochs", image_size=256),
     Recipe("official code, elastic weight consolidation", {"ewc": True, "training": {"epochs": 50}}, image_size=256),
+)
+SMALL = Small(
+    {
+        "backbone": {"name": "mobilenetv3_small_050", "weights": "random"},
+        "training": {"epochs": 2, "batch_size": 4},
+    }
 )
 
 FROZEN_TO, DEEPEST = 8, 32

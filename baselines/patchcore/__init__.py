@@ -33,6 +33,7 @@ from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.methods.demands import costly_bank
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
 from afrad_bench.methods.searching import Search, must_search, search_field
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -47,6 +48,7 @@ RECIPES = (
     Recipe("the paper, 25 %", {"fraction": 0.25}, image_size=224),
     Recipe("official, 320 px", {"patch": 5, "fraction": 0.01}, image_size=320),
 )
+SMALL = Small({"backbone": {"name": "resnet18", "weights": "random"}})
 
 OFFICIAL_FRACTION = 0.1
 

@@ -39,6 +39,7 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import WideResNet50
 from afrad_bench.methods.demands import multiple_of, square_maps
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -61,6 +62,12 @@ RECIPES = (
         )
         for epochs in (100, 300)
     ),
+)
+SMALL = Small(
+    {
+        "backbone": {"name": "mobilenetv3_small_050", "weights": "random"},
+        "training": {"epochs": 2, "batch_size": 4},
+    }
 )
 """ADer leaves out the last partial batch, which is no field here."""
 

@@ -35,6 +35,7 @@ from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.methods.demands import costly_bank
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
 from afrad_bench.methods.searching import Search, must_search, search_field
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -44,6 +45,16 @@ VERSION = "1"
 PAPER = "Hyun et al., ReConPatch: Contrastive Patch Representation Learning for Industrial Anomaly Detection, WACV 2024"
 
 RECIPES = (Recipe("the paper, one network", image_size=224),)
+SMALL = Small(
+    {
+        "backbone": {"name": "resnet18", "weights": "random"},
+        "width": 64,
+        "representation": 16,
+        "projected": 8,
+        "fraction": 0.2,
+        "training": {"epochs": 2, "batch_size": 50, "lr": 1e-3},
+    }
+)
 
 
 class _Part(BaseModel):

@@ -44,6 +44,7 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.errors import fail
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -62,6 +63,14 @@ RECIPES = (
         )
         for epochs in (100, 300)
     ),
+)
+SMALL = Small(
+    {
+        "backbone": {"name": "mobilenetv3_small_050", "weights": "random"},
+        "width": 48,
+        "hidden": 32,
+        "training": {"epochs": 2, "batch_size": 4, "noise": 0.5},
+    }
 )
 """ADer leaves out the last partial batch, which is no field here."""
 

@@ -36,6 +36,7 @@ from afrad_bench.errors import fail
 from afrad_bench.methods.demands import costly_bank, multiple_of
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
 from afrad_bench.methods.searching import Search, must_search, search_field
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -48,6 +49,7 @@ RECIPES = (
     Recipe("official script, one class", image_size=224),
     Recipe("official script, all classes", {"fraction": 0.05}, image_size=224),
 )
+SMALL = Small({"backbone": {"name": "test_vit", "weights": "random"}, "layers": [1, 2, 3], "fraction": 0.3})
 
 
 class VitB8(BackboneConfig):

@@ -38,6 +38,7 @@ from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail, unknown
 from afrad_bench.methods import textures
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.small import Small
 from afrad_bench.methods.textures import NaturalImages
 
 if TYPE_CHECKING:
@@ -69,6 +70,16 @@ RECIPES = (
         },
         image_size=256,
     ),
+)
+SMALL = Small(
+    {
+        "receptive_fields": [17, 33],
+        "width": 4,
+        "students": 2,
+        "teacher": {"weights": "random"},
+        "backbone": {"name": "mobilenetv3_small_050", "weights": "random"},
+        "training": {"epochs": 2, "lr": 1e-3},
+    }
 )
 
 

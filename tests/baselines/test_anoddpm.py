@@ -36,13 +36,9 @@ from afrad_bench.types import (
 from afrad_bench_baselines.anoddpm import Config, build
 from afrad_bench_baselines.anoddpm.model import Anoddpm, follow
 from afrad_bench_baselines.anoddpm.simplex import Octaves, Simplex, permutations
-from tests.adapters import bench_at, interrupted, photographs, ruled_images, ruled_unet
+from tests.adapters import bench_at, interrupted, photographs, ruled_images, ruled_unet, small
 
-TINY: dict[str, Any] = {
-    "unet": {"width": 32, "multipliers": [1, 1], "attention": [2], "blocks": 1},
-    "steps": 2,
-    "training": {"epochs": 2, "iterations": 2, "lr": 1e-3, "average": 0.5},
-}
+TINY = small("anoddpm")
 RECORDED: dict[str, Any] = {
     "unet": {"width": 32, "multipliers": [1, 2, 4], "attention": [2]},
     "steps": 30,
@@ -59,8 +55,6 @@ def made(side: int = 32, bench: Bench | None = None, **changes: Any) -> Anoddpm:
 
 class TestAnoddpmContract(MethodContract):
     module = "afrad_bench_baselines.anoddpm"
-    params = TINY
-    image_size = 32
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

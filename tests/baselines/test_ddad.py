@@ -33,17 +33,12 @@ from tests.adapters import (
     ruled32,
     ruled_images,
     ruled_unet,
+    small,
 )
 
 SMALL = {"name": "resnet18", "weights": "random"}
 UNET: dict[str, Any] = {"width": 32, "multipliers": [1, 2], "attention": [2], "blocks": 1}
-TINY: dict[str, Any] = {
-    "unet": {**UNET, "multipliers": [1, 1]},
-    "backbone": SMALL,
-    "steps": 2,
-    "training": {"epochs": 2, "batch_size": 4},
-    "adaptation": {"epochs": 1, "batch_size": 4},
-}
+TINY = small("ddad")
 
 
 def made(side: int = 32, bench: Bench | None = None, **changes: Any) -> Ddad:
@@ -52,8 +47,6 @@ def made(side: int = 32, bench: Bench | None = None, **changes: Any) -> Ddad:
 
 class TestDdadContract(MethodContract):
     module = "afrad_bench_baselines.ddad"
-    params = TINY
-    image_size = 32
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

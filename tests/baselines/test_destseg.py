@@ -26,16 +26,11 @@ from afrad_bench_baselines.destseg.checkpoint import our_name
 from afrad_bench_baselines.destseg.losses import cosine, segmentation
 from afrad_bench_baselines.destseg.model import Destseg
 from afrad_bench_baselines.destseg.networks import Student, normalised
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, ruled_weights
+from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, ruled_weights, small
 
 RANDOM_R18 = {"name": "resnet18", "weights": "random"}
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
-QUICK: dict[str, Any] = {
-    "backbone": SMALL,
-    "segmentation_width": 8,
-    "textures": {"source": "training"},
-    "training": {"epochs": 3, "batch_size": 2, "student_share": 0.5},
-}
+QUICK = small("destseg")
 
 
 def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Destseg:
@@ -44,7 +39,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Destseg:
 
 class TestDestsegContract(MethodContract):
     module = "afrad_bench_baselines.destseg"
-    params = QUICK
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

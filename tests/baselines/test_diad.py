@@ -29,22 +29,9 @@ from afrad_bench_baselines.diad.model import Diad
 from afrad_bench_baselines.diad.networks import Denoising, autoencoder_of
 from afrad_bench_baselines.diad.scoring import Network, schedule
 from afrad_bench_baselines.diad.training import autoencoder_loss, denoising_loss, one_pass
-from tests.adapters import bench_at, interrupted, ruled32, ruled_images, ruled_weights
+from tests.adapters import bench_at, interrupted, ruled32, ruled_images, ruled_weights, small
 
-QUICK: dict[str, Any] = {
-    "backbone": {"name": "resnet10t", "weights": "random"},
-    "weights": "random",
-    "denoiser": {"widths": [16, 32], "layers": 1, "heads": 2, "groups": 8, "context": 8, "hint": [8, 8, 16]},
-    "autoencoder": {"widths": [8, 8, 16], "layers": 1, "groups": 8},
-    "steps": 2,
-    "training": {
-        "epochs": 2,
-        "batch_size": 2,
-        "accumulate": 2,
-        "lr": 1e-3,
-        "autoencoder": {"epochs": 1, "perceptual": "none", "accumulate": 1, "lr": 1e-3},
-    },
-}
+QUICK = small("diad")
 FULL = {"backbone": {"weights": "random"}, "weights": "random"}
 
 
@@ -54,7 +41,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Diad:
 
 class TestDiadContract(MethodContract):
     module = "afrad_bench_baselines.diad"
-    params = QUICK
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

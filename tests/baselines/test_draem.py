@@ -30,14 +30,10 @@ from afrad_bench_baselines.draem.losses import focal, loss, ssim
 from afrad_bench_baselines.draem.model import Draem
 from afrad_bench_baselines.draem.networks import Discrimination, Network, Reconstruction
 from afrad_bench_baselines.draem.textures import CHANGES, changed
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images
+from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, small
 
 NARROW: dict[str, Any] = {"reconstruction_width": 8, "discrimination_width": 4}
-QUICK: dict[str, Any] = {
-    **NARROW,
-    "textures": {"source": "training"},
-    "training": {"epochs": 2, "batch_size": 4, "lr": 1e-3},
-}
+QUICK = small("draem")
 
 
 def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Draem:
@@ -46,7 +42,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Draem:
 
 class TestDraemContract(MethodContract):
     module = "afrad_bench_baselines.draem"
-    params = QUICK
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

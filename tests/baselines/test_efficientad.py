@@ -25,15 +25,9 @@ from afrad_bench_baselines.efficientad import teacher as distillation
 from afrad_bench_baselines.efficientad.jitter import blended, jittered, natural
 from afrad_bench_baselines.efficientad.model import EfficientAd
 from afrad_bench_baselines.efficientad.networks import Autoencoder, Network, describer, padded
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images
+from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, small
 
-QUICK: dict[str, Any] = {
-    "width": 8,
-    "channels": 8,
-    "teacher": {"weights": "random"},
-    "textures": {"source": "photographs"},
-    "training": {"epochs": 2, "lr": 1e-3},
-}
+QUICK = small("efficientad")
 TINY = {"name": "mobilenetv3_small_050", "weights": "random"}
 FEW = {"weights": "distilled", "backbone": TINY, "steps": 3, "batch_size": 2, "statistics": 4}
 
@@ -44,7 +38,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Efficien
 
 class TestEfficientAdContract(MethodContract):
     module = "afrad_bench_baselines.efficientad"
-    params = QUICK
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

@@ -27,10 +27,10 @@ from afrad_bench.registry import find as find_entry
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
 from afrad_bench_baselines import fcdd, fcdd_oe
-from tests.adapters import bench_at, interrupted, photographs, ruled, ruled_images
+from tests.adapters import bench_at, interrupted, photographs, ruled, ruled_images, small
 
-QUICK: dict[str, Any] = {"training": {"epochs": 2, "batch_size": 4}}
-EXPOSED: dict[str, Any] = {**QUICK, "outliers": "photographs"}
+QUICK = small("fcdd")
+EXPOSED = small("fcdd_oe")
 
 
 def made(side: int = 32, bench: Bench | None = None, **changes: Any) -> Fcdd:
@@ -43,13 +43,10 @@ def exposed(side: int = 32, bench: Bench | None = None, **changes: Any) -> Fcdd:
 
 class TestFcddContract(MethodContract):
     module = "afrad_bench_baselines.fcdd"
-    params = QUICK
 
 
 class TestFcddOeContract(MethodContract):
     module = "afrad_bench_baselines.fcdd_oe"
-    params = EXPOSED
-    image_size = 32
 
 
 def test_they_are_registered_and_offer_what_can_be_offered() -> None:

@@ -26,17 +26,22 @@ from afrad_bench_baselines.hvq_trans import Config, Transformer, build
 from afrad_bench_baselines.hvq_trans.checkpoint import CATEGORIES
 from afrad_bench_baselines.hvq_trans.model import HvqTrans
 from afrad_bench_baselines.hvq_trans.networks import Codebooks, QuantisedTransformer
-from tests.adapters import Float32, bench_at, interrupted, photographs, ruled, ruled32, ruled_images, ruled_weights
+from tests.adapters import (
+    Float32,
+    bench_at,
+    interrupted,
+    photographs,
+    ruled,
+    ruled32,
+    ruled_images,
+    ruled_weights,
+    small,
+)
 from tests.baselines.test_uniad import official_backbone
 
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
 TINY = {"width": 16, "heads": 2, "hidden": 32, "layers": 2, "entries": 8}
-QUICK: dict[str, Any] = {
-    "backbone": SMALL,
-    "features": {"grid": 8},
-    "transformer": TINY,
-    "training": {"epochs": 2, "batch_size": 4},
-}
+QUICK = small("hvq_trans")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +72,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> HvqTrans
 
 class TestHvqTransContract(MethodContract):
     module = "afrad_bench_baselines.hvq_trans"
-    params = QUICK
 
 
 class TestFrozenHvqTransContract(MethodContract):

@@ -23,11 +23,11 @@ from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState,
 from afrad_bench_baselines.mkd import Config, build, check, networks
 from afrad_bench_baselines.mkd.model import Mkd
 from afrad_bench_baselines.mkd.networks import Student, apart
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images
+from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, small
 
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
 VGG = {"name": "vgg16.tv_in1k", "weights": "random"}
-QUICK: dict[str, Any] = {"backbone": SMALL, "training": {"epochs": 2, "batch_size": 4}}
+QUICK = small("mkd")
 CHANNELS = (128, 256, 512, 512)
 
 
@@ -37,7 +37,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Mkd:
 
 class TestMkdContract(MethodContract):
     module = "afrad_bench_baselines.mkd"
-    params = QUICK
 
 
 class TestMkdWithMapsContract(MethodContract):

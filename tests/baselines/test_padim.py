@@ -29,7 +29,6 @@ Float32 = npt.NDArray[np.float32]
 
 class TestPadimContract(MethodContract):
     module = "afrad_bench_baselines.padim"
-    params = {"backbone": RANDOM_R18, "channels": 20}
 
 
 def test_it_is_registered_under_its_folder() -> None:

@@ -20,10 +20,10 @@ from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
 from afrad_bench_baselines.panda import Config, build, check
 from afrad_bench_baselines.panda.model import Panda, compactness
-from tests.adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights
+from tests.adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights, small
 
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
-QUICK: dict[str, Any] = {"backbone": SMALL, "training": {"epochs": 2, "batch_size": 4}}
+QUICK = small("panda")
 
 
 def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Panda:
@@ -32,7 +32,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Panda:
 
 class TestPandaContract(MethodContract):
     module = "afrad_bench_baselines.panda"
-    params = QUICK
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

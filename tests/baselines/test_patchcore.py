@@ -29,7 +29,6 @@ RANDOM_R18 = {"name": "resnet18", "weights": "random"}
 
 class TestPatchcoreContract(MethodContract):
     module = "afrad_bench_baselines.patchcore"
-    params = {"backbone": RANDOM_R18}
 
 
 class TestPatchcoreContractWithThePapersScore(MethodContract):

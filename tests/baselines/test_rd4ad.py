@@ -27,11 +27,11 @@ from afrad_bench_baselines.rd4ad import Config, Score, build
 from afrad_bench_baselines.rd4ad.model import Rd4ad
 from afrad_bench_baselines.rd4ad.scoring import Head, cosine_loss
 from afrad_bench_baselines.rd4ad.student import MIRRORED, Design, Student, design_for
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, ruled_weights
+from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, ruled_weights, small
 
 RANDOM_R18 = {"name": "resnet18", "weights": "random"}
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
-QUICK: dict[str, Any] = {"backbone": SMALL, "training": {"epochs": 2, "batch_size": 4}}
+QUICK = small("rd4ad")
 WIDE = MIRRORED["wide_resnet50_2"]
 WIDE_CHANNELS = (256, 512, 1024)
 
@@ -44,7 +44,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Rd4ad:
 
 class TestRd4adContract(MethodContract):
     module = "afrad_bench_baselines.rd4ad"
-    params = QUICK
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

@@ -27,22 +27,14 @@ from afrad_bench_baselines.reconpatch.network import (
     similarities,
     squared_distances,
 )
-from tests.adapters import bench_at, check_it_finds_planted_gravel, interrupted, ruled
+from tests.adapters import bench_at, check_it_finds_planted_gravel, interrupted, ruled, small
 
 RANDOM_R18 = {"name": "resnet18", "weights": "random"}
-SMALL = {
-    "backbone": RANDOM_R18,
-    "width": 64,
-    "representation": 16,
-    "projected": 8,
-    "fraction": 0.2,
-    "training": {"epochs": 2, "batch_size": 50, "lr": 1e-3},
-}
+SMALL = small("reconpatch")
 
 
 class TestReConPatchContract(MethodContract):
     module = "afrad_bench_baselines.reconpatch"
-    params = SMALL
 
 
 class TestReConPatchContractUntrainedWithTheLargestDistance(MethodContract):

@@ -26,15 +26,10 @@ from afrad_bench_baselines.simplenet import Config, build, must_be_maps
 from afrad_bench_baselines.simplenet import model as simplenet_model
 from afrad_bench_baselines.simplenet.model import SimpleNet
 from afrad_bench_baselines.simplenet.network import Head, Networks, gaussian
-from tests.adapters import bench_at, interrupted, photographs, ruled_images, ruled_weights
+from tests.adapters import bench_at, interrupted, photographs, ruled_images, ruled_weights, small
 
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
-QUICK: dict[str, Any] = {
-    "backbone": SMALL,
-    "width": 48,
-    "hidden": 32,
-    "training": {"epochs": 2, "batch_size": 4, "noise": 0.5},
-}
+QUICK = small("simplenet")
 
 
 def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> SimpleNet:
@@ -43,7 +38,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> SimpleNe
 
 class TestSimpleNetContract(MethodContract):
     module = "afrad_bench_baselines.simplenet"
-    params = QUICK
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

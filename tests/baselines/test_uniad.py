@@ -28,16 +28,11 @@ from afrad_bench_baselines.uniad import Config, Score, Transformer, build
 from afrad_bench_baselines.uniad.model import Uniad
 from afrad_bench_baselines.uniad.reconstruction import Reconstruction, hidden_neighbours
 from afrad_bench_baselines.uniad.scoring import Head
-from tests.adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights
+from tests.adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights, small
 
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
 TINY = {"width": 16, "heads": 2, "hidden": 32, "encoder_layers": 1, "decoder_layers": 2, "neighbours": 3}
-QUICK: dict[str, Any] = {
-    "backbone": SMALL,
-    "features": {"grid": 8},
-    "transformer": TINY,
-    "training": {"epochs": 2, "batch_size": 4},
-}
+QUICK = small("uniad")
 
 
 def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Uniad:
@@ -46,7 +41,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Uniad:
 
 class TestUniadContract(MethodContract):
     module = "afrad_bench_baselines.uniad"
-    params = QUICK
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

@@ -27,7 +27,6 @@ SMALL = {"backbone": {"name": "test_vit", "weights": "random"}, "layers": (1, 2,
 
 class TestUniformalyContract(MethodContract):
     module = "afrad_bench_baselines.uniformaly"
-    params = {**SMALL, "fraction": 0.3}
 
 
 class TestUniformalyContractWithoutMask(MethodContract):

@@ -25,15 +25,9 @@ from afrad_bench_baselines.us import teacher as distillation
 from afrad_bench_baselines.us.model import Us
 from afrad_bench_baselines.us.networks import Describer, Network
 from afrad_bench_baselines.us.teacher import compactness, patch
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images
+from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, small
 
-QUICK: dict[str, Any] = {
-    "receptive_fields": [17],
-    "width": 4,
-    "students": 2,
-    "teacher": {"weights": "random"},
-    "training": {"epochs": 2, "lr": 1e-3},
-}
+QUICK = small("us") | {"receptive_fields": [17]}
 FEW = {
     "teacher": {"weights": "distilled", "steps": 3, "batch_size": 4},
     "backbone": {"name": "mobilenetv3_small_050", "weights": "random"},
@@ -47,7 +41,6 @@ def made(side: int = 64, bench: Bench | None = None, **changes: Any) -> Us:
 
 class TestUsContract(MethodContract):
     module = "afrad_bench_baselines.us"
-    params = {**QUICK, "receptive_fields": [17, 33]}
 
 
 def test_it_is_registered_and_offers_what_can_be_offered() -> None:

@@ -33,14 +33,10 @@ from afrad_bench.methods.afrad.training import masked, reconstruction_loss
 from afrad_bench.methods.fitting import jittered, rate_factor
 from afrad_bench.testing import MethodContract
 from afrad_bench.types import Bench, Dataset, Seeds
+from tests.adapters import small
 from tests.conftest import drawn_dataset
 
-SMALL: dict[str, Any] = {
-    "backbone": {"name": "resnet18", "weights": "random"},
-    "mfpn": {"widths": [6, 5, 4, 3]},
-    "width": 7,
-    "training": {"epochs": 2, "lr": 1e-2},
-}
+SMALL = small("afrad")
 
 SMALL_DECODERS = ("stage_adaptive", "focused_local", "compensation")
 
@@ -559,4 +555,3 @@ def test_backbone_stages_of_b4(cache_folder: Path, reductions: list[int], channe
 
 class TestContract(MethodContract):
     module = "afrad_bench.methods.afrad"
-    params = SMALL

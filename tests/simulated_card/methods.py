@@ -1,7 +1,6 @@
-"""Run each method on the CPU and on a card, simulated or real; print one line of JSON per method and card.
+"""Run each method on the CPU and on the simulated cards; print one line of JSON per method and card.
 
     LD_PRELOAD=.../preload.so SIMULATED_CARD=.../guard.so python -m tests.simulated_card.methods [CLASS ...]
-    python -m tests.simulated_card.methods --real cuda:0
 
 The methods and their small configurations are those of the contract's tests."""
 
@@ -12,7 +11,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,8 @@ import numpy as np
 import torch
 
 from afrad_bench.backbone.features import FeatureCache
-from afrad_bench.testing import MethodContract, small_images
+from afrad_bench.methods.small import small_images
+from afrad_bench.testing import MethodContract
 from afrad_bench.types import Bench, HasState, Seeds
 from tests.simulated_card import card
 
@@ -45,7 +45,8 @@ def contracts() -> dict[str, type[MethodContract]]:
 
 def run(contract: type[MethodContract], name: str, inside: Inside, devices: Sequence[str]) -> Iterator[dict[str, Any]]:
     """What the method does on each device, compared with the CPU."""
-    case, side = contract(), contract.image_size
+    case = contract()
+    side = case.small().image_size
     train, images = small_images(case.train_count, side, 1), small_images(3, side, 2)
 
     def made(device: str) -> Any:
@@ -101,15 +102,12 @@ def main(names: list[str]) -> None:
     warnings.simplefilter("ignore")
     with patch("torch.accelerator.is_available", return_value=False):  # diffusers asks when it is imported
         found = contracts()
-    if names[:1] == ["--real"]:
-        torch.backends.cudnn.allow_tf32 = False  # whose rounding would hide what is looked for
-        devices, names = names[1:], []
-        cases: list[tuple[str, type[MethodContract], Inside]] = [(each, found[each], nullcontext) for each in found]
-    else:
-        card.prepare()
-        devices = [f"cuda:{i}" for i in range(card.CARDS)]
-        cases = [(each, found[each], partial(card.simulated, 2**34)) for each in found]
-        cases.append((CROWDED, found["TestUniadContract"], partial(card.simulated, 2**12)))
+    card.prepare()
+    devices = [f"cuda:{i}" for i in range(card.CARDS)]
+    cases: list[tuple[str, type[MethodContract], Inside]] = [
+        *((each, found[each], partial(card.simulated, 2**34)) for each in found),
+        (CROWDED, found["TestUniadContract"], partial(card.simulated, 2**12)),
+    ]
     for name, contract, inside in cases:
         if not names or name in names:
             try:

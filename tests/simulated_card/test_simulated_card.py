@@ -90,6 +90,25 @@ with card.simulated(2**34):
     assert done.stdout.split() == ["4", "1", "1", "1"]
 
 
+def test_the_doctor_moves_methods_to_a_card(environment: dict[str, str]) -> None:
+    script = """
+from afrad_bench import registry
+from afrad_bench.running.parity import compared
+from tests.simulated_card import card
+card.prepare()
+with card.simulated(2**34):
+    for line in compared([registry.find("method", name) for name in ("simplenet", "patchcore")], "cuda:1"):
+        print(line.method, line.state, line.score_difference, line.detail)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    moved, fitted = (line.split(maxsplit=3) for line in done.stdout.splitlines())
+    assert [moved[:2], fitted[:2]] == [["simplenet", "ok"], ["patchcore", "ok"]]
+    assert "fitted there" in fitted[3]
+
+
 def test_every_method_computes_the_same_on_every_card(lines: Lines) -> None:
     errors = {name: line["error"] for (name, _), line in lines.items() if "error" in line}
     assert not errors

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from afrad_bench.cli import exits
 from afrad_bench.cli.options import CacheOption, JsonOption, Place, cache_folder, suite_folders
+from afrad_bench.errors import fail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def list_(
@@ -52,10 +57,54 @@ def schema(
     console.show_json(of_suites() if what == "suite" else of_reports())
 
 
-def doctor(place: Place, as_json: JsonOption = False) -> None:
+def doctor(
+    place: Place,
+    check_device: Annotated[
+        str | None,
+        typer.Option(
+            "--check-device",
+            metavar="DEVICE",
+            help="Compare every method on this device with the CPU instead: auto, cpu, cuda:N or mps.",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="METHOD", help="Only this method of --check-device; repeatable."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check device, packages, data sets and weights, and say how to get what is missing."""
     from afrad_bench.cli import catalogue
     from afrad_bench.cli.screen import console, listings
 
+    if check_device is not None:
+        return _check_device(check_device, only or [], place.threads, as_json=as_json)
+    if only:
+        raise fail("without --check-device, no method is tried", "--only", "add --check-device DEVICE")
     findings = catalogue.examine(place.workspace())
     console.show_json(findings) if as_json else listings.show_findings(console.make(), findings)
+
+
+def _check_device(wanted: str, only: Sequence[str], threads: int | None, *, as_json: bool) -> None:
+    """Compare methods on a device with the CPU; ends with an exit code if one of them differs or fails there."""
+    from afrad_bench import registry
+    from afrad_bench.cli.screen import console, parity
+    from afrad_bench.machine.environment import name_of, resolve_device
+
+    device = resolve_device(wanted, "--check-device")
+    known = registry.entries("method")
+    entries = [registry.find("method", name, "--only") for name in dict.fromkeys(only)] or list(known.values())
+    import torch
+
+    from afrad_bench.running.parity import compared
+
+    torch.set_num_threads(threads or 1)  # more would only wait for each other in networks so small
+    with console.busy(console.make(stderr=as_json)) as watch:
+        found = list(compared(entries, device, watch))
+    about = f"{device}, {name_of(device)}"
+    if as_json:
+        console.show_json(parity.as_data(device, found))
+    else:
+        parity.show(console.make(), about, found)
+    if not all(one.good for one in found):
+        raise typer.Exit(exits.DIFFERS)

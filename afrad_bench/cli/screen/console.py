@@ -32,6 +32,8 @@ STATE_STYLE = {
     "busy": "yellow",
     "failed": "red",
     "problem": "red",
+    "differs": "red",
+    "not tried": "yellow",
 }
 
 

@@ -20,6 +20,7 @@ from afrad_bench.methods.afrad.config import Config, reads
 from afrad_bench.methods.afrad.published import RECIPES
 from afrad_bench.methods.afrad.readings import CHOICES, MEASURED_ON, measured
 from afrad_bench.methods.demands import multiple_of
+from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
     from afrad_bench.methods.afrad.method import Afrad
@@ -27,8 +28,28 @@ if TYPE_CHECKING:
 
 VERSION = "6"
 PAPER = "Lee et al., Adaptive Feature Refinement with Information Preservation for MUAD"
+SMALL = Small(
+    {
+        "backbone": {"name": "resnet18", "weights": "random"},
+        "mfpn": {"widths": [6, 5, 4, 3]},
+        "width": 7,
+        "training": {"epochs": 2, "lr": 1e-2},
+    }
+)
 
-__all__ = ["CHOICES", "PAPER", "RECIPES", "VERSION", "Config", "build", "check", "chosen_on", "reads", "version"]
+__all__ = [
+    "CHOICES",
+    "PAPER",
+    "RECIPES",
+    "SMALL",
+    "VERSION",
+    "Config",
+    "build",
+    "check",
+    "chosen_on",
+    "reads",
+    "version",
+]
 
 
 def chosen_on(config: Config) -> tuple[str, ...]:
