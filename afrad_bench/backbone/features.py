@@ -199,7 +199,9 @@ def rounding(device: torch.device) -> tuple[str, ...]:
         threads = torch.get_num_threads()
         how = (f"{threads} thread{'s' if threads > 1 else ''}", torch.backends.cpu.get_cpu_capability())
     elif device.type == "cuda":
-        how = (torch.cuda.get_device_name(device), f"TF32 {torch.backends.cudnn.allow_tf32}")
+        cudnn = torch.backends.cudnn
+        chosen = [name for name, on in (("deterministic", cudnn.deterministic), ("benchmark", cudnn.benchmark)) if on]
+        how = (torch.cuda.get_device_name(device), ", ".join([f"TF32 {cudnn.allow_tf32}", *chosen]))
     else:
         how = (device.type, platform.processor())
     return (*how, f"torch {torch.__version__}")
