@@ -278,7 +278,9 @@ def rounding(device: str, threads: int | None = None) -> tuple[str, ...]:
         threads = threads or torch.get_num_threads()
         how = (f"{threads} thread{'s' if threads > 1 else ''}", torch.backends.cpu.get_cpu_capability())
     elif kind == "cuda":
-        how = (torch.cuda.get_device_name(device), f"TF32 {torch.backends.cudnn.allow_tf32}")
+        cudnn = torch.backends.cudnn
+        chosen = [name for name, on in (("deterministic", cudnn.deterministic), ("benchmark", cudnn.benchmark)) if on]
+        how = (torch.cuda.get_device_name(device), ", ".join([f"TF32 {cudnn.allow_tf32}", *chosen]))
     else:
         how = (kind, platform.processor())
     return (*how, f"torch {torch.__version__}")

@@ -84,6 +84,14 @@ class ProfileChoice:
         list[str] | None,
         typer.Option("--only", metavar="LABEL", help="Only this row; repeatable.", rich_help_panel=WHAT),
     ] = None
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="Only deterministic algorithms of torch: a card repeats results to the bit.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -96,6 +104,8 @@ class ProfileChoice:
             if any(text.partition("=")[0] == field for text in given):
                 raise fail(f"{option} and --set {field}=... say the same", option, "give one of them")
             made.append(f"{field}={json.dumps(values, ensure_ascii=False)}")
+        if self.deterministic:
+            made.append("deterministic=true")
         return (*given, *made)
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +24,7 @@ from afrad_bench.backbone.weights import BackboneConfig, Weights
 from afrad_bench.errors import UserError, fail
 from afrad_bench.hashing import canonical, digest, seed_for
 from afrad_bench.images.sets import PREPROCESSING, ImageArray
+from afrad_bench.machine.arithmetic import without_tf32
 from afrad_bench.machine.environment import resolve_device
 from afrad_bench.methods.versions import version_of
 from afrad_bench.suite.checked import validated
@@ -305,19 +305,6 @@ def _test_score(method: Method, side: int) -> float:
     pixels = np.random.default_rng(seed_for("test image")).random((1, 3, side, side), dtype=np.float32)
     with without_tf32():
         return float(method.predict(ImageArray(pixels)).pred_score[0])
-
-
-@contextmanager
-def without_tf32() -> Iterator[None]:
-    """Inside, CUDA computes float32 in float32."""
-    import torch
-
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
 
 
 def _packages() -> dict[str, str]:

@@ -66,6 +66,8 @@ def settings(device: str) -> dict[str, str]:
         "CPU cores allowed": str(cores),
         "inter-operator threads": str(torch.get_num_interop_threads()),
     }
+    if torch.are_deterministic_algorithms_enabled():
+        found["deterministic algorithms"] = "on"
     if device_type(device) == "cuda":
         found |= {
             "CUDA": str(torch.version.cuda),

@@ -15,6 +15,7 @@ from afrad_bench.latency.machine import Readings, gauges_for, settings
 from afrad_bench.latency.modes import Mode
 from afrad_bench.latency.rounds import Length, Turns, take_turns
 from afrad_bench.latency.samples import Session, Timed
+from afrad_bench.machine.arithmetic import refused
 from afrad_bench.machine.environment import Environment
 from afrad_bench.machine.load import LoadWatch
 from afrad_bench.methods.recipes import Undeclared, differences
@@ -190,5 +191,6 @@ def _prepared(method: Method, images: Any, device: str, mode: Mode, batch: int) 
 
 def _told(fault: Exception) -> str:
     """The first line of an error, with its type."""
+    fault = refused(fault) or fault
     lines = str(fault).strip().splitlines()
     return f"{type(fault).__name__}: {lines[0] if lines else ''}".rstrip(": ")

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import afrad_bench
 from afrad_bench.errors import fail
+from afrad_bench.machine.arithmetic import Arithmetic, applied
 
+USUAL = Arithmetic()
 PACKAGES = ("torch", "torchvision", "timm", "fvcore", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow")
 """Packages whose versions go into every row."""
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
@@ -50,7 +52,7 @@ def device_type(device: str) -> str:
     return device.partition(":")[0]
 
 
-def current(device: str = "auto", threads: int | None = None) -> Environment:
+def current(device: str = "auto", threads: int | None = None, arithmetic: Arithmetic = USUAL) -> Environment:
     """The environment of a run started now; `device` "auto" selects CUDA, then MPS, then the CPU."""
     device = resolve_device(device)
     revision, dirty = _git()
@@ -58,7 +60,7 @@ def current(device: str = "auto", threads: int | None = None) -> Environment:
         device=device,
         device_name=name_of(device),
         threads=threads or default_threads(),
-        precision=_precision(device),
+        precision=_precision(device, arithmetic),
         code_version=afrad_bench.__version__,
         git_revision=revision,
         git_dirty=dirty,
@@ -165,20 +167,21 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _precision(device: str) -> str:
+def _precision(device: str, arithmetic: Arithmetic) -> str:
     """float32, and on CUDA whether convolutions and matrix products may use TF32."""
     if not device.startswith("cuda"):
         return "float32"
     import torch
 
-    allowed = [
-        name
-        for name, on in (
-            ("convolutions", torch.backends.cudnn.allow_tf32),
-            ("matrix products", torch.backends.cuda.matmul.allow_tf32),
-        )
-        if on
-    ]
+    with applied(arithmetic, device):
+        allowed = [
+            name
+            for name, on in (
+                ("convolutions", torch.backends.cudnn.allow_tf32),
+                ("matrix products", torch.backends.cuda.matmul.allow_tf32),
+            )
+            if on
+        ]
     return f"float32 (TF32 in {' and '.join(allowed)})" if allowed else "float32"
 
 

@@ -156,15 +156,16 @@ def _terms(subject: Subject, clock: str, inside: str) -> str:
 
 
 def _precision(device: str) -> str:
-    """CUDA's settings for float32, as text; empty on other devices."""
+    """CUDA's settings for float32, and deterministic algorithms, as text; empty for the CPU as it is."""
     import torch
 
+    fixed = ", deterministic algorithms" if torch.are_deterministic_algorithms_enabled() else ""
     if torch.device(device).type != "cuda":
-        return ""
+        return fixed
     convolutions = "on" if torch.backends.cudnn.allow_tf32 else "off"
     benchmark = "on" if torch.backends.cudnn.benchmark else "off"
     precision = torch.get_float32_matmul_precision()
-    return f" (TF32 convolutions {convolutions}, matmul precision {precision}, cudnn.benchmark {benchmark})"
+    return f" (TF32 convolutions {convolutions}, matmul precision {precision}, cudnn.benchmark {benchmark}){fixed}"
 
 
 def _counts(timing: Timing, config: Config) -> str:

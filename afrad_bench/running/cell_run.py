@@ -19,6 +19,7 @@ from afrad_bench.hashing import canonical, digest
 from afrad_bench.images.depth import white_of
 from afrad_bench.images.sets import test_images, train_images
 from afrad_bench.machine import lock
+from afrad_bench.machine.arithmetic import refused
 from afrad_bench.machine.load import LoadWatch
 from afrad_bench.machine.peak_memory import PeakMemory
 from afrad_bench.methods.recipes import Undeclared, differences
@@ -86,6 +87,7 @@ class Fault:
     @classmethod
     def of(cls, error: Exception) -> Fault:
         """Must be called while the error is handled: the traceback is that of the current exception."""
+        error = refused(error) or error
         said = str(error) if isinstance(error, UserError) else "".join(str(error).splitlines()[:1])
         text = f"{type(error).__name__}: {said}".rstrip(": ")
         return cls(shortened(text), shortened(traceback.format_exc()))

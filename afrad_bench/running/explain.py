@@ -83,4 +83,5 @@ def _planned_again(row: dict[str, Any], workspace: Workspace) -> PlannedCell:
     weights = weights_of(cell.method, cell.params, workspace.cache)
     measures = tuple(ChosenMeasure(n, run["terms"]["options"]) for n, run in json.loads(row["measures"]).items())
     label = SuiteRow(row["label"], cell.method, cell.params, None, "{}")
-    return PlannedCell(cell, label, chosen, dataset, measures, weights, base_terms(cell, dataset, weights), {}, None)
+    terms = base_terms(cell, dataset, weights, json.loads(row["terms"] or "{}").get("arithmetic", ""))
+    return PlannedCell(cell, label, chosen, dataset, measures, weights, terms, {}, None)

@@ -17,6 +17,7 @@ from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.deploy import model_file
 from afrad_bench.errors import UserError, first_line
 from afrad_bench.hashing import seed_for
+from afrad_bench.machine.arithmetic import without_tf32
 from afrad_bench.machine.free_memory import must_answer
 from afrad_bench.methods.small import Small, small_images, small_of
 from afrad_bench.running.foreseen import file_checks
@@ -105,7 +106,7 @@ def _tried(entry: registry.Entry, small: Small, device: str, path: Path) -> Pari
     else:
         return Parity(entry.name, "not tried", detail="it trains, and offers no state() that could be loaded there")
     images = small_images(TEST_IMAGES, small.image_size, seed=2)
-    with model_file.without_tf32():
+    with without_tf32():
         return _judged(entry.name, here.predict(images), there.predict(images), how)
 
 

@@ -101,7 +101,8 @@ class Plan:
 
 def make(selection: Selection, workspace: Workspace, files: FileIndex) -> Plan:
     """Load and verify the data, find the weights, expand the cells, and look up what the store holds."""
-    environment = current(workspace.device, workspace.threads or selection.threads or workspace.share)
+    threads = workspace.threads or selection.threads or workspace.share
+    environment = current(workspace.device, threads, selection.arithmetic)
     problems: list[Problem] = []
     datasets: list[Dataset] = []
     located = [replace(one, root=str(root) if (root := workspace.root_of(one)) else None) for one in selection.datasets]
@@ -111,6 +112,8 @@ def make(selection: Selection, workspace: Workspace, files: FileIndex) -> Plan:
         except UserError as error:
             problems.extend(error.problems)
     notes: list[str] = []
+    if idle := selection.arithmetic.idle(environment.device):
+        notes.append(f"arithmetic: without effect on {environment.device}: {', '.join(idle)}")
     weights = _weights(selection.rows, workspace, problems, notes)
     if problems:
         raise UserError(*dict.fromkeys(problems))
@@ -154,12 +157,13 @@ def _expanded(plan: Plan, weights: Mapping[str, Weights | None], workspace: Work
         for cell in _cells(selection, row, chosen, dataset)
     ]
     _check_distinct(expanded)
+    arithmetic = str(selection.arithmetic.on(plan.environment.device))
     ids, store = {cell.id for cell, *_ in expanded}, Store(workspace.store)
     history = store.read("cells", None if everything else ids)
     lacking = incomplete(store, history, ids)
     planned = []
     for cell, row, chosen, dataset in expanded:
-        terms = base_terms(cell, dataset, weights[row.params])
+        terms = base_terms(cell, dataset, weights[row.params], arithmetic)
         bare = PlannedCell(cell, row, chosen, dataset, selection.measures, weights[row.params], terms, {}, None)
         planned.append(with_states(bare, plan.environment, history, lacking))
     mine = history[history["cell_id"].isin(ids)]
@@ -216,13 +220,15 @@ def _cells(selection: Selection, row: SuiteRow, chosen: ChosenDataset, dataset: 
     ]
 
 
-def base_terms(cell: Cell, dataset: Dataset, weights: Weights | None) -> dict[str, str]:
+def base_terms(cell: Cell, dataset: Dataset, weights: Weights | None, arithmetic: str) -> dict[str, str]:
+    """`arithmetic`: what differs from torch's own settings; left out if nothing does, so that older results count."""
     return {
         "method_version": version_of(cell.method, cell.params),
         "data_fingerprint": dataset.fingerprint,
         "preprocessing": PREPROCESSING,
         "selection": "last epoch",
         "weights_hash": weights.sha256 if weights else "",
+        **({"arithmetic": arithmetic} if arithmetic else {}),
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from afrad_bench import writing
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.deploy import model_file
+from afrad_bench.machine.arithmetic import applied
 from afrad_bench.machine.lock import Busy
 from afrad_bench.running.cell_run import CellRun, RunOptions
 from afrad_bench.running.foreseen_features import foreseen
@@ -97,7 +98,8 @@ class Runner:
             return self._measured(runner)
 
     def _measured(self, runner: CellRun) -> Done:
-        recorded = runner.run()
+        with applied(self._plan.selection.arithmetic, self._plan.environment.device):
+            recorded = runner.run()
         status, error = recorded.cell["status"], recorded.cell["error"] or ""
         stored = Stopwatch()
         with stored.phase("store"):

@@ -105,6 +105,7 @@ def best_suite(study: Study, declared: Declared, outcome: str = UNJUDGED) -> str
         "datasets": [{name: value for name, value in each.items() if value is not None} for each in datasets],
         "image_size": selection.image_size,
         **({} if selection.threads is None else {"threads": selection.threads}),
+        **selection.arithmetic.given,
     }
     content = {
         "suite": f"{selection.suite}_best",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from afrad_bench.machine.arithmetic import Arithmetic
 from afrad_bench.suite.scalars import INT64
 from afrad_bench.types import Setting
 
@@ -285,6 +286,13 @@ class Profile(_Part):
     ] = Field(min_length=1)
     image_size: int = Field(256, ge=16, le=4096)
     threads: int | None = Field(None, ge=1, le=4096, description="CPU threads; --threads takes precedence.")
+    deterministic: bool = Field(
+        False, description="Only deterministic algorithms of torch, so that a card repeats a result to the bit."
+    )
+    tf32: bool | None = Field(None, description="TF32 in convolutions and products of a card; null: as torch has it.")
+    cudnn_benchmark: bool | None = Field(
+        None, description="cuDNN tries which kernel is fastest; null: as torch has it, which is no."
+    )
     seeds: tuple[Seed, ...] | None = Field(None, min_length=1)
     setting: Setting | None = None
     measures: Measures | None = Field(None, min_length=1)
@@ -295,6 +303,17 @@ class Profile(_Part):
     )
     again: tuple[Again, ...] | None = Field(None, description="Replaces the suite's `again`.")
     search: Params = Field({}, description="Fields of the suite's search that this profile changes.")
+
+    @model_validator(mode="after")
+    def _repeatable(self) -> Profile:
+        if self.deterministic and self.cudnn_benchmark:
+            raise ValueError("cudnn_benchmark chooses kernels by their time: it is not deterministic\ngive one of them")
+        return self
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """How torch is to compute."""
+        return Arithmetic(self.deterministic, self.tf32, self.cudnn_benchmark)
 
 
 def _folder_name(value: Any) -> Any:

@@ -54,6 +54,48 @@ methods:
 """
 
 
+TRAINED = '''\
+"""Trained colour: the mean of the training images, learnt slowly, with a checkpoint at every epoch."""
+
+from pydantic import BaseModel
+
+VERSION = "1"
+PAPER = "none"
+
+
+class Config(BaseModel):
+    pass
+
+
+def build(config, bench):
+    import time
+
+    import torch
+
+    from afrad_bench.methods import fitting
+    from afrad_bench.types import Prediction
+
+    fitting.CHECKPOINT_SECONDS = 0.0
+
+    class TrainedColour:
+        def fit(self, train):
+            self.mean = torch.nn.Linear(1, 1)
+
+            def one_epoch(epoch):
+                time.sleep(0.2)
+                return 1.0 / (epoch + 1)
+
+            checkpoint = fitting.Checkpoint(bench.checkpoint, "one", {"mean": self.mean})
+            return fitting.train_epochs(bench, checkpoint, 5, len(train), self.mean, one_epoch)
+
+        def predict(self, images):
+            maps = images.array().mean(axis=1)
+            return Prediction(maps.max(axis=(1, 2)), maps)
+
+    return TrainedColour()
+'''
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, cache_folder: Path) -> Workspace:
     data = mvtec_folder(tmp_path / "data", train=4, test=2)
@@ -68,20 +110,24 @@ def plan(workspace: Workspace) -> Plan:
     return make(load(path).select(), workspace, workspace.files())
 
 
-def quick(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, seeds: str) -> Plan:
-    """A method that needs no backbone."""
+def quick(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, seeds: str, method: str = "nearest_colour") -> Plan:
+    """A method that needs no backbone; `trained_colour` has checkpoints."""
     folder = workspace.store.parent
-    monkeypatch.syspath_prepend(str(install(folder / "site")))
+    site = install(folder / "site")
+    (site / "somebodys_methods" / "trained_colour.py").write_text(TRAINED, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr(registry, "_entries", registry._entries.__wrapped__)  # what is on the path now
     path = folder / "quick.yaml"
-    path.write_text(FAILING.replace(VARIANTS, "").replace("[0, 1]", seeds), encoding="utf-8")
+    path.write_text(
+        FAILING.replace(VARIANTS, "").replace("[0, 1]", seeds).replace("nearest_colour", method), encoding="utf-8"
+    )
     return make(load(path).select(), workspace, workspace.files())
 
 
 class Told:
     """What the workers say, which may be acted on."""
 
-    def __init__(self, act: Callable[[str, PlannedCell, str], None] = lambda worker, planned, what: None) -> None:
+    def __init__(self, act: Callable[[str, PlannedCell, str, int], None] = lambda *step: None) -> None:
         self.act = act
         self.notes: list[str] = []
         self.workers: set[str] = set()
@@ -90,7 +136,7 @@ class Told:
         self, worker: str, planned: PlannedCell, done: int, total: int, what: str, loss: float | None
     ) -> None:
         self.workers.add(worker)
-        self.act(worker, planned, what)
+        self.act(worker, planned, what, done)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -139,7 +185,7 @@ def test_a_worker_that_dies_loses_nothing_of_the_others(workspace: Workspace, mo
     plan = quick(workspace, monkeypatch, "[0, 1, 2]")
     killed: list[int] = []
 
-    def deadly(worker: str, planned: PlannedCell, what: str) -> None:
+    def deadly(worker: str, planned: PlannedCell, what: str, done: int) -> None:
         seed = planned.cell.seed
         if what == "fit" and (seed == 2 or (seed == 1 and 1 not in killed)):
             killed.append(seed)
@@ -161,8 +207,29 @@ def test_a_worker_that_dies_loses_nothing_of_the_others(workspace: Workspace, mo
     assert (cell.cell.seed, cell.state) == (2, "failed")
 
 
+def test_the_cell_of_a_worker_that_dies_goes_on_from_its_checkpoint(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker of seed 1 is killed once, in the third epoch or later."""
+    plan = quick(workspace, monkeypatch, "[0, 1]", "trained_colour")
+    killed: list[int] = []
+
+    def deadly(worker: str, planned: PlannedCell, what: str, done: int) -> None:
+        if (planned.cell.seed, what) == (1, "training") and done >= 3 and not killed:
+            killed.append(done)
+            kill(worker)
+
+    found = run(plan, workspace, Told(deadly))
+    assert {seed: one.status for seed, one in found.items()} == {0: "ok", 1: "ok"}
+    by_seed = {row["seed"]: row for row in rows(workspace)}
+    assert by_seed[0]["resumed_at"] == 0
+    assert killed[0] - 1 <= by_seed[1]["resumed_at"] <= 5
+    assert by_seed[1]["epochs"] == by_seed[0]["epochs"] == 5
+    assert by_seed[1]["final_loss"] == by_seed[0]["final_loss"]
+
+
 def test_an_interrupt_ends_all_workers(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(worker: str, planned: PlannedCell, what: str) -> None:
+    def interrupt(worker: str, planned: PlannedCell, what: str, done: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -77,6 +77,20 @@ def test_two_processes_run_the_declared_trials_in_all(place: Place) -> None:
     assert len(cells) == cells["cell_id"].nunique() == 6 + 2  # the finalists, too, were measured once
 
 
+def test_a_search_on_several_devices_shares_its_trials(place: Place) -> None:
+    """And measures the finalists by the same workers."""
+    path = place.write(QUICK.replace("trials: 6", "trials: 3"))
+    out = place.call("search", path, "--data", f"folder={place.data}", "--devices", "cpu:2", "--threads", 1)
+    assert "2 workers on cpu" in out
+    assert "chosen from 3 trials" in out
+    complete = [trial for trial in studied(place).trials if trial.state == TrialState.COMPLETE]
+    assert len(complete) == len(set(params(complete))) == 3
+    cells = place.table("cells")
+    assert len(cells) == cells["cell_id"].nunique() == 3 + 2
+    assert set(cells["status"]) == {"ok"}
+    assert set(cells["threads"]) == {1}
+
+
 def test_two_processes_share_a_grid(place: Place) -> None:
     text = QUICK.replace("sampler: random", "sampler: grid").replace("[0.5, 3.0]}", "[0.5, 3.0], step: 0.5}")
     at_once(place, text.replace("trials: 6", "trials: 20"))

@@ -23,8 +23,11 @@ from afrad_bench.cli.options import (
 )
 from afrad_bench.cli.planning import plan_of, publish
 from afrad_bench.errors import fail
+from afrad_bench.machine.arithmetic import Arithmetic, applied
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from afrad_bench.latency import Session
@@ -153,24 +156,36 @@ def _measured(
         check_data(loaded, workspace)
     phases = PhaseLines(screen, QUIET)
     threads = workspace.threads or next((plan.environment.threads for plan in plans.values()), None)
-    environment = current(workspace.device, threads)
-    return timing.measure(
-        entrants,
-        timing.parse_modes(schedule.mode or ["eager"], environment.device),
-        sorted(set(schedule.batch or [1])),
-        environment,
-        FeatureCache(workspace.cache, workspace.cache_limit, phases.watch),
-        timing.Length(schedule.rounds, schedule.warmup, schedule.warmup_seconds, schedule.max_seconds),
-        {
-            "command": ["afrad-bench", *sys.argv[1:]],
-            "suites": [plan.selection.suite for plan in plans.values()],
-            "profiles": list(dict.fromkeys(one.cell.profile for one in entrants)),
-            "absent": list(absent),
-            "overrides": overrides if plans else [],
-        },
-        phases.begin,
-        phases.watch,
-    )
+    arithmetic = _arithmetic(choice, plans)
+    environment = current(workspace.device, threads, arithmetic)
+    modes = timing.parse_modes(schedule.mode or ["eager"], environment.device)
+    with applied(arithmetic, environment.device):
+        return timing.measure(
+            entrants,
+            modes,
+            sorted(set(schedule.batch or [1])),
+            environment,
+            FeatureCache(workspace.cache, workspace.cache_limit, phases.watch),
+            timing.Length(schedule.rounds, schedule.warmup, schedule.warmup_seconds, schedule.max_seconds),
+            {
+                "command": ["afrad-bench", *sys.argv[1:]],
+                "suites": [plan.selection.suite for plan in plans.values()],
+                "profiles": list(dict.fromkeys(one.cell.profile for one in entrants)),
+                "absent": list(absent),
+                "overrides": overrides if plans else [],
+            },
+            phases.begin,
+            phases.watch,
+        )
+
+
+def _arithmetic(choice: ProfileChoice, plans: Mapping[str, Plan]) -> Arithmetic:
+    """How torch is to compute in the session: as the suites say, which must say the same."""
+    said = {name: plan.selection.arithmetic for name, plan in plans.items()}
+    if len(set(said.values())) > 1:
+        told = ", ".join(f"{name}: {str(each) or 'as torch has it'}" for name, each in said.items())
+        raise fail(f"one session has one arithmetic, but {told}", "METHOD", "time the suites one after the other")
+    return next(iter(said.values()), Arithmetic(deterministic=choice.deterministic))
 
 
 def _check_given(methods: list[str], choice: ProfileChoice, workspace: Workspace) -> None:

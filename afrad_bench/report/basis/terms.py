@@ -23,6 +23,7 @@ MUST_AGREE: Mapping[str, str] = {
     "device_name": "kinds of device",
     "threads": "numbers of threads",
     "precision": "precisions",
+    "arithmetic": "settings of torch's arithmetic",
     "code_version": "versions of the code",
     "git_revision": "revisions of the code",
     "python": "Python versions",

@@ -13,7 +13,8 @@ from afrad_bench.suite.scalars import control_character
 from afrad_bench.suite.selection.layers import Layer, overriding
 from afrad_bench.suite.yaml import read_value
 
-PROFILE_FIELDS = ("image_size", "seeds", "setting", "threads", "measures", "datasets")
+ARITHMETIC = ("deterministic", "tf32", "cudnn_benchmark")
+PROFILE_FIELDS = ("image_size", "seeds", "setting", "threads", *ARITHMETIC, "measures", "datasets")
 """Fields of a profile that may be replaced as a whole."""
 SHARED = "shared"
 

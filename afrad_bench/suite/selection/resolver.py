@@ -61,6 +61,7 @@ class Resolver:
             seeds=seeds,
             image_size=profile.image_size,
             threads=profile.threads,
+            arithmetic=profile.arithmetic,
             datasets=datasets,
             measures=measures,
             rows=rows,

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 
 from afrad_bench.hashing import canonical
+from afrad_bench.machine.arithmetic import Arithmetic
 from afrad_bench.suite.file import Search, Searched, Split
 from afrad_bench.types import Setting
 
@@ -76,6 +77,8 @@ class Selection:
     image_size: int
     threads: int | None
     """CPU threads from the profile; None: the default of the machine."""
+    arithmetic: Arithmetic
+    """How torch is to compute."""
     datasets: tuple[ChosenDataset, ...]
     measures: tuple[ChosenMeasure, ...]
     rows: tuple[SuiteRow, ...]
