@@ -128,6 +128,8 @@ class Dataset:
     """Notes that every report on this data set must show, e.g. "defects of texture_* are planted"."""
     licence: str = ""
     source: str = ""
+    held_out: tuple[Sample, ...] = ()
+    """Normal training images that no fit sees, to decide a threshold."""
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -140,6 +142,7 @@ class Dataset:
             self,
             train=tuple(s for s in self.train if s.category == category),
             test=tuple(s for s in self.test if s.category == category),
+            held_out=tuple(s for s in self.held_out if s.category == category),
             fingerprint=digest(self.fingerprint, category),
         )
 
@@ -447,6 +450,10 @@ class Curve:
     """True positive rate per pixel, or mean overlap with the defective regions."""
 
 
+Split = Literal["train", "held_out", "test"]
+"""What images are to a model: those it was fitted on, others, or those its accuracy is measured on."""
+
+
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """A threshold of the image score, the images that decided it, and the scale of the normalised score.
@@ -460,7 +467,7 @@ class OperatingPoint:
     rule: Literal["false_alarms", "best_f1"]
     rate: float | None
     """The accepted rate of false alarms; None for the best F1."""
-    split: Literal["train", "held_out", "test"]
+    split: Split
     """What the images are to the model: those it was fitted on, others, or those its accuracy is measured on."""
     data: str
     """Name of the data set or folder."""
@@ -479,7 +486,7 @@ class OperatingPoint:
         if self.split == "train":
             return "the threshold was decided on the images of the fit: expect more false alarms on others"
         if self.split == "test":
-            return "the threshold was decided on test labels: on these images, its figures are no estimates for others"
+            return "the threshold was decided on test labels: on these images its figures are optimistic"
         return ""
 
 
@@ -534,6 +541,8 @@ class Subject:
     """True if the fit read features that were already in the cache."""
     fit_doubts: tuple[str, ...] = ()
     """Reasons not to trust the times of the fit: other processes used the cores meanwhile."""
+    held_out: Images | None = None
+    """The images of `dataset.held_out`; None if there are none."""
 
 
 class MeasureModule(Protocol):
