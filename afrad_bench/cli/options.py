@@ -211,10 +211,9 @@ class MeasuringPlace(Place):
 
 
 @dataclass(frozen=True)
-class Output:
-    """Where reports are written, and in which formats besides the usual ones."""
+class Formats:
+    """In which formats reports are written besides the usual ones."""
 
-    reports: ReportsOption = REPORTS
     latex: Annotated[
         bool, typer.Option("--latex", help="Also tables for LaTeX, booktabs style.", rich_help_panel=WHERE)
     ] = False
@@ -225,6 +224,19 @@ class Output:
         """As `publish` takes them."""
         asked: dict[Also, bool] = {"latex": self.latex, "pdf": self.pdf}
         return tuple(name for name, wanted in asked.items() if wanted)
+
+    def need_folder(self, folder: Path | None) -> None:
+        """Raise `UserError` if a format was asked for, but no report is written."""
+        if self.also and folder is None:
+            options = ", ".join(f"--{name}" for name in self.also)
+            raise fail("no report is written that could have this format", options, "--out FOLDER writes one")
+
+
+@dataclass(frozen=True)
+class Output(Formats):
+    """Where reports are written, and in which formats besides the usual ones."""
+
+    reports: ReportsOption = REPORTS
 
 
 @dataclass(frozen=True)

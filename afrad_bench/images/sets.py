@@ -86,6 +86,11 @@ def train_images(dataset: Dataset, side: int) -> ImageSet:
     return ImageSet(dataset.train, side, digest(dataset.fingerprint, "train", PREPROCESSING, str(side)))
 
 
+def held_out_images(dataset: Dataset, side: int) -> ImageSet:
+    """The normal training images that no fit sees, at `side` x `side` pixels."""
+    return ImageSet(dataset.held_out, side, digest(dataset.fingerprint, "held out", PREPROCESSING, str(side)))
+
+
 def test_images(dataset: Dataset, side: int) -> ImageSet:
     """The test images of a data set at `side` x `side` pixels, in the order of its test split."""
     return ImageSet(dataset.test, side, digest(dataset.fingerprint, "test", PREPROCESSING, str(side)))

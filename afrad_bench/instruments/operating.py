@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +11,11 @@ from afrad_bench.instruments.metrics.values import Undefined
 from afrad_bench.types import OperatingPoint
 
 if TYPE_CHECKING:
-    from afrad_bench.types import BoolArray, FloatArray
+    from afrad_bench.types import BoolArray, FloatArray, Split
 
 
 def operating_point(
-    scores: FloatArray, labels: BoolArray, rate: float | None, split: Literal["train", "held_out", "test"], data: str
+    scores: FloatArray, labels: BoolArray, rate: float | None, split: Split, data: str
 ) -> OperatingPoint:
     """The point for a rate of false alarms (of which the normal images decide), or for the best F1 if `rate` is None.
 

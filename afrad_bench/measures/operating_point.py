@@ -2,7 +2,8 @@
 
 AUROC and F1max tell how well the scores could be separated; this tells what a user gets who has to decide. One
 threshold for all categories, as in a deployment. `run --keep-models` keeps it in the model file. Every note names the
-images that decided; on `decided_on: test` the figures are marked, since the same labels chose and judge it."""
+images that decided; on `decided_on: test` the figures are marked, since the same labels chose and judge it. On
+`decided_on: test_share`, a share of the test images decides, and the figures are those of the others alone."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def measure(subject: Subject, config: DecidedBy) -> Iterator[Measurement | Opera
     """Choose the threshold, and count the decisions on the test images by category."""
     from afrad_bench.instruments.metrics import Undefined
     from afrad_bench.instruments.operating import is_anomalous
-    from afrad_bench.measures._subject.deciding import labels_of, point_of, test_scores
+    from afrad_bench.measures._subject.deciding import deciding_images, labels_of, point_of, test_scores
 
     scores, labels = test_scores(subject), labels_of(subject)
     try:
@@ -47,13 +48,15 @@ def measure(subject: Subject, config: DecidedBy) -> Iterator[Measurement | Opera
         for name, metric in METRICS.items():
             yield Measurement(name, None, metric.unit, None if name == "threshold" else MEAN, undefined.reason)
         return
-    note = "; ".join(filter(None, [str(point), point.caution]))
+    judging = ~deciding_images(subject, config)
+    rest = "" if judging.all() else f"counted on the other {judging.sum()} test images"
+    note = "; ".join(filter(None, [str(point), point.caution, rest]))
     yield point
     yield Measurement("threshold", point.threshold, "score", note=note)
     flagged, of = is_anomalous(scores, point), [sample.category for sample in subject.dataset.test]
     found: list[Measurement] = []
     for category in subject.dataset.categories:
-        mine = [i for i, name in enumerate(of) if name == category]
+        mine = [i for i, name in enumerate(of) if name == category and judging[i]]
         found += _counted(flagged[mine], labels[mine], category, note)
     yield from found
     for name in ("false_alarm_rate", "detection_rate", "f1_at_threshold"):

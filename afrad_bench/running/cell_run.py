@@ -17,7 +17,7 @@ from afrad_bench.deploy import model_file
 from afrad_bench.errors import UserError
 from afrad_bench.hashing import canonical, digest
 from afrad_bench.images.depth import white_of
-from afrad_bench.images.sets import test_images, train_images
+from afrad_bench.images.sets import held_out_images, test_images, train_images
 from afrad_bench.machine import lock
 from afrad_bench.machine.arithmetic import refused
 from afrad_bench.machine.load import LoadWatch
@@ -267,6 +267,7 @@ class CellRun:
             device=self.environment.device,
             threads=self.environment.threads,
             watch=self.options.watch,
+            held_out=held_out_images(self.planned.dataset, side) if self.planned.dataset.held_out else None,
         )
 
     def _fitted(self) -> Subject:

@@ -13,8 +13,9 @@ from afrad_bench.errors import UserError, fail, unknown
 from afrad_bench.images.pictures import FileIndex
 from afrad_bench.machine.environment import default_threads
 from afrad_bench.running import search_split as _division
-from afrad_bench.suite.file import Split
-from afrad_bench.suite.selection import SPLIT, ChosenDataset
+from afrad_bench.running.held_out import without
+from afrad_bench.suite.file import HoldOut, Split
+from afrad_bench.suite.selection import HOLD_OUT, SPLIT, ChosenDataset
 from afrad_bench.types import Dataset, Watch, unwatched
 
 
@@ -57,13 +58,15 @@ class Workspace:
         problems."""
         module = registry.find("dataset", chosen.name, chosen.where).load()
         params = json.loads(chosen.params)
-        split = params.pop(SPLIT, None)
+        split, hold_out = params.pop(SPLIT, None), params.pop(HOLD_OUT, None)
         config = module.Config.model_validate(params)
         root = self.root_of(chosen)
         if root is not None and not root.is_dir():
             raise fail(f"the root of {chosen.name} is not a folder: {root}", chosen.where, module.HELP)
         dataset: Dataset = module.load(config, root, files)
-        return dataset if split is None else _division.part_of(dataset, Split.model_validate(split))
+        if split is not None:
+            dataset = _division.part_of(dataset, Split.model_validate(split))
+        return dataset if hold_out is None else without(dataset, HoldOut.model_validate(hold_out))
 
 
 def parse_roots(texts: list[str]) -> dict[str, str]:

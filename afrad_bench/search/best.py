@@ -11,7 +11,7 @@ from afrad_bench.search.space import Values
 from afrad_bench.search.study import ERROR, counted
 from afrad_bench.search.trials import EXCESS
 from afrad_bench.suite.file import Searched
-from afrad_bench.suite.selection import SPLIT
+from afrad_bench.suite.selection import HOLD_OUT, SPLIT
 from afrad_bench.suite.selection.layers import Layer, merged, nested
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def best_suite(study: Study, declared: Declared, outcome: str = UNJUDGED) -> str
     datasets = []
     for one in selection.datasets:
         options = json.loads(one.params)
-        split = options.pop(SPLIT, None)
-        datasets.append({"name": one.name, "root": one.root, "params": options, "split": split})
+        split, hold_out = options.pop(SPLIT, None), options.pop(HOLD_OUT, None)
+        datasets.append({"name": one.name, "root": one.root, "params": options, "split": split, "hold_out": hold_out})
     profile = {
         "description": f"{told[0].upper()}{told[1:]}. Beside it the default; seeds that no trial used.",
         "datasets": [{name: value for name, value in each.items() if value is not None} for each in datasets],

@@ -84,6 +84,13 @@ class Split(Validation):
     part: Literal["search", "report"] = Field(description="The images for the search, or those for the report.")
 
 
+class HoldOut(_Part):
+    """Normal training images that no fit sees: `decided_on: held_out` of a measure decides a threshold on them."""
+
+    share: float = Field(gt=0, lt=1, description="Share of the training images of each category.")
+    seed: int = Field(0, ge=0, le=INT64[1], description="Seed that selects the images.")
+
+
 class DatasetEntry(_Part):
     """A data set, its options, and its root folder (`--data` and the environment variable take precedence)."""
 
@@ -91,6 +98,7 @@ class DatasetEntry(_Part):
     root: str | None = None
     params: Params = {}
     split: Split | None = Field(None, description="Use only one part of a search split.")
+    hold_out: HoldOut | None = Field(None, description="Keep some training images from the fit, to decide a threshold.")
 
 
 class Searched(_Part):

@@ -21,6 +21,7 @@ from afrad_bench.types.measures import (
     Result,
     Role,
     Score,
+    Split,
     Subject,
 )
 from afrad_bench.types.methods import (
@@ -81,6 +82,7 @@ __all__ = [
     "Score",
     "Seeds",
     "Setting",
+    "Split",
     "Stopped",
     "Subject",
     "TrainingRecord",

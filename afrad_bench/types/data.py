@@ -113,6 +113,8 @@ class Dataset:
     """Notes that every report on this data set must show, e.g. "defects of texture_* are planted"."""
     licence: str = ""
     source: str = ""
+    held_out: tuple[Sample, ...] = ()
+    """Normal training images that no fit sees, to decide a threshold."""
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -125,6 +127,7 @@ class Dataset:
             self,
             train=tuple(s for s in self.train if s.category == category),
             test=tuple(s for s in self.test if s.category == category),
+            held_out=tuple(s for s in self.held_out if s.category == category),
             fingerprint=digest(self.fingerprint, category),
         )
 

@@ -83,6 +83,10 @@ class Curve:
     """True positive rate per pixel, mean overlap with the defective regions, or mean loss of the epoch."""
 
 
+Split = Literal["train", "held_out", "test"]
+"""What images are to a model: those it was fitted on, others, or those its accuracy is measured on."""
+
+
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """A threshold of the image score, the images that decided it, and the scale of the normalised score.
@@ -96,7 +100,7 @@ class OperatingPoint:
     rule: Literal["false_alarms", "best_f1"]
     rate: float | None
     """The accepted rate of false alarms; None for the best F1."""
-    split: Literal["train", "held_out", "test"]
+    split: Split
     """What the images are to the model: those it was fitted on, others, or those its accuracy is measured on."""
     data: str
     """Name of the data set or folder."""
@@ -115,7 +119,7 @@ class OperatingPoint:
         if self.split == "train":
             return "the threshold was decided on the images of the fit: expect more false alarms on others"
         if self.split == "test":
-            return "the threshold was decided on test labels: on these images, its figures are no estimates for others"
+            return "the threshold was decided on test labels: on these images its figures are optimistic"
         return ""
 
 
@@ -170,6 +174,8 @@ class Subject:
     """True if the fit read features that were already in the cache."""
     fit_doubts: tuple[str, ...] = ()
     """Reasons not to trust the times of the fit: other processes used the cores meanwhile."""
+    held_out: Images | None = None
+    """The images of `dataset.held_out`; None if there are none."""
 
 
 class MeasureModule(Protocol):

@@ -15,12 +15,16 @@ from torch import nn
 from afrad_bench.comparing.rules import Rule
 from afrad_bench.comparing.side import metrics
 from afrad_bench.errors import UserError
-from afrad_bench.images.sets import test_images, train_images
+from afrad_bench.images.sets import held_out_images, test_images, train_images
+from afrad_bench.instruments.operating import at_best_f1
 from afrad_bench.measures import exported, operating_point
+from afrad_bench.measures._subject.deciding import deciding_images
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.results import Results, Run, Value
 from afrad_bench.report.model import MeasureSpec, PlannedCell, ReportInput, RowSpec
 from afrad_bench.report.sections.exported import exported as section
+from afrad_bench.running.held_out import without
+from afrad_bench.suite.file import HoldOut
 from afrad_bench.types import MEAN, Cell, Measurement, OperatingPoint, Prediction, Subject, TrainingRecord
 from tests.conftest import drawn_dataset
 
@@ -102,6 +106,57 @@ def test_test_labels_are_marked() -> None:
     assert "(test labels); the threshold was decided on test labels" in rows["f1_at_threshold", MEAN].note
 
 
+def test_a_share_of_the_test_images_decides_and_the_rest_judges() -> None:
+    one = subject(Method())
+    config = operating_point.Config(rule="best_f1", decided_on="test_share", share=0.3, seed=1)
+    found = list(operating_point.measure(one, config))
+    (point,) = [each for each in found if isinstance(each, OperatingPoint)]
+    assert (point.split, point.normal, point.anomalous) == ("held_out", 6, 6)  # 3 of 10, of each category and label
+    deciding = deciding_images(one, config)
+    labels = np.array([sample.gt_label for sample in one.dataset.test])
+    scores = one.method.predict(one.test).pred_score
+    assert point.threshold == at_best_f1(scores[deciding], labels[deciding])
+    mine = ~deciding & np.array([sample.category == "a" for sample in one.dataset.test])
+    assert [(mine & label).sum() for label in (labels, ~labels)] == [7, 7]
+    rows = by_name(found)
+    flagged = scores > np.float32(point.threshold)
+    assert rows["false_alarm_rate", "a"].value == pytest.approx(flagged[mine & ~labels].mean())
+    note = rows["f1_at_threshold", MEAN].note
+    assert "drawn, 30% of its test images (seed 1) (held out); counted on the other 28 test images" in note
+    again = deciding_images(subject(Method()), config)
+    assert np.array_equal(deciding, again)
+    assert not np.array_equal(deciding, deciding_images(one, config.model_copy(update={"seed": 2})))
+
+
+def test_a_rare_kind_always_judges() -> None:
+    one = subject(Method())
+    lonely = [sample for sample in one.dataset.test if not (sample.category == "a" and sample.gt_label)]
+    lonely += [next(sample for sample in one.dataset.test if sample.category == "a" and sample.gt_label)]
+    one = replace(one, dataset=replace(one.dataset, test=tuple(lonely)))
+    deciding = deciding_images(one, operating_point.Config(decided_on="test_share", share=0.99))
+    assert not deciding[-1]
+    assert deciding.sum() == 27  # 9 of 10, of the three other kinds
+
+
+def test_images_that_were_held_out_decide() -> None:
+    plain = subject(Method())
+    data = without(plain.dataset, HoldOut(share=0.25))
+    assert (len(data.train), len(data.held_out)) == (18, 6)
+    assert {sample.id for sample in data.train} | {s.id for s in data.held_out} == {s.id for s in plain.dataset.train}
+    assert data.fingerprint != plain.dataset.fingerprint
+    assert {sample.category for sample in data.only("a").held_out} == {"a"}
+    config = operating_point.Config(rate=0.2, decided_on="held_out")
+    one = replace(plain, dataset=data, held_out=held_out_images(data, SIDE))
+    found = list(operating_point.measure(one, config))
+    (point,) = [each for each in found if isinstance(each, OperatingPoint)]
+    assert (point.split, point.normal, point.caution) == ("held_out", 6, "")
+    empty = by_name(list(operating_point.measure(plain, config)))["false_alarm_rate", MEAN]
+    assert empty.value is None
+    assert "hold_out: {share: 0.2}" in empty.note
+    with pytest.raises(UserError, match="a has 12 training images, too few to hold out 12"):
+        without(plain.dataset, HoldOut(share=0.99))
+
+
 def test_too_few_images_leave_the_values_empty_with_the_reason() -> None:
     found = list(operating_point.measure(subject(Method()), operating_point.Config(rate=0.01)))
     assert not [each for each in found if isinstance(each, OperatingPoint)]
@@ -111,7 +166,7 @@ def test_too_few_images_leave_the_values_empty_with_the_reason() -> None:
 
 
 def test_the_best_f1_of_training_images_is_refused() -> None:
-    with pytest.raises(ValidationError, match="decided_on: test"):
+    with pytest.raises(ValidationError, match="decided_on: test_share, or test"):
         operating_point.Config(rule="best_f1")
 
 

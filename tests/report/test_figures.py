@@ -550,10 +550,13 @@ def test_the_command_line_draws_once_and_lists_failures(tmp_path: Path, cache_fo
     data = ("--data", f"folder={place.data}")
     found = json.loads(place.call("failures", path, *data, "--fpr", "0", "--json"))
     assert {one["kind"] for one in found} <= {"missed"}
-    told = place.call("failures", path, *data, "--fpr", "1", "--out", "wrong")
+    told = place.call("failures", path, *data, "--fpr", "1", "--out", "wrong", "--latex")
     assert "false alarm" in told
     names = {f.name for f in (place.folder / "wrong").iterdir()}
-    assert names == {"failures.md", "failures.html", "failures_figures"}
+    assert names == {"failures.md", "failures.html", "failures_figures", "failures.tex", "failures_tables.tex"}
+    assert r"\toprule" in (place.folder / "wrong" / "failures_tables.tex").read_text(encoding="utf-8")
+    refused = place.call("failures", path, *data, "--latex", expect=2)
+    assert "--latex: no report is written that could have this format" in refused
     assert "no image scores of this suite" in place.call("failures", path, *data, "--store", "other", expect=2)
 
 

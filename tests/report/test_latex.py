@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from afrad_bench.latency import latency_report
 from afrad_bench.report import Report, to_latex, write
 from afrad_bench.report.basis.comparison import EMPTY
 from afrad_bench.report.formats import latex, tex
 from afrad_bench.report.formats.signs import ASCII
 from afrad_bench.report.model import Entry, Heading, Line, Section, Table
+from tests.latency.test_sessions import session
 from tests.report.test_report import HOSTILE, LATENCY, Bookkeeper, row, suite
 
 DECODERS = ("no_fld", "no_cd", "no_sad", "no_ngib", "full")
@@ -171,6 +173,21 @@ def test_the_document_compiles(book: Bookkeeper, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "report.pdf").stat().st_size > 20_000
+
+
+def test_a_latency_session_is_printed_with_its_numbers_and_compiles(tmp_path: Path) -> None:
+    report = latency_report([session()])
+    text = to_latex(report)
+    times = "".join(table for table in tables(text) if r"\label{tab:latency-1" in table)  # in parts, since it is wide
+    shown = report.sections[0].tables[0]
+    for line in shown.lines:
+        assert all(tex.escape(entry.text) in times for entry in line.entries)
+    assert all(tex.escape(note) in times for note in shown.footnotes)
+    write(report, tmp_path, also=("latex",))
+    if shutil.which("pdflatex") is not None:
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "report.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60)
+        assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_the_examples_in_the_docstrings_run() -> None:

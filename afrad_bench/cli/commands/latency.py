@@ -12,11 +12,10 @@ import typer
 from afrad_bench.cli import exits
 from afrad_bench.cli.folders import Destination, named
 from afrad_bench.cli.options import (
-    REPORTS,
     JsonOption,
     MeasuringPlace,
+    Output,
     ProfileChoice,
-    ReportsOption,
     check_data,
     load_suite,
     suite_folders,
@@ -84,11 +83,11 @@ def latency(
     place: MeasuringPlace,
     fitted: Fitted,
     schedule: Schedule,
+    output: Output,
     method: Annotated[
         list[str] | None,
         typer.Argument(metavar="METHOD...", help="NAME, NAME:FIELD=VALUE,... or a suite (all its rows)."),
     ] = None,
-    reports: ReportsOption = REPORTS,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -118,7 +117,7 @@ def latency(
         sessions = (_measured(method or [], choice, fitted, schedule, workspace, screen),)
         if rows := timing.rows(sessions[0]):
             store.append_latency(rows)
-    _show(sessions, out, reports, screen, as_json)
+    _show(sessions, out, output, screen, as_json)
     if not show and any(one.error for one in sessions[0].timed):
         raise typer.Exit(exits.FAILED_CELLS)
 
@@ -206,7 +205,7 @@ def _check_given(methods: list[str], choice: ProfileChoice, workspace: Workspace
         raise fail("used by suites only, and no suite is named", ", ".join(unused), hint)
 
 
-def _show(sessions: tuple[Session, ...], out: Path | None, reports: Path, screen: Console, as_json: bool) -> None:
+def _show(sessions: tuple[Session, ...], out: Path | None, output: Output, screen: Console, as_json: bool) -> None:
     """Show the report or its JSON, and write it to a folder if one is given or the sessions belong to one suite."""
     from afrad_bench import latency as timing
     from afrad_bench.cli.screen import console
@@ -216,11 +215,12 @@ def _show(sessions: tuple[Session, ...], out: Path | None, reports: Path, screen
     made, records = timing.latency_report(sessions), timing.records(sessions)
     suites = {suite for one in sessions for suite in one.terms["suites"]}
     overrides = [text for one in sessions for text in one.terms.get("overrides", ())]
-    folder = out or (reports / made.suite / named(LATENCY, overrides) if len(suites) == 1 else None)
+    folder = out or (output.reports / made.suite / named(LATENCY, overrides) if len(suites) == 1 else None)
     if folder:
         files = {"report.csv": timing.to_csv(sessions), "report.json": console.to_json(records)}
-        publish(made, Destination(folder), screen, more=files)
+        publish(made, Destination(folder), screen, more=files, also=output.also)
     elif not as_json:
         to_terminal(made, screen)
     if as_json:
         console.show_json(records)
+    output.need_folder(folder)  # last: the session is measured and kept

@@ -12,6 +12,7 @@ from afrad_bench.cli import exits
 from afrad_bench.cli.again import run_command
 from afrad_bench.cli.folders import Destination, destination
 from afrad_bench.cli.options import (
+    Formats,
     JsonOption,
     MeasuringPlace,
     Output,
@@ -208,6 +209,7 @@ def report(
 def failures(
     choice: StoredChoice,
     place: Place,
+    formats: Formats,
     top: Annotated[int, typer.Option("--top", min=1, help="Images of each kind of error and category.")] = 3,
     fpr: Annotated[
         float | None,
@@ -226,6 +228,7 @@ def failures(
     from afrad_bench.report.from_plan import failures_of
     from afrad_bench.store import Store
 
+    formats.need_folder(out)
     screen = console.make(stderr=as_json)
     selection, workspace = choice.measured(place, screen)
     found = plan_of(selection, workspace, screen)
@@ -235,7 +238,7 @@ def failures(
         hint = f"`afrad-bench run {choice.suite}` measures them"
         raise fail("the store has no image scores of this suite", str(place.store), hint)
     if out is not None:
-        publish(made, Destination(out), screen)
+        publish(made, Destination(out), screen, also=formats.also)
     elif not as_json:
         to_terminal(made, screen)
     if as_json:

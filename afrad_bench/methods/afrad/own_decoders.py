@@ -1,7 +1,7 @@
 """Decoders that other packages add to AFRAD, by the entry points of `registry`'s kind `afrad_decoder`.
 
 The module of a decoder has a docstring, `VERSION`, `build(widths, sizes, width, grid)`, and optionally `STAGES`;
-CONTRIBUTING.md states the contract and has an example. Nothing here imports torch."""
+CONTRIBUTING.md states the contract and has an example. Torch is imported only where such a decoder is used."""
 
 from __future__ import annotations
 
@@ -27,11 +27,23 @@ def check(name: str, stages: int) -> None:
         raise ValueError(str(unknown("decoder", name, offered())))
     if not name.isidentifier():
         raise ValueError(f"the decoder {name!r} needs a name of letters, digits and _ in its entry point")
+    if _is_taken(name):
+        raise ValueError(f"the decoder {name!r} needs another name in its entry point: torch's ModuleDict has this one")
+    module = registry.find("afrad_decoder", name).load()
+    if lacking := [each for each in ("VERSION", "build") if not hasattr(module, each)]:
+        raise ValueError(f"the decoder {name} is no decoder: {module.__name__} has no {' and no '.join(lacking)}")
     seen = stages_of(name, stages)
     if not seen or len(set(seen)) != len(seen) or any(not 1 <= stage <= stages for stage in seen):
         raise ValueError(
             f"STAGES of the decoder {name} must be distinct stages of 1..{stages}, but it has {list(seen)}"
         )
+
+
+def _is_taken(name: str) -> bool:
+    """Whether the container of the decoders has an attribute of this name itself, such as `items`."""
+    from torch import nn
+
+    return hasattr(nn.ModuleDict(), name)
 
 
 def stages_of(name: str, stages: int) -> tuple[int, ...]:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from afrad_bench.suite.selection.resolver import Resolver
 from afrad_bench.suite.selection.rows import absent_methods
-from afrad_bench.suite.selection.values import SPLIT, ChosenDataset, ChosenMeasure, Selection, SuiteRow
+from afrad_bench.suite.selection.values import HOLD_OUT, SPLIT, ChosenDataset, ChosenMeasure, Selection, SuiteRow
 
-__all__ = ["SPLIT", "ChosenDataset", "ChosenMeasure", "Resolver", "Selection", "SuiteRow", "absent_methods"]
+__all__ = ["HOLD_OUT", "SPLIT", "ChosenDataset", "ChosenMeasure", "Resolver", "Selection", "SuiteRow", "absent_methods"]

@@ -120,7 +120,7 @@ class Resolver:
             params = self._options("dataset", entry.name, entry.params, place, "params")
             if params is not None:
                 made = ChosenDataset(entry.name, params, entry.root, self._place(place))
-                chosen.append(made.part(entry.split))
+                chosen.append(made.part(entry.split).without(entry.hold_out))
         return tuple(chosen)
 
     def _search(self, profile: Profile) -> Search | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from afrad_bench.hashing import canonical
 from afrad_bench.machine.arithmetic import Arithmetic
-from afrad_bench.suite.file import Search, Searched, Split
+from afrad_bench.suite.file import HoldOut, Search, Searched, Split
 from afrad_bench.types import Setting
 
-SPLIT = "search split"
-"""Key of a search split in a data set's options. It contains a space, so no option can have this name."""
+SPLIT, HOLD_OUT = "search split", "hold out"
+"""Keys of a search split, and of what is held out, in a data set's options. No option can have a name with a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,13 @@ class ChosenDataset:
         options = {name: value for name, value in json.loads(self.params).items() if name != SPLIT}
         if split is not None:
             options[SPLIT] = split.model_dump(mode="json")
+        return replace(self, params=canonical(options))
+
+    def without(self, hold_out: HoldOut | None) -> ChosenDataset:
+        """This data set with some training images kept from the fit; None: with all of them."""
+        if hold_out is None:
+            return self
+        options = {**json.loads(self.params), HOLD_OUT: hold_out.model_dump(mode="json")}
         return replace(self, params=canonical(options))
 
 
