@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from afrad_bench import published
+from afrad_bench.latency.figure import latency_figure
 from afrad_bench.latency.samples import Session, Timed
 from afrad_bench.latency.statistics import Ratio, images_per_second, paired_ratio
 from afrad_bench.report.basis import order
@@ -117,8 +118,9 @@ def to_csv(sessions: Sequence[Session]) -> str:
     return text.getvalue()
 
 
-def latency_report(sessions: Sequence[Session]) -> Report:
-    """Sessions of one device, thread count and image size (see `samples.find`) as a report."""
+def latency_report(sessions: Sequence[Session], *, pictured: bool = True) -> Report:
+    """Sessions of one device, thread count and image size (see `samples.find`) as a report, with or without a
+    figure."""
     known = records(sessions)
     notes: list[str] = []
     several = len(sessions) > 1
@@ -165,7 +167,8 @@ def latency_report(sessions: Sequence[Session]) -> Report:
     intro = (MEANING, *([_about_paper()] if quoted else []))
     places = _order(known[0]["lines"])
     paper = order.table_name(PAPER)
-    sections = [Section("latency", "Latency", (table, details), intro)]
+    drawn = latency_figure(known) if pictured else None
+    sections = [Section("latency", "Latency", (table, details), intro, (drawn,) if drawn else ())]
     if places:
         ranked = order.order_table(places, "time", "ms", 1, paper)
         sections.append(Section("order", ranked.caption, (ranked,), (order.INTRO,)))

@@ -29,6 +29,7 @@ from afrad_bench.report.sections.elsewhere import elsewhere
 from afrad_bench.report.sections.exported import exported
 from afrad_bench.report.sections.forest import forest
 from afrad_bench.report.sections.gallery import gallery
+from afrad_bench.report.sections.latencies import latencies
 from afrad_bench.report.sections.order import order_section
 from afrad_bench.report.sections.paper import paper_tables
 from afrad_bench.report.sections.parts import part_facts, part_tables
@@ -106,7 +107,7 @@ def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
         costs.append(summary_table(grid, columns, "Efficiency, further figures", folded=True))
     costs += part_tables(grid)
     if costs:
-        made.append(Section("efficiency", "Efficiency", tuple(costs), figures=tradeoffs(grid)))
+        made.append(Section("efficiency", "Efficiency", tuple(costs), figures=(*tradeoffs(grid), *latencies(grid))))
     if places := order_section(grid):
         made.append(places)
     if files := exported(grid):

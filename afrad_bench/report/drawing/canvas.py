@@ -23,6 +23,7 @@ from afrad_bench.report.drawing import (
     forest,
     losses,
     panels,
+    spans,
     tiles,
 )
 from afrad_bench.report.drawing.shapes import (
@@ -35,6 +36,7 @@ from afrad_bench.report.drawing.shapes import (
     Gallery,
     Histograms,
     Losses,
+    Spans,
 )
 from afrad_bench.report.drawing.style import ALARM, RC, SMALL, SOFT
 
@@ -112,6 +114,8 @@ def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callab
         return forest.size, forest.fill
     if isinstance(drawing, Losses):
         return losses.size, losses.fill
+    if isinstance(drawing, Spans):
+        return spans.size, spans.fill
     assert isinstance(drawing, Histograms)
     return panels.histograms_size, panels.fill_histograms
 
