@@ -33,6 +33,7 @@ from afrad_bench.report.sections.latencies import latencies
 from afrad_bench.report.sections.order import order_section
 from afrad_bench.report.sections.paper import paper_tables
 from afrad_bench.report.sections.parts import part_facts, part_tables
+from afrad_bench.report.sections.pivots import PIVOTS, pivots
 from afrad_bench.report.sections.timing import timing_table
 from afrad_bench.report.sections.tradeoff import tradeoffs
 from afrad_bench.report.sections.training import training
@@ -100,6 +101,8 @@ def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
         made.append(Section("results", "Results", (table,), (*left_out, *READING, *rule)))
     if compared := effects(grid):
         made.append(compared)
+    if tables := pivots(grid):
+        made.append(Section("grid", "Grid", tables, (PIVOTS,)))
     costs = []
     if columns := items(grid, cost=True, headline=True):
         costs.append(summary_table(grid, columns, "Efficiency"))
