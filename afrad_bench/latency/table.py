@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from afrad_bench import published
+from afrad_bench.latency.figure import latency_figure
 from afrad_bench.latency.samples import Session, Timed
 from afrad_bench.latency.statistics import Ratio, images_per_second, paired_ratio
 from afrad_bench.report.basis import order
@@ -118,8 +119,9 @@ def to_csv(sessions: Sequence[Session]) -> str:
     return text.getvalue()
 
 
-def latency_report(sessions: Sequence[Session]) -> Report:
-    """Sessions of one device, thread count and image size (see `samples.find`) as a report."""
+def latency_report(sessions: Sequence[Session], *, pictured: bool = True) -> Report:
+    """Sessions of one device, thread count and image size (see `samples.find`) as a report, with or without a
+    figure."""
     known = records(sessions)
     notes: list[str] = []
     several = len(sessions) > 1
@@ -171,7 +173,8 @@ def latency_report(sessions: Sequence[Session]) -> Report:
     intro = (MEANING, *([_about_paper()] if quoted else []))
     places = _order(known[0]["lines"])
     paper = order.table_name(PAPER)
-    sections = [Section("latency", "Latency", (table, details), intro)]
+    drawn = latency_figure(known) if pictured else None
+    sections = [Section("latency", "Latency", (table, details), intro, (drawn,) if drawn else ())]
     if places:
         ranked = order.order_table(places, "time", "ms", 1, paper)
         sections.append(Section("order", ranked.caption, (ranked,), (order.INTRO,)))
@@ -229,13 +232,13 @@ def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
         doubts = line["unreliable"]
         refs = (_ref(notes, f"unreliable: {', '.join(doubts)}"),) if doubts else ()
         off = line["facts"].get("map_difference_relative")
-        ends = (None, None) if line["ratio"] is None else (line["ratio_low"], line["ratio_high"])
+        low, high = (None, None) if line["ratio"] is None else (line["ratio_low"], line["ratio_high"])
         entries += [
             replace(_number(line["median_ms"], _ms), state="value", refs=refs, flag="unreliable" if doubts else ""),
             _range(line["p5_ms"], line["p95_ms"], _ms),
             _number(line["images_per_second"], "{:.4g}".format),
             _number(line["ratio"], "{:.3f}".format),
-            _range(*ends, "{:.3f}".format),
+            _range(low, high, "{:.3f}".format),
             _counted(line["rounds"]),
             _number(None if off is None else 100 * off, "{:.2g}".format),
         ]

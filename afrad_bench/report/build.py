@@ -29,9 +29,11 @@ from afrad_bench.report.sections.elsewhere import elsewhere
 from afrad_bench.report.sections.exported import exported
 from afrad_bench.report.sections.forest import forest
 from afrad_bench.report.sections.gallery import gallery
+from afrad_bench.report.sections.latencies import latencies
 from afrad_bench.report.sections.order import order_section
 from afrad_bench.report.sections.paper import paper_tables
 from afrad_bench.report.sections.parts import part_facts, part_tables
+from afrad_bench.report.sections.pivots import PIVOTS, pivots
 from afrad_bench.report.sections.timing import timing_table
 from afrad_bench.report.sections.tradeoff import tradeoffs
 from afrad_bench.report.sections.training import training
@@ -100,6 +102,8 @@ def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
         made.append(Section("results", "Results", (table,), (*left_out, *READING, *rule)))
     if compared := effects(grid):
         made.append(compared)
+    if tables := pivots(grid):
+        made.append(Section("grid", "Grid", tables, (PIVOTS,)))
     costs = []
     if columns := items(grid, cost=True, headline=True):
         costs.append(summary_table(grid, columns, "Efficiency"))
@@ -107,7 +111,7 @@ def _sections(grid: Grid, evidence: Evidence) -> tuple[Section, ...]:
         costs.append(summary_table(grid, columns, "Efficiency, further figures", folded=True))
     costs += part_tables(grid)
     if costs:
-        made.append(Section("efficiency", "Efficiency", tuple(costs), figures=tradeoffs(grid)))
+        made.append(Section("efficiency", "Efficiency", tuple(costs), figures=(*tradeoffs(grid), *latencies(grid))))
     if places := order_section(grid):
         made.append(places)
     if files := exported(grid):

@@ -56,6 +56,8 @@ def input_of(plan: Plan, command: str) -> report.ReportInput:
             ),
             published_row=row.published,
             axis=row.axis,
+            grid=row.grid,
+            point=row.point,
         )
         for row in selection.rows
     )

@@ -51,6 +51,10 @@ class RowSpec:
     """Key of its row in the paper's table (`afrad_bench.published`)."""
     axis: str = ""
     """The axis of a sweep that it is a reading of, or empty."""
+    grid: str = ""
+    """What the rows of its grid share of their labels; empty for a row of no grid."""
+    point: tuple[tuple[str, str], ...] = ()
+    """Its place in the grid: axis -> value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +242,10 @@ class Table:
     compared: Literal["", "lines", "columns"] = ""
     """Where the rows of the suite stand, if the numbers of one can be subtracted from those of another."""
     higher_is_better: bool = True
-    """For columns that are compared: the direction of all numbers. Lines have that of their headings' arrows."""
+    """For columns that are compared, and for a shaded table: the direction of all numbers. Lines that are compared have
+    that of their headings' arrows."""
+    shaded: bool = False
+    """All numbers are of one metric: a page shades them from the worst of the table to the best."""
     dataset: str = ""
     """The data set that it is about; empty for a table about several."""
 

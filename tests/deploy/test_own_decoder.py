@@ -70,5 +70,5 @@ def test_a_name_that_no_part_of_a_network_can_have_is_refused(name: str) -> None
 
 
 def test_a_module_without_build_is_no_decoder() -> None:
-    with pytest.raises(UserError, match="the decoder empty is no decoder: my_package.empty has no build"):
+    with pytest.raises(UserError, match=r"the decoder empty is no decoder: my_package\.empty has no build"):
         AFRAD(SIDE, **TINY, decoders=["empty"])

@@ -387,6 +387,21 @@ def test_a_session_begins_with_the_fastest_and_the_slowest():
     assert latency_report([replace(session(), timed=session().timed[3:])]).answer == ("No time is reliable.",)
 
 
+def test_a_session_is_drawn_in_ms_per_image_fastest_first_with_what_is_unreliable():
+    batched = replace(session().timed[0], batch=4)
+    report = latency_report([replace(session(), timed=(*session().timed, batched))])
+    (figure,) = report.figures
+    assert [(span.label, round(span.value, 3), span.doubted) for span in figure.drawing.spans] == [
+        ("AFRAD (batch 4) ⚠ random weights", 2.525, False),
+        ("AFRAD (batch 1) ⚠ random weights", 10.1, False),
+        ("drifting (batch 1) ⚠ random weights ⚠ unreliable", 12.5, True),
+        ("PatchCore (batch 1) ⚠ random weights", 40.4, False),
+    ]
+    assert figure.stamp == ("device Old CPU (cpu) · threads 1 · image size 64 px · batch 1, 4",)
+    assert latency_report([session()], pictured=False).figures == ()
+    assert latency_report([replace(session(), timed=session().timed[:1])]).figures == ()
+
+
 def test_a_load_during_a_session_is_in_doubt_of_every_row_but_of_no_ratio():
     loaded = "other processes used 1.9 of 2 cores while this was timed"
     quiet = session()

@@ -212,10 +212,11 @@ def _show(sessions: tuple[Session, ...], out: Path | None, output: Output, scree
     from afrad_bench.report import to_terminal
     from afrad_bench.suite.file import LATENCY
 
-    made, records = timing.latency_report(sessions), timing.records(sessions)
+    records = timing.records(sessions)
     suites = {suite for one in sessions for suite in one.terms["suites"]}
     overrides = [text for one in sessions for text in one.terms.get("overrides", ())]
-    folder = out or (output.reports / made.suite / named(LATENCY, overrides) if len(suites) == 1 else None)
+    folder = out or (output.reports / next(iter(suites)) / named(LATENCY, overrides) if len(suites) == 1 else None)
+    made = timing.latency_report(sessions, pictured=folder is not None)
     if folder:
         files = {"report.csv": timing.to_csv(sessions), "report.json": console.to_json(records)}
         publish(made, Destination(folder), screen, more=files, also=output.also)

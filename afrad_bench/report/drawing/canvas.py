@@ -23,6 +23,7 @@ from afrad_bench.report.drawing import (
     forest,
     losses,
     panels,
+    spans,
     tiles,
     timeline,
 )
@@ -36,6 +37,7 @@ from afrad_bench.report.drawing.shapes import (
     Gallery,
     Histograms,
     Losses,
+    Spans,
     Timeline,
 )
 from afrad_bench.report.drawing.style import ALARM, RC, SMALL, SOFT
@@ -116,6 +118,8 @@ def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callab
         return timeline.size, timeline.fill
     if isinstance(drawing, Losses):
         return losses.size, losses.fill
+    if isinstance(drawing, Spans):
+        return spans.size, spans.fill
     assert isinstance(drawing, Histograms)
     return panels.histograms_size, panels.fill_histograms
 

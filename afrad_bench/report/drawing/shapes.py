@@ -278,7 +278,31 @@ class Timeline:
         return tuple(moment for panel in self.panels for trace in panel.traces for moment in trace.moments)
 
 
-Drawing = Gallery | Bubbles | Curves | Losses | Histograms | Attempts | CriticalDifference | Forest | Timeline
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The cost of a row: the median of single calls, and the ends between which most of them are."""
+
+    label: str
+    low: float | None
+    value: float
+    high: float | None
+    doubted: bool
+    """Whether the times must not be trusted."""
+    text: str
+    """The numbers, in figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Costs as intervals, a line for each row."""
+
+    spans: tuple[Span, ...]
+    x_label: str
+    meaning: str
+    """What the dots and the ends are."""
+
+
+Drawing = Gallery | Bubbles | Curves | Losses | Histograms | Attempts | CriticalDifference | Forest | Spans | Timeline
 
 
 @dataclass(frozen=True, slots=True)

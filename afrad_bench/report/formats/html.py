@@ -111,10 +111,12 @@ def _json(values: Sequence[str]) -> str:
 
 
 def _heat(line: Line, table: Table) -> list[str]:
-    """A class for each entry of a category: how far it is from the worst of its line to the best, in `SHADES` steps."""
-    found = [entry.number for entry in line.entries if entry.number is not None]
+    """A class for each entry: how far it is from the worst to the best of its line in a table of categories, of all
+    lines in a shaded one; in `SHADES` steps."""
+    lines = table.lines if table.shaded else (line,)
+    found = [entry.number for each in lines for entry in each.entries if entry.number is not None]
     low, high = min(found, default=0.0), max(found, default=0.0)
-    if table.compared != "columns" or len(found) < 3 or low == high:
+    if not (table.shaded or table.compared == "columns") or len(found) < 3 or low == high:
         return [""] * len(line.entries)
     worst, best = (low, high) if table.higher_is_better else (high, low)
     places = (None if e.number is None else (e.number - worst) / (best - worst) for e in line.entries)

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -72,6 +73,8 @@ class _Variant:
     published: str | None = None
     axis: str = ""
     searched: Searched | None = None
+    grid: str = ""
+    point: tuple[tuple[str, str], ...] = ()
 
 
 class Rows:
@@ -196,7 +199,8 @@ class Rows:
                     self.problems.append(Problem("again cannot repeat the rows of a sweep", layer.at(())))
                 elif (mine := restricted(layer, model)).params:
                     for variant in self._variants(one, model, [mine]):
-                        named = replace(variant, label=f"{variant.label}, {label}", published=None)
+                        shared = f"{variant.grid}, {label}" if variant.grid else ""
+                        named = replace(variant, label=f"{variant.label}, {label}", published=None, grid=shared)
                         row = self._row(one, model, named)
                         if row is not None and (row.method, row.params) not in there:
                             there.add((row.method, row.params))
@@ -220,9 +224,12 @@ class Rows:
             layer = in_file(self.where, (*at, "variants", k, "params"), variant.params)
             yield _Variant(variant.label, [*base, layer, *last], variant.published, searched=variant.searched)
         for point in _points(entry):
-            text = _override_text({name.rpartition(".")[2]: value for name, value in point.items()})
+            short = {name.rpartition(".")[2]: value for name, value in point.items()}
             layer = in_file(self.where, (*at, "grid"), point, dotted=True)
-            yield _Variant(f"{label} {text}", [*base, layer, *last])
+            on_grid = point.keys() == entry.grid.keys() and len(short) == len(point)  # or a further point
+            values = tuple((name, _value_text(value)) for name, value in short.items()) if on_grid else ()
+            named = f"{label} {_override_text(short)}"
+            yield _Variant(named, [*base, layer, *last], grid=label if on_grid else "", point=values)
         if not entry.variants and not entry.grid and not entry.include:
             yield _Variant(label, [*base, *last], entry.published)
         prefix = f"{label} " if len(self.declared) > 1 else ""
@@ -247,7 +254,8 @@ class Rows:
         params = canonical(checked.model_dump(mode="json"))
         changed = canonical(merged(variant.layers))
         place = self.where(one.location)
-        return SuiteRow(label, method, params, variant.published, changed, variant.axis, variant.searched, place)
+        about = (variant.published, changed, variant.axis, variant.searched, place, variant.grid, variant.point)
+        return SuiteRow(label, method, params, *about)
 
 
 def _reaches(layer: Layer, location: Sequence[str], model: type[BaseModel]) -> bool:
@@ -259,8 +267,11 @@ def _reaches(layer: Layer, location: Sequence[str], model: type[BaseModel]) -> b
 
 def _override_text(params: Params) -> str:
     """`a=1, b.c=text, d=[1, 2]`: parameters in the syntax of `--set`."""
-    texts = (f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in params.items())
-    return ", ".join(texts)
+    return ", ".join(f"{name}={_value_text(value)}" for name, value in params.items())
+
+
+def _value_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _points(entry: MethodEntry) -> Iterator[Params]:

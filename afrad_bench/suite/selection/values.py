@@ -31,6 +31,10 @@ class SuiteRow:
     """For a configuration that a search selected: its origin and number of trials."""
     where: str = field(default="", compare=False)
     """Where the suite declares its method, as `file:line`."""
+    grid: str = field(default="", compare=False)
+    """What the rows of its grid share of their labels; empty for a row of no grid."""
+    point: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """Its place in the grid: axis -> value, as texts, in the order of the file."""
 
     @property
     def title(self) -> str:
