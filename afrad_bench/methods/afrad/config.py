@@ -23,6 +23,7 @@ from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 from afrad_bench.methods.afrad import own_decoders
 from afrad_bench.methods.afrad.readings import Reading, values_of
 from afrad_bench.methods.recipes import NEUTRAL
+from afrad_bench.methods.training_step import Step, step_field
 
 
 class _Part(BaseModel):
@@ -182,6 +183,7 @@ class Training(_Part):
     loss: Literal["per_scale", "joint"] = Field(
         "per_scale", description="Sum of one MSE per backbone stage (paper 4.2), or one MSE over all channels (joint)."
     )
+    step: Step = step_field()
 
 
 def _beneath(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
