@@ -2,6 +2,8 @@
 ablation of five variants with one backbone pass.
 
     python benchmarks/bench_training.py [--rounds 12] [--threads 1] [--image-size 256] [--batch 8] [--skip-suite]
+                                        [--device cpu]
+    python benchmarks/bench_training.py --host      # what the host does for a step beside the network's launches
 
 EfficientNet-B4 with random weights (they do not affect the time). Both loops call `afrad.training.train`, one step at a
 time in turns. They differ in the source of a batch's features:
@@ -32,6 +34,7 @@ from PIL import Image
 
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.machine.environment import current
+from afrad_bench.machine.load import LoadWatch
 from afrad_bench.methods import afrad
 from afrad_bench.methods.afrad.method import Afrad
 from afrad_bench.methods.afrad.training import train
@@ -71,8 +74,13 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--skip-suite", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--host", action="store_true", help="only the host's part of a step, for a card")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.host:
+        host(args)
+        return
     with tempfile.TemporaryDirectory() as folder:
         rows = [row for grid in (16, 8) for row in throughput(Path(folder), grid, args)]
         if not args.skip_suite:
@@ -94,9 +102,9 @@ def throughput(folder: Path, grid: int, args: argparse.Namespace) -> Iterator[di
     """One row with the images per second of both loops."""
     side, batch = args.image_size, args.batch
     config = afrad.Config.model_validate({"backbone": BACKBONE, "features": {"grid": grid}, "training": {"epochs": 1}})
-    method = afrad.build(config, Bench("cpu", side, Seeds(0, 0), FeatureCache(None)))
+    method = afrad.build(config, Bench(args.device, side, Seeds(0, 0), FeatureCache(None)))
     draws = np.random.default_rng(0)
-    images = torch.from_numpy(draws.random((SETS * batch, 3, side, side), dtype=np.float32))
+    images = torch.from_numpy(draws.random((SETS * batch, 3, side, side), dtype=np.float32)).to(args.device)
     (shape,) = method.extractor.shapes
     path = folder / f"features{grid}.npy"
     np.save(path, draws.standard_normal((SETS * batch, *shape), dtype=np.float32))
@@ -104,7 +112,7 @@ def throughput(folder: Path, grid: int, args: argparse.Namespace) -> Iterator[di
     layout = torch.channels_last
 
     def cached(rows: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(features[rows.numpy()]).contiguous(memory_format=layout)
+        return torch.from_numpy(features[rows.numpy()]).to(args.device).contiguous(memory_format=layout)
 
     def backbone(rows: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
@@ -126,6 +134,81 @@ def throughput(folder: Path, grid: int, args: argparse.Namespace) -> Iterator[di
         "ratio": round(median(b / c for b, c in zip(wall["backbone"], wall["cached"], strict=True)), 2),
         "CPU ratio": round(median(b / c for b, c in zip(cpu["backbone"], cpu["cached"], strict=True)), 2),
         "target": ">= 5",
+    }
+
+
+REPEATS = 4
+STEPS = {
+    "AFRAD": (8, ((696, 32, 32),), 1),
+    "UniAD": (8, ((272, 16, 16),), 1),
+    "RD4AD": (16, ((256, 64, 64), (512, 32, 32), (1024, 16, 16)), 0),
+    "SimpleNet": (8, ((512, 32, 32), (1024, 16, 16)), 0),
+}
+"""Method -> images of a batch, feature maps of an image of 256 px, draws of noise of the maps' size in a step."""
+
+
+def host(args: argparse.Namespace) -> None:
+    """Record the host's CPU time of a step for batch, noise and loss: made on the host and copied, or by the card.
+
+    Tensors of torch's device `meta` stand for those of a card: the host launches all and computes nothing."""
+    watch = LoadWatch()
+    rows = [row for name in STEPS for row in host_of(name, args.rounds)]
+    told = "; ".join(watch.load(wait=True).doubts) or "no other load"
+    record(
+        "bench_training_host",
+        "What the host does for a training step on a card, beside the launches of network and optimizer",
+        rows,
+        [
+            f"CPU milliseconds of the process, one thread, medians of {args.rounds} rounds in turns; 256 px, batches "
+            "and maps of the papers. Before: features gathered in memory and copied, noise drawn on the "
+            "CPU and copied, the loss read in each step; a copy within the memory stands for one to a card. After: all "
+            f"of it launched on the card, for which `meta` stands, and the loss read once an epoch. {told}."
+        ],
+    )
+
+
+def host_of(name: str, rounds: int) -> Iterator[dict[str, Any]]:
+    """One row: milliseconds of a step before and after."""
+    batch, shapes, noises = STEPS[name]
+    rows, images = torch.randperm(4 * batch)[:batch], 4 * batch
+    on_host = [np.zeros((images, *shape), np.float32) for shape in shapes]
+    for values in on_host:
+        values[...] = np.random.default_rng(0).standard_normal(values.shape[1:], dtype=np.float32)
+    on_card = [torch.empty(images, h, w, c, device="meta") for c, h, w in shapes]
+    order, loss = rows.to("meta"), torch.zeros(())
+
+    def before() -> None:
+        for values in on_host:
+            moved = torch.from_numpy(np.ascontiguousarray(values[rows.numpy()])).clone()
+            for _ in range(noises):
+                torch.randn(moved.shape).clone()
+        loss.item()
+
+    total = torch.zeros((), device="meta", dtype=torch.double)
+
+    def after() -> None:
+        for values in on_card:
+            moved = values[order].permute(0, 3, 1, 2).float()
+            for _ in range(noises):
+                torch.randn(moved.shape, device="meta")
+        total.add(total)
+
+    spent: dict[str, list[float]] = {"before": [], "after": []}
+    for _ in range(rounds + 2):
+        for kind, call in (("before", before), ("after", after)):
+            began = time.process_time()
+            for _ in range(REPEATS):
+                call()
+            spent[kind].append(1e3 / REPEATS * (time.process_time() - began))
+    taken = {kind: median(times[2:]) for kind, times in spent.items()}
+    megabytes = 4 * batch * sum(c * h * w for c, h, w in shapes) / 1e6
+    yield {
+        "method": name,
+        "batch": batch,
+        "MB of features": round(megabytes, 1),
+        "before, ms": round(taken["before"], 2),
+        "after, ms": round(taken["after"], 2),
+        "after / before": round(taken["after"] / taken["before"], 3),
     }
 
 
@@ -166,7 +249,7 @@ def suite(folder: Path, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             Image.fromarray(pixels).save(place / f"{i}.png")
     text = SUITE.replace("ROOT", str(folder / "data")).replace("SIDE", str(args.image_size)).replace("EPOCHS", "2")
     (folder / "suite.yaml").write_text(text)
-    workspace = Workspace(folder / "store", folder / "cache", 2**40, "cpu", args.threads)
+    workspace = Workspace(folder / "store", folder / "cache", 2**40, args.device, args.threads)
     plan = make(load(folder / "suite.yaml").select(), workspace, workspace.files())
     store = Store(folder / "store")
     began = time.perf_counter()
@@ -177,7 +260,7 @@ def suite(folder: Path, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     passes, fits = sum(each.get("features", 0.0) for each in phases), [each["fit"] for each in phases]
     allowed = 5 * fits[0] + passes
     yield {
-        "case": f"five variants, {current('cpu', args.threads).threads} thread(s), 32 images, 2 epochs",
+        "case": f"five variants, {current(args.device, args.threads).threads} thread(s), 32 images, 2 epochs",
         "backbone pass, s": round(passes, 2),
         "fits, s": ", ".join(f"{fit:.2f}" for fit in fits),
         "suite, s": round(total, 2),

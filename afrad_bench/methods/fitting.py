@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from afrad_bench import writing
+from afrad_bench.errors import fail
 from afrad_bench.hashing import seed_for
+from afrad_bench.methods.training_step import Step
 from afrad_bench.types import Bench, Stopped, TrainingRecord
 
 CHECKPOINT_SECONDS = 10.0
@@ -102,6 +104,70 @@ def stepped(
         torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
     optimizer.step()
     return loss.detach()
+
+
+def prepared(net: nn.Module, loss: Callable[..., Tensor], how: Step, device: str) -> Callable[..., Tensor]:
+    """`loss`, a function of tensors that calls `net` in training mode, computed as `how` says.
+
+    A compiled one and a graph are made at the first call, for the shapes of its tensors; with other shapes, as of a
+    last, smaller batch, `loss` itself is called. Raises `UserError` then if torch cannot compile it."""
+    return loss if how == "eager" else _OfOneShape(net, loss, how, device)
+
+
+class _OfOneShape:
+    """A loss that is compiled or captured at its first call."""
+
+    def __init__(self, net: nn.Module, loss: Callable[..., Tensor], how: Step, device: str) -> None:
+        self._net, self._loss, self._how, self._device = net, loss, how, device
+        self._made: Callable[..., Tensor] | None = None
+        self._shapes: list[torch.Size] = []
+
+    def __call__(self, *given: Tensor) -> Tensor:
+        shapes = [one.shape for one in given]
+        if self._made is None:
+            self._shapes = shapes
+            self._made = self._captured(given) if self._how == "graph" else self._compiled()
+        return self._made(*given) if shapes == self._shapes else self._loss(*given)
+
+    def _compiled(self) -> Callable[..., Tensor]:
+        from torch._dynamo.exc import TorchDynamoException
+
+        # Inductor would draw numbers of its own, for dropout.
+        made = torch.compile(self._loss, dynamic=False, options={"fallback_random": True})
+
+        def called(*given: Tensor) -> Tensor:
+            try:
+                return made(*given)
+            except TorchDynamoException as error:
+                first = str(error).strip().partition("\n")[0]
+                raise fail(f"training.step: torch cannot compile the step: {first}", hint="set it to eager") from error
+
+        return called
+
+    def _captured(self, given: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+        """Forward and backward pass as CUDA graphs. The passes before the capture leave no trace in the network."""
+        buffers = [buffer.clone() for buffer in self._net.buffers()]
+        sample = tuple(one.detach().clone() for one in given)
+        with torch.cuda.device(self._device):  # torch would capture a stream of the current device
+            made = torch.cuda.make_graphed_callables(
+                _Loss(self._net, self._loss).train(), sample, allow_unused_input=True
+            )
+        with torch.no_grad():
+            for buffer, before in zip(self._net.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        return cast("Callable[..., Tensor]", made)
+
+
+class _Loss(nn.Module):
+    """A loss as a module, so that the parameters on which it depends are known."""
+
+    def __init__(self, net: nn.Module, loss: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.net = net
+        self._loss = loss
+
+    def forward(self, *given: Tensor) -> Tensor:
+        return self._loss(*given)
 
 
 def beforehand(bench: Bench, name: str) -> Bench:

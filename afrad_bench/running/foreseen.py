@@ -11,6 +11,7 @@ from typing import Any
 from afrad_bench import registry
 from afrad_bench.errors import Problem, UserError, fail
 from afrad_bench.methods import textures
+from afrad_bench.methods.training_step import must_step
 from afrad_bench.running.plan import Plan, PlannedCell
 from afrad_bench.suite.selection import Selection, SuiteRow
 from afrad_bench.suite.suite import Suite
@@ -43,7 +44,9 @@ def file_checks(module: Any) -> tuple[Callable[[Any], None], ...]:
 def must_build(plan: Plan, cells: Iterable[PlannedCell]) -> None:
     """Raise one `UserError` with everything that would be refused when these cells are run."""
     rows = tuple(dict.fromkeys(one.row for one in cells))
-    if problems := [*refusals(replace(plan.selection, rows=rows)), *absent_files(rows)]:
+    problems = [*refusals(replace(plan.selection, rows=rows)), *absent_files(rows)]
+    problems += [one for row in rows for one in _problems(row.label, row, must_step, plan.environment.device)]
+    if problems:
         raise UserError(*dict.fromkeys(problems))
 
 

@@ -40,6 +40,7 @@ from afrad_bench.backbone.weights import WideResNet50
 from afrad_bench.methods.demands import multiple_of, square_maps
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
 from afrad_bench.methods.small import Small
+from afrad_bench.methods.training_step import Step, step_field
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -93,6 +94,7 @@ class Training(_Part):
         description="What the cosine compares: whole feature maps (official code), or the channels of each position, "
         "averaged (the paper's equation).",
     )
+    step: Step = step_field()
 
     @field_validator("betas")
     @classmethod

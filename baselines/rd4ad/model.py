@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.methods.demands import multiple_of, square_maps
-from afrad_bench.methods.fitting import Checkpoint, draws_of, mean_loss, stepped, train_epochs
+from afrad_bench.methods.fitting import Checkpoint, draws_of, mean_loss, prepared, stepped, train_epochs
 from afrad_bench.methods.frozen import FrozenNetwork, TrainingMaps, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
@@ -61,6 +61,11 @@ class Rd4ad:
         checkpoint = Checkpoint(bench.checkpoint, identity, {"student": student, "optimizer": optimizer})
         maps = TrainingMaps(bench, self.extractor, train)
 
+        def loss(*teacher: Tensor) -> Tensor:
+            return cosine_loss(teacher, student(teacher), config.loss)
+
+        loss_of = prepared(student, loss, config.step, bench.device)
+
         def one_epoch(epoch: int) -> float:
             late = config.schedule == "step" and epoch >= 0.8 * config.epochs
             for group in optimizer.param_groups:
@@ -69,8 +74,7 @@ class Rd4ad:
 
         def step(taught: Sequence[Tensor]) -> tuple[Tensor, int]:
             teacher = [each.contiguous(memory_format=torch.channels_last) for each in taught]
-            loss = cosine_loss(teacher, student(teacher), config.loss)
-            return stepped(loss, optimizer, config.clip), len(teacher[0])
+            return stepped(loss_of(*teacher), optimizer, config.clip), len(teacher[0])
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), student, one_epoch, self.notes)
 

@@ -45,6 +45,7 @@ from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.errors import fail
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
 from afrad_bench.methods.small import Small
+from afrad_bench.methods.training_step import Step, step_field
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -99,6 +100,7 @@ class Training(_Part):
     clip: float | None = Field(
         None, gt=0, description="Maximum gradient norm of each network; null: no clipping. ADer: 5."
     )
+    step: Step = step_field()
 
 
 class Score(_Part):

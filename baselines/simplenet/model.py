@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from afrad_bench.hashing import canonical
-from afrad_bench.methods.fitting import Checkpoint, draws_of, mean_loss, train_epochs
+from afrad_bench.methods.fitting import Checkpoint, draws_of, mean_loss, prepared, train_epochs
 from afrad_bench.methods.frozen import FrozenNetwork, TrainingMaps, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
@@ -53,19 +53,29 @@ class SimpleNet:
         checkpoint = Checkpoint(bench.checkpoint, identity, {"networks": networks, **optimizers})
         maps = TrainingMaps(bench, self.extractor, train)
 
+        def loss(features: Tensor, noise: Tensor) -> Tensor:
+            return networks.loss(features, noise, config.margin)
+
+        loss_of = prepared(networks, loss, config.step, bench.device)
+
         def one_epoch(epoch: int) -> float:
             with draws_of(bench, "noise", epoch):
-                steps = (self._step(tuple(optimizers.values()), each) for each in maps.epoch(config.batch_size, epoch))
+                steps = (
+                    self._step(tuple(optimizers.values()), loss_of, each)
+                    for each in maps.epoch(config.batch_size, epoch)
+                )
                 return mean_loss(steps, len(train))
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), networks, one_epoch, self.notes)
 
-    def _step(self, optimizers: tuple[torch.optim.Optimizer, ...], maps: list[Tensor]) -> tuple[Tensor, int]:
+    def _step(
+        self, optimizers: tuple[torch.optim.Optimizer, ...], loss_of: Callable[..., Tensor], maps: list[Tensor]
+    ) -> tuple[Tensor, int]:
         """One step of both optimisers on a batch; returns its loss, and the number of its images."""
         config, networks = self.config.training, self.head.networks
         with torch.no_grad():
             features = self.head.features(maps)
-        loss = networks.loss(features, gaussian(features, config.noise), config.margin)
+        loss = loss_of(features, gaussian(features, config.noise))
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -45,6 +45,7 @@ from afrad_bench.errors import fail
 from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.recipes import NEUTRAL, Recipe
 from afrad_bench.methods.small import Small
+from afrad_bench.methods.training_step import Step, step_field
 
 if TYPE_CHECKING:
     from afrad_bench.types import Bench
@@ -155,6 +156,7 @@ class Training(_Part):
         ge=0,
         description="Scale α of the feature jitter: noise with standard deviation α·|f|/C on a token f; 0: none.",
     )
+    step: Step = step_field()
 
 
 class Score(_Part):

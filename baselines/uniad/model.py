@@ -16,6 +16,7 @@ from afrad_bench.methods.fitting import (
     jittered,
     mean_loss,
     noise_of,
+    prepared,
     rate_factor,
     stepped,
     train_epochs,
@@ -58,6 +59,11 @@ class Uniad:
         identity = canonical([*terms, bench.seeds.init, bench.seeds.order])
         checkpoint = Checkpoint(bench.checkpoint, identity, {"reconstruction": reconstruction, "optimizer": optimizer})
 
+        def loss(source: Tensor, original: Tensor) -> Tensor:
+            return F.mse_loss(reconstruction(source), original)  # against features without jitter
+
+        loss_of = prepared(reconstruction, loss, config.step, bench.device)
+
         def one_epoch(epoch: int) -> float:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * rate_factor(config.schedule, epoch, config.epochs)
@@ -68,8 +74,7 @@ class Uniad:
             noise = noise_of(bench, "jitter", epoch)
             for (original,) in maps.epoch(config.batch_size, epoch):
                 source = jittered(original, config.jitter, noise) if config.jitter else original
-                loss = F.mse_loss(reconstruction(source), original)  # against features without jitter
-                yield stepped(loss, optimizer, config.clip), len(original)
+                yield stepped(loss_of(source, original), optimizer, config.clip), len(original)
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), reconstruction, one_epoch, self.notes)
 

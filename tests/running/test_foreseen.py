@@ -13,10 +13,13 @@ import torch
 from afrad_bench import registry
 from afrad_bench.backbone.offered import needed
 from afrad_bench.errors import UserError
-from afrad_bench.running.foreseen import absent_files, refusals
+from afrad_bench.running.foreseen import absent_files, must_build, refusals
+from afrad_bench.running.plan import make
+from afrad_bench.running.workspace import Workspace
 from afrad_bench.suite import suite
 from afrad_bench.suite.selection import Selection
 from tests.adapters import bench_at
+from tests.conftest import mvtec_folder
 from tests.plugin import MODULE
 from tests.program import SUITE, Place
 
@@ -231,3 +234,23 @@ def test_a_failed_cell_shows_what_to_do(place: Place) -> None:
     failed = cells[cells["status"] == "failed"].iloc[0]
     assert failed["error"] == "UserError: too few\n  give more\n  or less"
     assert "give more" in place.call("why", failed["cell_id"])
+
+
+STEP = """
+suite: step
+title: Step
+measures: [accuracy]
+methods:
+  - {method: afrad, label: AFRAD, params: {backbone: {name: resnet18, weights: random}, training: {step: graph}}}
+profiles:
+  demo: {datasets: [folder], image_size: 64}
+"""
+
+
+def test_a_step_that_the_device_cannot_make_is_refused_before_the_first_cell(tmp_path: Path) -> None:
+    path, data = tmp_path / "suite.yaml", mvtec_folder(tmp_path / "data", train=2, test=1)
+    path.write_text(STEP, encoding="utf-8")
+    workspace = Workspace(tmp_path / "results", tmp_path / "cache", 2**30, "cpu", roots={"folder": str(data)})
+    plan = make(suite.load(path).select(), workspace, workspace.files())
+    with pytest.raises(UserError, match=r"AFRAD: training.step: graph needs a CUDA device, this is cpu"):
+        must_build(plan, plan.open)

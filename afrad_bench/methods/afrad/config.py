@@ -23,6 +23,7 @@ from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 from afrad_bench.methods.afrad import own_decoders
 from afrad_bench.methods.afrad.readings import Reading, values_of
 from afrad_bench.methods.recipes import NEUTRAL
+from afrad_bench.methods.training_step import Step, step_field
 
 
 class _Part(BaseModel):
@@ -194,6 +195,7 @@ class Training(_Part):
     loss: Literal["per_scale", "joint"] = Field(
         "per_scale", description="Sum of one MSE per backbone stage (paper 4.2), or one MSE over all channels (joint)."
     )
+    step: Step = step_field()
 
 
 def _beneath(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +215,8 @@ def _before_masks(given: Mapping[str, Any]) -> bool:
     """Whether this is a whole configuration, as results are stored with, from before `training.mask` was a field."""
     training = given.get("training")
     whole = Config.model_fields.keys() - {"reading"} <= given.keys() and isinstance(training, Mapping)
-    return whole and Training.model_fields.keys() - training.keys() == {"mask"}  # type: ignore[union-attr]
+    missing = Training.model_fields.keys() - training.keys() if whole else set()  # type: ignore[union-attr]
+    return "mask" in missing and missing <= {"mask", "step"}  # a step that is eager is not written down
 
 
 def _names_decoders(schema: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from afrad_bench.methods.fitting import (
     jittered,
     mean_loss,
     noise_of,
+    prepared,
     rate_factor,
     stepped,
     train_epochs,
@@ -54,6 +55,11 @@ def train(
     identity = canonical([config.model_dump(mode="json"), list(scales), count, bench.seeds.init, bench.seeds.order])
     checkpoint = Checkpoint(bench.checkpoint, identity, {"net": net, "optimizer": optimizer})
 
+    def loss(source: Tensor, original: Tensor) -> Tensor:
+        return reconstruction_loss(net(source), original, scales, config.loss)
+
+    loss_of = prepared(net, loss, config.step, bench.device)
+
     def one_epoch(epoch: int) -> float:
         for group in optimizer.param_groups:
             group["lr"] = config.lr * rate_factor(config.schedule, epoch, config.epochs)
@@ -65,7 +71,6 @@ def train(
             original = scorer.standardise(features.contiguous(memory_format=torch.channels_last))
             source = jittered(original, config.jitter, noise) if config.jitter else original
             source = masked(source, config.mask, noise) if config.mask else source
-            loss = reconstruction_loss(net(source), original, scales, config.loss)
-            yield stepped(loss, optimizer, config.clip), len(features)
+            yield stepped(loss_of(source, original), optimizer, config.clip), len(features)
 
     return train_epochs(bench, checkpoint, config.epochs, count, net, one_epoch)
