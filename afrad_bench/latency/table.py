@@ -229,13 +229,13 @@ def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
         doubts = line["unreliable"]
         refs = (_ref(notes, f"unreliable: {', '.join(doubts)}"),) if doubts else ()
         off = line["facts"].get("map_difference_relative")
-        ends = (None, None) if line["ratio"] is None else (line["ratio_low"], line["ratio_high"])
+        low, high = (None, None) if line["ratio"] is None else (line["ratio_low"], line["ratio_high"])
         entries += [
             replace(_number(line["median_ms"], _ms), state="value", refs=refs, flag="unreliable" if doubts else ""),
             _range(line["p5_ms"], line["p95_ms"], _ms),
             _number(line["images_per_second"], "{:.4g}".format),
             _number(line["ratio"], "{:.3f}".format),
-            _range(*ends, "{:.3f}".format),
+            _range(low, high, "{:.3f}".format),
             _counted(line["rounds"]),
             _number(None if off is None else 100 * off, "{:.2g}".format),
         ]

@@ -64,11 +64,12 @@ def test_it_is_part_of_a_torchscript_file(model: AFRAD, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_no_part_of_a_network_can_have_is_refused(name: str) -> None:
     told = "letters, digits and _" if name == "max-gate" else "torch's ModuleDict has this one"
-    with pytest.raises(UserError, match=rf"the decoder '{name}' needs a(nother)? name.*") as caught:
+    with pytest.raises(UserError) as caught:
         AFRAD(SIDE, **TINY, decoders=[name])
+    assert f"the decoder '{name}' needs a" in str(caught.value)
     assert told in str(caught.value)
 
 
 def test_a_module_without_build_is_no_decoder() -> None:
-    with pytest.raises(UserError, match="the decoder empty is no decoder: my_package.empty has no build"):
+    with pytest.raises(UserError, match=r"decoder empty is no decoder: my_package\.empty has no build"):
         AFRAD(SIDE, **TINY, decoders=["empty"])
