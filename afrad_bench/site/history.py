@@ -11,14 +11,14 @@ from afrad_bench.comparing.show import LEVELS, SIGNS
 from afrad_bench.comparing.side import metrics
 from afrad_bench.report import Report
 from afrad_bench.report.basis.comparison import Item, fact, incomparable
-from afrad_bench.report.basis.figures import label, named
+from afrad_bench.report.basis.figures import named
 from afrad_bench.report.basis.grid import Grid, Measured
 from afrad_bench.report.basis.results import doubts
 from afrad_bench.report.basis.tables import defined, heading, items, summary_table
 from afrad_bench.report.drawing.shapes import Figure, Judged, Moment, Timeline, TimePanel, Trace
 from afrad_bench.report.model import Entry, Fact, Heading, Line, RowSpec, Section, Table
 from afrad_bench.site.layout import HISTORY, Shown, by_place, caption_of, counted, framed, grid_on, noted
-from afrad_bench.site.stored import Group, Opened, by_revision, parted, revisions_of
+from afrad_bench.site.stored import UNKNOWN, Group, Opened, by_revision, parted, revisions_of
 from afrad_bench.types import MEAN
 
 IN_TIME = (
@@ -47,7 +47,7 @@ def history(stores: Sequence[Opened], shown: Sequence[Shown], records: Sequence[
     verdicts of gates on these runs; then the gates."""
     by_time = {id(one): by_revision(one.group) for one in shown}
     every = [Judgement(record, check) for record in records for check in record.checks]
-    left = list(every)
+    known: set[str] = set()
     sections = []
     for key, (dataset, setting, here) in by_place(shown).items():
         figures: list[Figure] = []
@@ -58,17 +58,17 @@ def history(stores: Sequence[Opened], shown: Sequence[Shown], records: Sequence[
             figure = _figure(f"{key}-{number}", caption_of(one, shown), dataset, group, grid, every)
             figures += [] if figure is None else [figure]
             tables += _tables(caption_of(one, shown), group, grid)
-            ids = {cell.id for row in grid.spec.rows for cell in row.cells}
-            runs = group.frames["cells"]["run_id"][group.frames["cells"]["cell_id"].isin(ids)]
-            revisions |= {run: revision for run, revision in revisions_of(one.group).items() if run in set(runs)}
-        mine = [each for each in every if revisions.keys() & {*each.check.runs}]
-        left = [each for each in left if each not in mine]
-        if mine:
+            cells, ids = group.frames["cells"], [cell.id for row in grid.spec.rows for cell in row.cells]
+            runs, of_run = cells["run_id"][cells["cell_id"].isin(ids)], revisions_of(one.group)
+            revisions |= {run: of_run[run] for run in runs}
+        known |= revisions.keys()
+        if mine := [each for each in every if revisions.keys() & {*each.check.runs}]:
             tables.append(_verdicts("Verdicts of the gate", mine, revisions))
         sections.append(
             Section(key, f"{dataset} · {setting}", tuple(tables), IN_TIME, tuple(figures), figures_first=True)
         )
     if records:
+        left = [each for each in every if not known & {*each.check.runs}]
         told = [_gates(records)]
         told += [_verdicts("Verdicts on runs that are not in these stores", left, {})] if left else []
         sections.append(Section("gates", "Gates", tuple(told)))
@@ -111,11 +111,12 @@ def _figure(
             panels += [TimePanel(heading(item).label, drawn)] if drawn else []
     if not panels:
         return None
-    labels = tuple((style, parted(label(grid, rows[name][-1]))[0]) for style, name in enumerate(several))
-    dates = (
-        f"{each.split('@')[0][:7]}{'+' if each.endswith('+') else ''}\n{starts[each]:%Y-%m-%d}" for each in revisions
+    random = {parted(each)[0] for each in grid.random}
+    labels = tuple(
+        (style, f"{name} ⚠ random weights" if name in random else name) for style, name in enumerate(several)
     )
-    drawing = Timeline(tuple(dates), labels, tuple(panels))
+    dates = tuple(f"{_short(each)}\n{starts[each]:%Y-%m-%d}" for each in revisions)
+    drawing = Timeline(dates, labels, tuple(panels))
     return Figure(
         key=key.replace("-", "_"),
         title=f"{dataset} · {terms}",
@@ -124,6 +125,10 @@ def _figure(
         stamp=(f"{terms} · data {dataset} · {counted(len(revisions), 'revision')} of the code",),
         drawing=drawing,
     )
+
+
+def _short(revision: str) -> str:
+    return revision if revision == UNKNOWN else revision[:7] + "+" * revision.endswith("+")
 
 
 def _caption(left_out: Sequence[str], drawing: Timeline) -> tuple[str, ...]:

@@ -170,7 +170,8 @@ def a_gated_store(folder: Path) -> Path:
     for at, (revision, auroc) in enumerate(((OLD, 0.9), (NEW, 0.7), ("c" * 40, 0.8))):
         data = {"data_fingerprint": "ef" * 32} if at == 2 else {}
         for seed in (0, 1, 2):
-            run(book, "one", auroc + seed / 1000, seed, git_revision=revision, measures=terms, **data)
+            drawn = {"weights": "random", "weights_hash": "random"}
+            run(book, "one", auroc + seed / 1000, seed, git_revision=revision, measures=terms, **drawn, **data)
     run(book, "other", 0.5, git_revision=OLD, measures=terms)
     return folder
 
@@ -198,6 +199,7 @@ def test_the_history_is_drawn_with_the_verdicts_of_a_gate_at_the_runs_that_it_ju
     assert [each.joined for each in trace.moments] == [True, True, False]
     assert "regression against" in trace.moments[1].text
     assert "other terms than before: data" in trace.moments[2].text
+    assert figure.drawing.labels == ((0, "one ⚠ random weights"),)
     assert "Not drawn, since only one revision measured them: other." in figure.caption
     table = section.tables[-1]
     assert column(table, "Verdict") == ["✗ regression"]
