@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from afrad_bench.measures._subject.decided_by import DecidedBy
+from afrad_bench.measures._subject.decided_by import DecidedBy, check
 from afrad_bench.types import MEAN, Measurement, Metric, OperatingPoint, Subject
 
 if TYPE_CHECKING:
     from afrad_bench.types import BoolArray
 
-__all__ = ["METRICS", "TERMS", "VERSION", "Config", "measure"]
+__all__ = ["METRICS", "TERMS", "VERSION", "Config", "check", "measure"]
 
 VERSION = "1"
 TERMS: tuple[str, ...] = ()

@@ -18,13 +18,29 @@ from afrad_bench.suite.suite import Suite
 
 
 def refusals(selection: Selection) -> list[Problem]:
-    """Why methods of these rows would not be built at the image size of the profile, whatever the machine holds."""
+    """Why methods of these rows would not be built at the image size of the profile, whatever the machine holds, and
+    what could not be measured on its data."""
     found: list[Problem] = []
     for row in selection.rows:
         module = registry.find("method", row.method).load()
         if hasattr(module, "check"):
             found += _problems(f"{row.label}, profile {selection.profile}", row, module.check, selection.image_size)
-    return found
+    return [*found, *_unmeasurable(selection)]
+
+
+def _unmeasurable(selection: Selection) -> Iterator[Problem]:
+    """Measures whose options do not fit a data set."""
+    for measure in selection.measures:
+        module = registry.find("measure", measure.name).load()
+        if not hasattr(module, "check"):
+            continue
+        config = module.Config.model_validate_json(measure.options)
+        for dataset in selection.datasets:
+            try:
+                module.check(config, dataset.holds_out)
+            except UserError as error:
+                name = f"{measure.name} on {dataset.name}, profile {selection.profile}"
+                yield from (Problem(f"{name}: {one.what}", one.where, one.hint) for one in error.problems)
 
 
 def absent_files(rows: Iterable[SuiteRow]) -> list[Problem]:

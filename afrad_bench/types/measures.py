@@ -179,7 +179,10 @@ class Subject:
 
 
 class MeasureModule(Protocol):
-    """What a file in `measures/` defines. It does not depend on reports or the store, and imports no other measure."""
+    """What a file in `measures/` defines. It does not depend on reports or the store, and imports no other measure.
+
+    The module may also define `check(config, holds_out)`, which raises `UserError` for options that cannot be measured
+    on a data set that holds training images out of the fit, or does not. It is called before the first cell."""
 
     VERSION: str
     """Version of the definitions; a result of another version is measured again, never mixed with others."""

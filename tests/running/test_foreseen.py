@@ -141,6 +141,18 @@ def test_every_row_is_named_with_its_line(tmp_path: Path) -> None:
     assert found[1].what.startswith("two, profile demo: PaDiM should keep 9000 channels")
 
 
+def test_a_threshold_on_held_out_images_needs_a_data_set_that_holds_some_out(tmp_path: Path) -> None:
+    head = HEAD.replace("[accuracy]", "[{operating_point: {decided_on: held_out}}]")
+    text = head + "  - {method: padim, label: PaDiM}\n" + DEMO.format(64)
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    (problem,) = refusals(suite.load(path).select())
+    assert "operating_point on demo, profile demo: `decided_on: held_out` needs training images" in problem.what
+    assert "hold_out: {share: 0.2}" in str(problem.hint)
+    path.write_text(text.replace("[demo]", "[{name: demo, hold_out: {share: 0.2}}]"))
+    assert not refusals(suite.load(path).select())
+
+
 def test_files_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AFRAD_BENCH_DTD", raising=False)
     rows = (

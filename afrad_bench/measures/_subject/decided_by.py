@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from afrad_bench.errors import fail
+
 
 class DecidedBy(BaseModel):
     """How the threshold is chosen."""
@@ -32,3 +34,13 @@ class DecidedBy(BaseModel):
             hint = "decided_on: test_share, or test"
             raise ValueError(f"the best F1 needs anomalous images, and training images are normal: {hint}")
         return self
+
+
+def check(config: DecidedBy, holds_out: bool) -> None:
+    """Raise `UserError` if images that were held out are to decide, and the data set holds none out."""
+    if config.decided_on == "held_out" and not holds_out:
+        raise fail(
+            "`decided_on: held_out` needs training images that are kept from the fit",
+            hint="write `hold_out: {share: 0.2}` beside the name of the data set, or choose decided_on: train, or "
+            "test_share",
+        )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from afrad_bench.measures._subject.decided_by import check
 from afrad_bench.measures.exported.config import METRICS, Config
 from afrad_bench.types import Measurement, Subject
 
-__all__ = ["METRICS", "TERMS", "VERSION", "Config", "measure"]
+__all__ = ["METRICS", "TERMS", "VERSION", "Config", "check", "measure"]
 
 VERSION = "1"
 TERMS: tuple[str, ...] = ("device", "device_name", "threads")

@@ -66,6 +66,11 @@ class ChosenDataset:
             options[SPLIT] = split.model_dump(mode="json")
         return replace(self, params=canonical(options))
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether some training images are kept from the fit."""
+        return HOLD_OUT in json.loads(self.params)
+
     def without(self, hold_out: HoldOut | None) -> ChosenDataset:
         """This data set with some training images kept from the fit; None: with all of them."""
         if hold_out is None:
