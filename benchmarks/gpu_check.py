@@ -219,7 +219,12 @@ class Check:
         step += [] if card else ["--images", "16", "--steps", "2"]
         contract = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "6", "--device", device]
         contract += [f"--ignore={ROOT / 'tests' / 'baselines' / f'test_{name}.py'}" for name in UNPACKED]
-        contract += ["-k", "Contract", str(ROOT / "tests" / "methods"), str(ROOT / "tests" / "baselines")]
+        contract += [
+            "-k",
+            "Contract",
+            str(ROOT / "tests" / "methods" / "test_afrad.py"),
+            str(ROOT / "tests" / "baselines"),
+        ]
         allowed = [part for term in ("device", "device_name", "threads") for part in ("--allow", term)]
         turns = [*program, "latency", *table4, "--rounds", "30", "--max-seconds", "60", *given(modes)]
         return [
