@@ -24,6 +24,7 @@ from afrad_bench.report.drawing import (
     losses,
     panels,
     spans,
+    strips,
     tiles,
 )
 from afrad_bench.report.drawing.shapes import (
@@ -37,6 +38,7 @@ from afrad_bench.report.drawing.shapes import (
     Histograms,
     Losses,
     Spans,
+    Strips,
 )
 from afrad_bench.report.drawing.style import ALARM, RC, SMALL, SOFT
 
@@ -116,6 +118,8 @@ def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callab
         return losses.size, losses.fill
     if isinstance(drawing, Spans):
         return spans.size, spans.fill
+    if isinstance(drawing, Strips):
+        return strips.size, strips.fill
     assert isinstance(drawing, Histograms)
     return panels.histograms_size, panels.fill_histograms
 
@@ -141,6 +145,8 @@ def _svg(canvas: Canvas, figure: Figure, identity: str) -> str:
     text = re.sub(r' id="image[0-9a-f]+"| style="image-rendering:[^"]*"', "", out.getvalue())
     if isinstance(figure.drawing, Bubbles):
         text = _named(text, [bubble.text for bubble in figure.drawing.bubbles])
+    if isinstance(figure.drawing, Strips):
+        text = strips.named(text, figure.drawing)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
