@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from afrad_bench.report.basis import evidence, results
 from afrad_bench.report.basis.cautions import cautions
-from afrad_bench.report.basis.evidence import RowEvidence, collect
+from afrad_bench.report.basis.evidence import RowEvidence, best_f1, collect
 from afrad_bench.report.basis.figures import key, label, of_data, packed, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.terms import terms
@@ -87,26 +87,6 @@ def failures(grid: Grid, seen: Sequence[RowEvidence[Score]], top: int, fpr: floa
                         )
                     )
     return tuple(found)
-
-
-def best_f1(scores: Sequence[Score]) -> float:
-    """The threshold with the largest F1: one of the scores, the highest if several are equally good.
-
-    >>> known = ((0.1, False), (0.35, True), (0.4, False), (0.8, True))
-    >>> best_f1([Score("a", "", anomalous, score) for score, anomalous in known])
-    0.35
-    """
-    positives = sum(each.gt_label for each in scores)
-    best, limit, hits = -1.0, 0.0, 0
-    descending = sorted(scores, key=lambda each: -each.pred_score)
-    for called, each in enumerate(descending, 1):
-        hits += each.gt_label
-        if called < len(descending) and descending[called].pred_score == each.pred_score:
-            continue
-        f1 = 2 * hits / (called + positives)
-        if f1 > best:
-            best, limit = f1, each.pred_score
-    return limit
 
 
 def at_rate(normal: Sequence[float], fpr: float) -> float:

@@ -335,12 +335,25 @@ def test_pictures_can_be_looked_at_more_closely(tab: Tab, pictured: Path) -> Non
 
 def test_points_of_a_figure_name_their_rows(tab: Tab, pictured: Path) -> None:
     tab.open(pictured)
-    assert tab.run("[...document.querySelectorAll('.point')].map(each => each.getAttribute('tabindex'))") == ["0", "-1"]
+    figures = "[...document.querySelectorAll('svg:has(.point)')]"
+    stops = f"{figures}.map(each => each.querySelectorAll('.point[tabindex=\"0\"]').length)"
+    assert tab.run(stops) == [1, 1]  # of efficiency and of strips
     tab.run("document.querySelector('.point').focus()")
     told = "document.querySelector('.told').textContent"
     assert tab.run(told).startswith("a: 90.0 % at 1 GFLOPs")
     tab.press("ArrowRight")
     assert tab.run(told).startswith("b: 90.0 % at 2 GFLOPs")
+
+
+def test_a_dot_of_a_strip_names_its_image(tab: Tab, pictured: Path) -> None:
+    tab.open(pictured)
+    tab.run(f"{UNFOLDED}, 0")
+    strips = "document.getElementById('score_strips-drawing-title').closest('figure')"
+    tab.run(f"{strips}.querySelector('.point').focus()")
+    told = f"{strips}.querySelector('.told').textContent"
+    assert tab.run(told) == "alpha/good/0, normal: 0.1"
+    tab.press("ArrowRight")
+    assert tab.run(told) == "alpha/good/1, normal: 0.2"
 
 
 def test_a_map_lies_exactly_over_its_image(tab: Tab, pictured: Path) -> None:

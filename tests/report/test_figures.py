@@ -21,7 +21,7 @@ from PIL import Image
 
 from afrad_bench.report import Report, build, failure_report, to_html, to_markdown, write
 from afrad_bench.report import failures as failing
-from afrad_bench.report.basis import figures
+from afrad_bench.report.basis import evidence, figures
 from afrad_bench.report.drawing import pictures
 from afrad_bench.report.drawing.bubbles import _apart, _round
 from afrad_bench.report.drawing.shapes import Bubble, Bubbles, Curves, Figure, Gallery, Histograms
@@ -252,7 +252,7 @@ def test_missing_curves_are_said_to_be_missing(store: Store) -> None:
         part.unlink()
     section = made(store, TWO).section("curves")
     assert section is not None
-    assert {each.key for each in section.figures} == {"roc_images", "score_histograms"}
+    assert {each.key for each in section.figures} == {"roc_images", "score_histograms", "score_strips"}
     assert any("No curve over pixels is stored for a and b" in text for text in section.intro)
 
 
@@ -364,7 +364,7 @@ def test_equal_scores_fall_on_one_side() -> None:
     scores = [
         Score("a", str(i), label, value) for i, (label, value) in enumerate([(True, 1.0), (False, 1.0), (True, 0.0)])
     ]
-    assert failing.best_f1(scores) == 0.0  # 2*2/(3+2); from 1.0 on it is 2*1/(2+2)
+    assert evidence.best_f1(scores) == 0.0  # 2*2/(3+2); from 1.0 on it is 2*1/(2+2)
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
@@ -373,7 +373,7 @@ def test_equal_scores_fall_on_one_side() -> None:
 def test_every_figure_says_under_which_terms_it_was_made(store: Store) -> None:
     fill(store, TWO, weights="random", weights_hash="random", overrides='["seeds=[0, 1]"]')
     report = made(store, TWO)
-    assert len(report.figures) == 8
+    assert len(report.figures) == 9
     for each in report.figures:
         text = "\n".join(each.stamp)
         for words in (
@@ -498,7 +498,7 @@ def test_the_examples_in_the_docstrings_run() -> None:
     from afrad_bench.report.drawing import bubbles
 
     assert _round(1.19) == 1.0
-    for module in (figures, failing, bubbles, polyline):
+    for module in (evidence, figures, failing, bubbles, polyline):
         assert doctest.testmod(module).failed == 0
 
 

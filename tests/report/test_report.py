@@ -1050,8 +1050,8 @@ def test_write_makes_whole_files_and_leaves_nothing_else(tmp_path: Path) -> None
         paths = write(report, folder)
         assert [path.name for path in paths] == [
             *("report.md", "report.csv", "report_wide.csv", "report.html"),
-            *("forest.svg", "efficiency_plot.svg", "latency_plot.svg"),
-            *("forest.png", "efficiency_plot.png", "latency_plot.png"),
+            *("forest.svg", "efficiency_plot.svg", "latency_plot.svg", "latency_intervals.svg"),
+            *("forest.png", "efficiency_plot.png", "latency_plot.png", "latency_intervals.png"),
         ]
         assert {path for path in folder.rglob("*") if path.is_file()} == set(paths)
     assert paths[0].read_bytes() == to_markdown(report).encode()

@@ -84,6 +84,26 @@ def categories(seen: Iterable[RowEvidence[T]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(category for one in seen for category in one.by_category))
 
 
+def best_f1(scores: Sequence[Score]) -> float:
+    """The threshold with the largest F1: one of the scores, the highest if several are equally good.
+
+    >>> known = ((0.1, False), (0.35, True), (0.4, False), (0.8, True))
+    >>> best_f1([Score("a", "", anomalous, score) for score, anomalous in known])
+    0.35
+    """
+    positives = sum(each.gt_label for each in scores)
+    best, limit, hits = -1.0, 0.0, 0
+    descending = sorted(scores, key=lambda each: -each.pred_score)
+    for called, each in enumerate(descending, 1):
+        hits += each.gt_label
+        if called < len(descending) and descending[called].pred_score == each.pred_score:
+            continue
+        f1 = 2 * hits / (called + positives)
+        if f1 > best:
+            best, limit = f1, each.pred_score
+    return limit
+
+
 def _divided(curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     of_fits = curves["kind"] == TRAINING
     return curves[~of_fits], curves[of_fits]

@@ -24,6 +24,7 @@ from afrad_bench.report.drawing import (
     losses,
     panels,
     spans,
+    strips,
     tiles,
     timeline,
 )
@@ -38,6 +39,7 @@ from afrad_bench.report.drawing.shapes import (
     Histograms,
     Losses,
     Spans,
+    Strips,
     Timeline,
 )
 from afrad_bench.report.drawing.style import ALARM, RC, SMALL, SOFT
@@ -120,6 +122,8 @@ def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callab
         return losses.size, losses.fill
     if isinstance(drawing, Spans):
         return spans.size, spans.fill
+    if isinstance(drawing, Strips):
+        return strips.size, strips.fill
     assert isinstance(drawing, Histograms)
     return panels.histograms_size, panels.fill_histograms
 
@@ -145,6 +149,8 @@ def _svg(canvas: Canvas, figure: Figure, identity: str) -> str:
     text = re.sub(r' id="image[0-9a-f]+"| style="image-rendering:[^"]*"', "", out.getvalue())
     if isinstance(figure.drawing, Bubbles):
         text = _named(text, [bubble.text for bubble in figure.drawing.bubbles])
+    if isinstance(figure.drawing, Strips):
+        text = strips.named(text, figure.drawing)
     if isinstance(figure.drawing, Timeline):
         text = _named(text, [moment.text for moment in figure.drawing.moments])
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

@@ -18,7 +18,7 @@ _MARK = "afrad-bench-drawing:"
 _HEAD = 1 << 16  # the digest of a file is within this number of bytes from its start
 _CODE = (
     *("attempts.py", "bubbles.py", "canvas.py", "critical_difference.py", "forest.py", "losses.py", "panels.py"),
-    *("spans.py", "style.py", "tiles.py", "timeline.py"),
+    *("spans.py", "strips.py", "style.py", "tiles.py", "timeline.py"),
 )
 
 

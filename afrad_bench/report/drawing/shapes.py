@@ -302,7 +302,46 @@ class Spans:
     """What the dots and the ends are."""
 
 
-Drawing = Gallery | Bubbles | Curves | Losses | Histograms | Attempts | CriticalDifference | Forest | Spans | Timeline
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """Image scores of one kind of images, ascending, and the names of the images."""
+
+    scores: Numbers
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The image scores of one method on one category."""
+
+    normal: Dots
+    anomalous: Dots
+    threshold: float | None
+    """That of the best F1 on these images; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """Rows × columns of strips: methods × categories."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    strips: tuple[tuple[Strip | None, ...], ...]
+
+
+Drawing = (
+    Gallery
+    | Bubbles
+    | Curves
+    | Losses
+    | Histograms
+    | Attempts
+    | CriticalDifference
+    | Forest
+    | Spans
+    | Strips
+    | Timeline
+)
 
 
 @dataclass(frozen=True, slots=True)

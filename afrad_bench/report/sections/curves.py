@@ -12,6 +12,7 @@ from afrad_bench.report.basis.figures import blocks, key, label, named, of_data,
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.drawing.shapes import Bars, Curves, Figure, Histograms, Panel, Stroke
 from afrad_bench.report.model import Section
+from afrad_bench.report.sections.strips import strips
 from afrad_bench.types import Curve, Score
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def curves(grid: Grid, found: Evidence) -> Section | None:
         figures += _lines(grid, dataset, "roc_pixels", pixels, _pixel_line("pixel_roc"))
         figures += _lines(grid, dataset, "pro", pixels, _pixel_line("pro"))
         figures += _histograms(grid, dataset, evidence.first_seeds(scores, dataset))
+        figures += strips(grid, dataset, evidence.first_seeds(scores, dataset))
     if not figures:
         return None
     return Section("curves", "Curves and scores", (), (SEEDS, *_missing(found)), tuple(figures))

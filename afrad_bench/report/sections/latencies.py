@@ -12,7 +12,7 @@ from afrad_bench.report.drawing.shapes import Figure, Span, Spans
 from afrad_bench.report.model import RowSpec
 
 MEDIAN, ENDS = "latency_median", ("latency_p5", "latency_p95")
-MEANING = "median of single calls, 5th to 95th percentile"
+DOTS, BARS = "median of single calls", "5th to 95th percentile"
 HOLLOW = "Hollow, in red: unreliable; the note of the row in the table says why."
 KEY, TITLE, LABEL = "latency_intervals", "Time of single calls", "ms per image"
 
@@ -46,7 +46,7 @@ def _figure(grid: Grid, dataset: str, items: Sequence[Item]) -> Figure | None:
     missing = [row.label for row in rows if grid.at(row, dataset, median.measure, MEDIAN, None).summary.mean is None]
     seeds = sorted({cell.seed for row in rows for cell in row.cells if cell.dataset == dataset})
     over = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    caption = ["With several seeds, the means of their medians and percentiles."] if len(seeds) > 1 else []
+    caption = ["Of several seeds, the means."] if len(seeds) > 1 else []
     caption += [f"Not drawn, since no time was measured: {named(missing)}."] if missing else []
     return spans_figure(
         found, key(grid, KEY, dataset), of_data(grid, TITLE, dataset), caption, stamp(grid, dataset, over)
@@ -80,13 +80,16 @@ def _ms(value: float) -> str:
 def spans_figure(found: Sequence[Span], key: str, title: str, caption: Sequence[str], stamp: tuple[str, ...]) -> Figure:
     """The intervals as a figure, fastest first."""
     ordered = tuple(sorted(found, key=lambda span: (span.value, span.label)))
-    more = (HOLLOW,) if any(span.doubted for span in ordered) else ()
+    bars = any(span.low is not None for span in ordered)
+    meaning = f"{DOTS}, {BARS}" if bars else DOTS
+    said = [f"Dots: {DOTS}{f'; bars: {BARS}' if bars else ''}."]
+    said += [HOLLOW] if any(span.doubted for span in ordered) else []
     return Figure(
         key=key,
         title=title,
-        description=f"Milliseconds per image, fastest first, {MEANING} in brackets. "
+        description=f"Milliseconds per image, fastest first: {meaning}{' in brackets' if bars else ''}. "
         f"{'; '.join(f'{span.label}: {span.text}' for span in ordered)}.",
-        caption=(f"Dots: {MEANING.partition(',')[0]}; bars: from the 5th to the 95th percentile.", *more, *caption),
+        caption=(*said, *caption),
         stamp=stamp,
-        drawing=Spans(ordered, LABEL, MEANING),
+        drawing=Spans(ordered, LABEL, meaning),
     )

@@ -1,0 +1,86 @@
+"""Strips of image scores: a dot for each test image of a method and category, and the threshold of the best F1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from afrad_bench.report.basis import evidence
+from afrad_bench.report.basis.evidence import RowEvidence
+from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, stamp
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.drawing.shapes import Dots, Figure, Strip, Strips
+from afrad_bench.types import Score
+
+COLUMNS, ROWS, PANELS = 6, 8, 108
+"""Largest number of categories in a figure, and of methods and panels that are drawn; a panel takes time to draw."""
+DOTS, MOST, LEAST = 6000, 60, 6
+"""Dots that all figures of a data set share; largest and smallest number of a kind in one panel."""
+
+
+def strips(grid: Grid, dataset: str, seen: Sequence[RowEvidence[Score]]) -> list[Figure]:
+    """Figures for blocks of categories; `seen` has one seed of each row. Says what is not drawn."""
+    if not seen:
+        return []
+    names = evidence.categories(seen)
+    count = min(ROWS, max(2, PANELS // len(names)))
+    shown, rest = seen[:count], seen[count:]
+    most = min(MOST, max(LEAST, DOTS // (2 * len(shown) * len(names))))
+    seeds = evidence.of_seeds(shown)
+    labels = tuple(label(grid, one.row) for one in shown)
+    parts = blocks(len(names), COLUMNS)
+    figures = []
+    for number, part in enumerate(parts, 1):
+        several = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
+        made = tuple(tuple(_strip(one.by_category.get(name, ()), most) for name in names[part]) for one in shown)
+        figures.append(
+            Figure(
+                key=key(grid, "score_strips", dataset, number),
+                title=of_data(grid, f"Scores of single images{several}", dataset),
+                description=f"A dot for each test image by its score, normal ones below anomalous ones: a row for each "
+                f"of {named(labels)}, a column for each of {named(names[part])}.",
+                caption=_caption(shown, most, rest, seeds, grid.spec.profile),
+                stamp=stamp(grid, dataset, seeds),
+                drawing=Strips(labels, names[part], made),
+                folded=True,
+            )
+        )
+    return figures
+
+
+def _caption(
+    shown: Sequence[RowEvidence[Score]], most: int, rest: Sequence[RowEvidence[Score]], seeds: str, profile: str
+) -> tuple[str, ...]:
+    panels = [found for one in shown for found in one.by_category.values()]
+    largest = max(len(_of(found, kind)) for found in panels for kind in (False, True))
+    said = [
+        "The height within a lane means nothing. Dashed: the threshold of the best F1, chosen on these labels, so that "
+        f"it is no operating point. Scores of {seeds}, profile {profile}."
+    ]
+    if largest > most:
+        said.append(
+            f"Of a panel with more than {most} images of a kind, {most} are drawn, at equal distances in rank, the "
+            "lowest and the highest among them; the threshold is of all."
+        )
+    if rest:
+        said.append(f"Not drawn, of {len(shown) + len(rest)} rows: {named([one.row.label for one in rest])}.")
+    return tuple(said)
+
+
+def _strip(scores: Sequence[Score], most: int) -> Strip | None:
+    if not scores:
+        return None
+    normal, anomalous = _of(scores, False), _of(scores, True)
+    threshold = evidence.best_f1(scores) if normal and anomalous else None
+    return Strip(_dots(normal, most), _dots(anomalous, most), threshold)
+
+
+def _of(scores: Iterable[Score], anomalous: bool) -> list[Score]:
+    return [one for one in scores if one.gt_label == anomalous]
+
+
+def _dots(scores: Sequence[Score], most: int) -> Dots:
+    """At most so many of the images, at equal distances in rank, the lowest and the highest among them."""
+    ordered = sorted(scores, key=lambda one: (one.pred_score, one.image_id))
+    if len(ordered) > most:
+        ordered = [ordered[round(i * (len(ordered) - 1) / (most - 1))] for i in range(most)]
+    return Dots(tuple(float(f"{one.pred_score:.6g}") for one in ordered), tuple(one.image_id for one in ordered))

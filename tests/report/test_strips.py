@@ -1,0 +1,90 @@
+"""Strips of image scores: which dots, their names, the threshold, and what is left out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from afrad_bench.report import to_html
+from afrad_bench.report.basis.evidence import RowEvidence
+from afrad_bench.report.basis.grid import Grid
+from afrad_bench.report.basis.results import Results
+from afrad_bench.report.drawing.pictures import drawn
+from afrad_bench.report.drawing.shapes import Figure, Strips
+from afrad_bench.report.sections.strips import DOTS, LEAST, PANELS, strips
+from afrad_bench.store import Store
+from afrad_bench.types import Score
+from tests.report.test_figures import MEASURES, fill, made
+from tests.report.test_report import row, suite
+
+
+def scores_of(category: str, normal: int, anomalous: int) -> list[Score]:
+    return [
+        Score(category, f"{category}/{kind}/{at}", kind == "dent", float(at + (kind == "dent") * normal), kind)
+        for kind, count in (("good", normal), ("dent", anomalous))
+        for at in range(count)
+    ]
+
+
+def figures_of(rows: int = 1, categories: int = 1, images: int = 3) -> list[Figure]:
+    spec = suite(*(row(f"method {at}") for at in range(rows)))
+    names = [f"c{at}" for at in range(categories)]
+    seen = [
+        RowEvidence(each, at, "demo", 0, {name: scores_of(name, images, images) for name in names})
+        for at, each in enumerate(spec.rows)
+    ]
+    return strips(Grid(spec, Results({}, {})), "demo", seen)
+
+
+def test_every_image_is_a_dot_beside_the_threshold_of_the_best_f1() -> None:
+    (figure,) = figures_of()
+    assert isinstance(figure.drawing, Strips)
+    strip = figure.drawing.strips[0][0]
+    assert strip is not None
+    assert strip.normal.names == ("c0/good/0", "c0/good/1", "c0/good/2")
+    assert strip.anomalous.scores == (3.0, 4.0, 5.0)
+    assert strip.threshold == 3.0  # from here on it is anomalous
+    svg = drawn([figure])["score_strips"].svg
+    assert svg.count('<g class="point" role="img">') == 6
+    assert "<title>c0/dent/1, anomalous: 4</title>" in svg
+    assert "Not drawn" not in " ".join(figure.caption)
+
+
+def test_of_many_images_some_are_drawn_evenly_with_the_ends_and_that_is_said() -> None:
+    figures = figures_of(rows=4, categories=20, images=900)
+    assert len(figures) == 4
+    most = DOTS // (2 * 4 * 20)
+    dots = [
+        kind
+        for figure in figures
+        for line in figure.drawing.strips
+        for strip in line
+        for kind in (strip.normal, strip.anomalous)
+    ]
+    assert {len(each.scores) for each in dots} == {most}
+    assert sum(len(each.scores) for each in dots) <= DOTS
+    assert (dots[0].scores[0], dots[0].scores[-1]) == (0.0, 899.0)
+    assert f"Of a panel with more than {most} images of a kind, {most} are drawn" in " ".join(figures[0].caption)
+
+
+def test_rows_that_are_not_drawn_are_named() -> None:
+    figures = figures_of(rows=50, categories=27, images=LEAST + 1)
+    assert all(len(figure.drawing.rows) == PANELS // 27 for figure in figures)
+    assert f"Not drawn, of 50 rows: method {PANELS // 27}," in " ".join(figures[0].caption)
+
+
+def test_a_hostile_name_is_only_text_and_the_page_names_each_dot(tmp_path: Path) -> None:
+    store, spec = Store(tmp_path), suite(row("a"), measures=MEASURES)
+    fill(store, spec, examples=False)
+    report = made(store, spec)
+    page = to_html(report)
+    figure = page[page.index('aria-labelledby="score_strips-drawing-title') :].partition("</svg>")[0]
+    found = re.findall(r'class="point" role="img"><title>([^<]*)</title>', figure)
+    assert "alpha/good/0, normal: 0.1" in found
+    assert len(found) == 11
+    (hostile,) = strips(
+        Grid(spec, Results({}, {})),
+        "demo",
+        [RowEvidence(spec.rows[0], 0, "demo", 0, {"c": [Score("c", "<b>&", False, 1.0), Score("c", "d", True, 2.0)]})],
+    )
+    assert "<title>&lt;b&gt;&amp;, normal: 1</title>" in drawn([hostile])["score_strips"].svg
