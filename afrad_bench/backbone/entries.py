@@ -1,6 +1,6 @@
 """The entries of the feature cache: folders of arrays on disk, complete and undamaged, or not there.
 
-    <root>/<key>/map0.npy    float32 (N, C, H, W), opened as a memory map
+    <root>/<key>/map0.npy    float32 or float16 (N, C, H, W), opened as a memory map
     <root>/<key>/meta.json   shape, checksum, description; its modification time is the time of the last use
 
 An entry is written to a temporary folder and renamed when it is complete, so a killed run never leaves an incomplete
@@ -51,6 +51,7 @@ class NewEntry:
     what: str
     shape: tuple[int, int, int, int]
     """(N, C, H, W)"""
+    precision: str = "float32"
 
 
 class _Map(BaseModel):
@@ -193,15 +194,15 @@ def _written(
     import numpy as np
     from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
-    layout = header_data_from_array_1_0(np.empty(0, np.float32))
     checksums = [0] * len(made)
     with ExitStack() as opened:
         files = [opened.enter_context((folder / "map0.npy").open("wb")) for folder in folders]
         for file, entry in zip(files, made, strict=True):
+            layout = header_data_from_array_1_0(np.empty(0, entry.precision))
             write_array_header_1_0(file, {**layout, "shape": entry.shape})
         for batch in batches:
             for i, values in enumerate(batch):
-                raw = np.ascontiguousarray(values, np.float32).tobytes()
+                raw = np.ascontiguousarray(values, made[i].precision).tobytes()
                 files[i].write(raw)
                 checksums[i] = zlib.crc32(raw, checksums[i])
         for file in files:

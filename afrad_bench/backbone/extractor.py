@@ -50,6 +50,7 @@ class Extractor(nn.Module):
         self.reductions = reductions
         self.grid = grid
         self.resize = resize
+        self.precision = config.precision
         self.image_size = image_size
         self.maps: FeatureMaps | None = FeatureMaps(
             config, reductions, image_size, grid, resize, padded_for, after_ones
@@ -78,6 +79,7 @@ class Extractor(nn.Module):
             *([] if padded_for is None else [f"padded for {padded_for}"]),
             *(["channels last"] if self.channels_last else []),
             *(["after ones"] if after_ones else []),
+            *(["float16"] if config.precision == "float16" else []),
         )
         """Digest of everything that the features of a given image depend on, except the device."""
         self.parts: tuple[Part, ...] = self.maps.parts(weights)
@@ -107,9 +109,9 @@ class Extractor(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         maps = self._raw(images)
         if self.grid is None:
-            return tuple(maps)
+            return tuple(self._rounded(one) for one in maps)
         size = (images.shape[-2] // self.grid, images.shape[-1] // self.grid)
-        return (torch.cat([resized(m, size, self.resize) for m in maps], dim=1),)
+        return (torch.cat([self._on_grid(one, size) for one in maps], dim=1),)
 
     def _raw(self, images: Tensor) -> list[Tensor]:
         """The backbone's maps (B, C_i, H_i, W_i)."""
@@ -117,8 +119,17 @@ class Extractor(nn.Module):
         maps: list[Tensor] = self.net(pixels)
         return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_last else maps
 
+    def _on_grid(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Resized, and rounded in the form in which the cache keeps them."""
+        coarser = resized(maps, size, self.resize) if maps.shape[-2] > size[0] else maps
+        return resized(self._rounded(coarser), size, self.resize)
+
+    def _rounded(self, maps: Tensor) -> Tensor:
+        return maps.half().float() if self.precision == "float16" else maps
+
     def kept(self, images: Tensor, parts: Sequence[Part]) -> tuple[Tensor, ...]:
-        """These arrays of the cache for images (B, 3, H, W) in [0, 1]: parts of any maps of this backbone."""
+        """These arrays of the cache for images (B, 3, H, W) in [0, 1], not rounded yet: parts of any maps of this
+        backbone."""
         given = dict(zip(self.reductions, self._raw(images), strict=True))
         return tuple(
             given[part.reduction]
@@ -129,6 +140,7 @@ class Extractor(nn.Module):
 
     def finished(self, kept: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The output for images of which the cache keeps these parts, equal to that for the images themselves."""
+        kept = [one.float() for one in kept]
         if self.grid is None:
             return tuple(kept)
         size = (self.image_size // self.grid, self.image_size // self.grid)

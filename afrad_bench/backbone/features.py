@@ -18,16 +18,21 @@ from typing import TYPE_CHECKING
 from afrad_bench.backbone.entries import CacheEntry, Entries, NewEntry
 from afrad_bench.backbone.maps import FeatureMaps, Part
 from afrad_bench.backbone.weights import BackboneConfig, Weights, known_models, locate
+from afrad_bench.errors import fail
 from afrad_bench.hashing import digest
 from afrad_bench.types import Images, Watch, unwatched
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from afrad_bench.backbone.extractor import Extractor
     from afrad_bench.backbone.maps import Resize
     from afrad_bench.types import FloatArray
 
 BATCH, FEW = 16, 64
 """Images of a batch, and images that are few."""
+LARGEST = 65_504
+"""The largest value of float16."""
 DEFAULT_LIMIT = 80 * 2**30
 """Holds the features of every published configuration: RD4AD's of VisA are 74 GiB."""
 
@@ -80,7 +85,18 @@ class FeatureCache:
         """The frozen backbone on `device`, giving maps of these reductions (see `Extractor`); shared between cells."""
         from afrad_bench.backbone.extractor import Extractor
 
-        key = (config.name, config.weights, reductions, image_size, device, grid, resize, padded_for, after_ones)
+        key = (
+            config.name,
+            config.weights,
+            config.precision,
+            reductions,
+            image_size,
+            device,
+            grid,
+            resize,
+            padded_for,
+            after_ones,
+        )
         if key not in self._extractors:
             weights = self.weights(config)
             made = Extractor(config, weights, reductions, image_size, grid, resize, padded_for, after_ones)
@@ -100,8 +116,8 @@ class FeatureCache:
             return tuple(maps.numpy() for maps in extractor.finished(kept))
 
     def parts(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:
-        """What the cache keeps of the feature maps of these images, (N, C, H, W) float32 each;
-        `Extractor.finished` makes the maps of them.
+        """What the cache keeps of the feature maps of these images, (N, C, H, W) each, float32 or float16;
+        `Extractor.finished` makes the maps of them. Raises `UserError` for values beyond float16.
 
         For image sets with a fingerprint, they are read from the cache; if they are missing there, the features of the
         whole set are computed first. For images in memory they are computed directly. Raises `DiskFull`."""
@@ -193,7 +209,12 @@ class FeatureCache:
                 self.notes.append(f"feature cache entry {key} was damaged and has been rebuilt")
         how = ", ".join(rounding(str(extractor.mean.device)))
         made = [
-            NewEntry(key, f"{part.backbone} {part.what} at {root.size[0]} px, {how}", (len(root), *part.shape))
+            NewEntry(
+                key,
+                f"{part.backbone} {part.what} at {root.size[0]} px, {how}",
+                (len(root), *part.shape),
+                part.precision,
+            )
             for key, part in parts.items()
         ]
         net = self._net(extractor, parts.values())
@@ -224,7 +245,7 @@ class FeatureCache:
             if len(maps[0]) == len(images):
                 return maps
             if not arrays:  # whole arrays at once: joining them in the end would take the memory twice
-                arrays = [np.empty((len(images), *part.shape[1:]), np.float32) for part in maps]
+                arrays = [np.empty((len(images), *part.shape[1:]), part.dtype) for part in maps]
             for whole, part in zip(arrays, maps, strict=True):
                 whole[done : done + len(part)] = part
             done += len(maps[0])
@@ -247,10 +268,22 @@ class FeatureCache:
                     ahead = pool.submit(batches[i + 1].array)
                 with torch.inference_mode():  # closed before `yield`: what fails there must not leave it on
                     maps = extractor.kept(pixels.to(device), parts)
-                yield tuple(m.float().cpu().contiguous().numpy() for m in maps)
+                yield tuple(rounded(m, part).cpu().contiguous().numpy() for m, part in zip(maps, parts, strict=True))
                 if told:
                     self._watch(min((i + 1) * BATCH, len(images)), len(images), "backbone features")
         self.seconds += time.perf_counter() - began
+
+
+def rounded(maps: Tensor, part: Part) -> Tensor:
+    """The maps of images in the precision in which this part is kept. Raises `UserError` for values beyond float16."""
+    if part.precision == "float32":
+        return maps.float()
+    if (peak := float(maps.abs().max())) > LARGEST:
+        raise fail(
+            f"{part.backbone}, {part.what}: features reach {peak:.4g}, but float16 ends at {LARGEST:,}",
+            hint="keep them as float32: leave out `backbone.precision`",
+        )
+    return maps.half()
 
 
 def entry_of(part: Part, images: Images, how: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from afrad_bench.backbone.offered import OfferedMap, needed
-from afrad_bench.backbone.weights import BackboneConfig, Weights
+from afrad_bench.backbone.weights import BackboneConfig, Precision, Weights
 from afrad_bench.hashing import digest
 
 if TYPE_CHECKING:
@@ -36,19 +36,21 @@ class Part:
     resize: Resize | None = None
     """How the backbone's map is resized to this shape; None for the map as it is."""
     after_ones: bool = False
+    precision: Precision = "float32"
 
     @property
     def what(self) -> str:
         """In words, e.g. "reduction 4, 32 x 32 bilinear"."""
         _, height, width = self.shape
         resized = f" {self.resize}" if self.resize else ""
-        return f"reduction {self.reduction}, {height} x {width}{resized}{', moved norms' if self.after_ones else ''}"
+        more = [", moved norms"] * self.after_ones + [", float16"] * (self.precision == "float16")
+        return f"reduction {self.reduction}, {height} x {width}{resized}{''.join(more)}"
 
     @property
     def image_bytes(self) -> int:
         """Bytes for one image."""
         channels, height, width = self.shape
-        return 4 * channels * height * width
+        return (2 if self.precision == "float16" else 4) * channels * height * width
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class FeatureMaps:
 
     def __post_init__(self) -> None:
         # Methods have own classes for the same backbone.
-        plain = BackboneConfig(name=self.backbone.name, weights=self.backbone.weights)
+        own = self.backbone
+        plain = BackboneConfig(name=own.name, weights=own.weights, precision=own.precision)
         object.__setattr__(self, "backbone", plain)
 
     @cached_property
@@ -94,7 +97,8 @@ class FeatureMaps:
         """The backbone alone, equal for all maps that one forward pass gives alike."""
         # Batch norms that an image has moved may refuse a deeper map; so each set of maps has a pass of its own.
         reductions = self.reductions if self.after_ones else ()
-        return replace(self, reductions=reductions, grid=None, resize="bilinear", scored=True)
+        backbone = self.backbone.model_copy(update={"precision": "float32"})
+        return replace(self, backbone=backbone, reductions=reductions, grid=None, resize="bilinear", scored=True)
 
     def parts(self, weights: Weights) -> tuple[Part, ...]:
         """The arrays that the cache keeps, one per reduction."""
@@ -103,14 +107,16 @@ class FeatureMaps:
         name = self.backbone.name
         common = [VERSION, timm.__version__, name, weights.sha256, f"padded for {self.padded_for}"]
         common += ["after ones"] if self.after_ones else []
+        common += ["float16"] if self.backbone.precision == "float16" else []
         made = []
+        precision = self.backbone.precision
         for one in self.offered:
             key, (channels, height, width) = (*common, str(one.reduction)), one.shape
             side = self.image_size // self.grid if self.grid else height
             if side < height:
                 coarser, of_grid = (channels, side, side), digest(*key, f"{self.resize} to {side}")
-                made.append(Part(of_grid, name, one.reduction, coarser, self.resize, self.after_ones))
+                made.append(Part(of_grid, name, one.reduction, coarser, self.resize, self.after_ones, precision))
             else:
                 raw = (channels, height, width)
-                made.append(Part(digest(*key), name, one.reduction, raw, after_ones=self.after_ones))
+                made.append(Part(digest(*key), name, one.reduction, raw, None, self.after_ones, precision))
         return tuple(made)

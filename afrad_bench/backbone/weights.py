@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
@@ -36,6 +36,9 @@ PACKAGED = {
 KINDS = ("timm", "packaged", "random")
 
 
+Precision = Literal["float32", "float16"]
+
+
 class BackboneConfig(BaseModel):
     """A frozen timm model and its weights."""
 
@@ -43,6 +46,11 @@ class BackboneConfig(BaseModel):
 
     name: str = Field("efficientnet_b4", description="timm model with feature maps, optionally with a pretrained tag")
     weights: str = Field("timm", description="timm, packaged, file:PATH or random")
+    precision: Precision = Field(
+        "float32",
+        description="To what its feature maps are rounded, kept or not. float16: half the space in the cache.",
+        exclude_if=lambda chosen: chosen == "float32",  # so that configurations stored before there was it stay equal
+    )
 
     @field_validator("weights")
     @classmethod

@@ -67,6 +67,8 @@ class TrainingMaps:
     def __init__(self, bench: Bench, extractor: Extractor, images: Images, *, in_memory: bool = False) -> None:
         """`in_memory`: hold what the cache keeps of all images in memory where the maps do not stay on the card."""
         self._bench, self._extractor, self._images = bench, extractor, images
+        half = extractor.precision == "float16" and extractor.grid is None  # resized maps are no longer rounded
+        self._dtype = torch.float16 if half else torch.float32
         on_card = bench.device.startswith("cuda") and self._bytes() <= free_bytes(bench.device) // 2
         self._held: list[Tensor] | None = self._copied() if on_card else None
         self._read = bench.features.parts(extractor, images) if in_memory and not on_card else None
@@ -78,7 +80,7 @@ class TrainingMaps:
         """The maps of all images in their order, on the device: lists of (n, C_i, H_i, W_i)."""
         if self._held is not None:
             for parts in zip(*(maps.split(CHUNK) for maps in self._held), strict=True):
-                yield [part.permute(0, 3, 1, 2) for part in parts]
+                yield [part.permute(0, 3, 1, 2).float() for part in parts]
         else:
             for indices in torch.arange(len(self)).split(CHUNK):
                 yield self._maps(indices)
@@ -92,18 +94,18 @@ class TrainingMaps:
 
     def _maps(self, indices: Tensor) -> list[Tensor]:
         if self._held is not None:
-            return [maps[indices].permute(0, 3, 1, 2) for maps in self._held]
+            return [maps[indices].permute(0, 3, 1, 2).float() for maps in self._held]
         if self._read is not None:
             return _finished(self._bench, self._extractor, [part[indices.numpy()] for part in self._read])
         return feature_maps(self._bench, self._extractor, self._images.subset(indices.tolist()))
 
     def _bytes(self) -> int:
-        return sum(4 * len(self) * c * h * w for c, h, w in self._extractor.shapes)
+        return sum(self._dtype.itemsize * len(self) * c * h * w for c, h, w in self._extractor.shapes)
 
     def _copied(self) -> list[Tensor]:
         """The maps of all images, (N, H_i, W_i, C_i), on the device: in the layout in which convolutions are fast."""
         shapes = self._extractor.shapes
-        held = [torch.empty(len(self), h, w, c, device=self._bench.device) for c, h, w in shapes]
+        held = [torch.empty(len(self), h, w, c, dtype=self._dtype, device=self._bench.device) for c, h, w in shapes]
         for indices in torch.arange(len(self)).split(CHUNK):
             part = self._images.subset(indices.tolist())
             for whole, maps in zip(held, feature_maps(self._bench, self._extractor, part), strict=True):

@@ -72,15 +72,16 @@ class Tokens(Extractor):
         self.map_channels = (width, 1)
         self.reductions = (patch, patch)
         self.grid = None
+        self.precision = config.precision
         self.channels_last = False
         mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         parts = (VERSION, timm.__version__, config.name, weights.sha256, repr(layers), repr((mean, std)))
-        self.key = digest("uniformaly", *parts)
+        self.key = digest("uniformaly", *parts, *(["float16"] if config.precision == "float16" else []))
         self.maps = None
         self.parts = tuple(
-            Part(digest(self.key, what), f"{config.name} {what}", patch, shape)
+            Part(digest(self.key, what), f"{config.name} {what}", patch, shape, precision=config.precision)
             for what, shape in zip(("tokens", "attention"), self.shapes, strict=True)
         )
         self.requires_grad_(False)
@@ -93,9 +94,12 @@ class Tokens(Extractor):
     def kept(self, images: Tensor, parts: Sequence[Part]) -> tuple[Tensor, ...]:
         """Both, which nobody else asks for."""
         assert tuple(parts) == self.parts
-        return self(images)
+        return self._tokens(images)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self._rounded(one) for one in self._tokens(images))
+
+    def _tokens(self, images: Tensor) -> tuple[Tensor, ...]:
         net = self.net
         tokens = net.patches((images - self.mean) / self.std).flatten(2).transpose(1, 2)
         tokens = torch.cat([net.cls_token.expand(tokens.shape[0], -1, -1), tokens], 1) + net.positions

@@ -26,6 +26,7 @@ from tests.conftest import drawn_dataset
 from tests.full_disk import no_file_above
 
 CONFIG = BackboneConfig(name="resnet18", weights="random")
+HALF = BackboneConfig(name="resnet18", weights="random", precision="float16")
 
 
 @pytest.fixture
@@ -137,6 +138,8 @@ SETS = [
     FeatureMaps(CONFIG, (8, 16, 32), 64, grid=4),
     FeatureMaps(CONFIG, (4, 8, 32), 64, grid=16, resize="aligned"),
     FeatureMaps(CONFIG, (4, 16), 64, grid=8, resize="area"),
+    FeatureMaps(HALF, (8, 16), 64),
+    FeatureMaps(HALF, (4, 16), 64, grid=8, resize="aligned"),
 ]
 
 
@@ -158,7 +161,41 @@ def test_one_pass_computes_what_is_foreseen_and_changes_no_bit(
             assert np.array_equal(maps, output[[3, 17]].numpy())
     assert count.decoded == len(images)
     kept = [entry.what.partition(" at ")[0] for entry in cache.entries()]
-    assert len(set(kept)) == len(kept) == 4 + 2 + 1  # as they are, aligned, by area
+    assert len(set(kept)) == len(kept) == 4 + 2 + 1 + 2 + 1  # as they are, aligned, by area; of float16
+
+
+def test_float16_takes_half_the_space_and_is_what_the_network_computes_with(tmp_path: Path, images: ImageSet) -> None:
+    (tmp_path / "half").mkdir()
+    cache, net = opened(tmp_path)
+    whole = cache.read(net, images)
+    half = FeatureCache(tmp_path / "half")
+    rounded = half.read(half.extractor(HALF, (8, 16), 64, "cpu"), images)
+    sizes = [sum(entry.bytes for entry in one.entries()) for one in (half, cache)]
+    assert 0.5 < sizes[0] / sizes[1] < 0.51
+    for a, b in zip(rounded, whole, strict=True):
+        assert a.dtype == np.float32
+        assert np.array_equal(a, b.astype(np.float16).astype(np.float32))
+        assert not np.array_equal(a, b)
+    assert half.extractor(HALF, (8, 16), 64, "cpu").key != net.key
+
+
+def test_values_beyond_float16_are_refused(tmp_path: Path, images: ImageSet) -> None:
+    cache = FeatureCache(tmp_path)
+    net = cache.extractor(HALF, (8, 16), 64, "cpu")
+    norm = net.net.layer3[1].bn2  # type: ignore[union-attr,index]
+    norm.bias.fill_(1e5)
+    with pytest.raises(
+        UserError, match=r"resnet18, reduction 16, 4 x 4, float16: features reach 1.*e\+05, but float16"
+    ):
+        cache.read(net, images)
+    assert cache.entries() == []
+    assert list((tmp_path / "features").iterdir()) == []
+
+
+def test_the_default_precision_is_not_written_into_configurations() -> None:
+    """Else every cell that was stored before there was a choice would be another one."""
+    assert CONFIG.model_dump(mode="json") == {"name": "resnet18", "weights": "random"}
+    assert HALF.model_dump(mode="json")["precision"] == "float16"
 
 
 def test_what_is_foreseen_is_left_out_if_it_does_not_fit(tmp_path: Path, images: ImageSet) -> None:
