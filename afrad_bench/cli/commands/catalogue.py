@@ -92,19 +92,17 @@ def _check_device(wanted: str, only: Sequence[str], threads: int | None, *, as_j
     from afrad_bench.machine.environment import name_of, resolve_device
 
     device = resolve_device(wanted, "--check-device")
-    known = registry.entries("method")
-    entries = [registry.find("method", name, "--only") for name in dict.fromkeys(only)] or list(known.values())
-    import torch
-
+    chosen = [registry.find("method", name, "--only") for name in dict.fromkeys(only)]
+    entries = chosen or list(registry.entries("method").values())
+    from afrad_bench.instruments.clock import pinned_threads
     from afrad_bench.running.parity import compared
 
-    torch.set_num_threads(threads or 1)  # more would only wait for each other in networks so small
-    with console.busy(console.make(stderr=as_json)) as watch:
+    # more than one thread would only wait for each other in networks so small
+    with pinned_threads(threads or 1), console.busy(console.make(stderr=as_json)) as watch:
         found = list(compared(entries, device, watch))
-    about = f"{device}, {name_of(device)}"
     if as_json:
         console.show_json(parity.as_data(device, found))
     else:
-        parity.show(console.make(), about, found)
+        parity.show(console.make(), f"{device}, {name_of(device)}", found)
     if not all(one.good for one in found):
         raise typer.Exit(exits.DIFFERS)
