@@ -151,6 +151,7 @@ def show_plan(out: Console, plan: Plan, sizes: FeatureSizes | None) -> None:
     names = ("cell", "row", "data", "setting", "seed", "state", "image passes", "seconds")
     show_table(out, names, rows, numeric=("image passes", "seconds"), keys=2)
     if sizes is not None:
+        out.print()
         _show_kept(out, sizes)
     if unknown := list(dict.fromkeys(one.cell.method for one in plan.cells if one.seconds is None)):
         text = (
