@@ -543,6 +543,7 @@ def test_the_command_line_times_in_turns_stores_and_shows_again(place: Place) ->
     shown = place.call("latency", "--show", "last", "--out", "again")
     assert "the fit went wrong" in shown
     assert sorted(path.name for path in (place.folder / "again").iterdir()) == [
+        "figures",
         "report.csv",
         "report.html",
         "report.json",
