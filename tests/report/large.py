@@ -17,8 +17,9 @@ ACCURACY = MeasureSpec({name: Metric(name.replace("_", " "), "", True, name, per
 START = datetime(2025, 3, 4, tzinfo=timezone.utc)
 
 
-def large_report(methods: int = 50, categories: int = 27, seeds: int = 5) -> Report:
-    """Every method on every category with seven metrics, for each seed."""
+def large_report(methods: int = 50, categories: int = 27, seeds: int = 5, images: int = 0) -> Report:
+    """Every method on every category with seven metrics, for each seed; with scores of so many test images of each
+    category, half of them anomalous."""
     names = [f"category_{at:02}" for at in range(categories)]
     rows = tuple(
         RowSpec(
@@ -26,7 +27,8 @@ def large_report(methods: int = 50, categories: int = 27, seeds: int = 5) -> Rep
         )
         for at in range(methods)
     )
-    cells, measurements = [], []
+    cells, measurements, scores = [], [], []
+    names_of = [(name, f"{name}/{at:03}", at % 2 == 1) for name in names for at in range(images)]
     for number, (each, cell) in enumerate((one, cell) for one in rows for cell in one.cells):
         run = {
             "run_id": f"{number:032x}",
@@ -50,9 +52,13 @@ def large_report(methods: int = 50, categories: int = 27, seeds: int = 5) -> Rep
             for category, value in (*zip(names, values, strict=True), (MEAN, sum(values) / categories)):
                 measured = {"measure": "accuracy", "metric": metric, "category": category, "value": value}
                 measurements.append({**run, "measure_version": "1", "unit": "", "note": "", **measured})
+        for at, (category, image, anomalous) in enumerate(names_of):
+            score = (number * 7919 + at * 104729) % 997 / 997 + 0.4 * anomalous
+            scored = {"category": category, "image_id": image, "gt_label": anomalous, "pred_score": score, "defect": ""}
+            scores.append({**run, **scored})
     frames = (
         pd.DataFrame(found, columns=list(COLUMNS[name]))
-        for name, found in (("cells", cells), ("measurements", measurements))
+        for name, found in (("cells", cells), ("measurements", measurements), ("scores", scores))
     )
     spec = ReportInput("large", "A large comparison", "demo", rows, {"accuracy": ACCURACY}, "afrad-bench run large")
     return build(replace(spec, compare_to=rows[0].label), *frames)

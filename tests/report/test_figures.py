@@ -28,6 +28,7 @@ from afrad_bench.report.drawing.shapes import Bubble, Bubbles, Curves, Figure, G
 from afrad_bench.report.drawing.style import COLOURS, colour, dash
 from afrad_bench.report.formats.html import script
 from afrad_bench.report.model import MeasureSpec, ReportInput
+from afrad_bench.report.sections import curves
 from afrad_bench.store import OF_RUNS, Store
 from afrad_bench.types import MEAN, Metric, Score
 from tests.program import Place
@@ -267,6 +268,18 @@ def test_histograms_are_shares_of_each_kind(store: Store) -> None:
     assert sum(bars.anomalous) == pytest.approx(1.0)
     assert (bars.edges[0], bars.edges[-1]) == (0.1, 0.8)
     assert (bars.normal[0], bars.anomalous[-1]) == (0.25, pytest.approx(1 / 3))
+
+
+def test_rows_beyond_the_budget_of_a_figure_are_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = suite(row("a"), row("b"), row("c"))
+    fill(store, spec)
+    monkeypatch.setattr(curves, "PANELS", 4)
+    monkeypatch.setattr(curves, "LINES", 4)
+    for key in ("score_histograms", "roc_images"):
+        found = figure(made(store, spec), key)
+        assert "Not drawn, for their number: c; `--only LABEL` chooses rows." in found.caption
+        labels = found.drawing.rows if isinstance(found.drawing, Histograms) else found.drawing.labels
+        assert len(labels) == 2
 
 
 # ----------------------------------------------------------------------------------------------- accuracy against cost

@@ -132,7 +132,7 @@ def test_mistakes_in_a_sweep_have_a_line(tmp_path: Path, old: str, new: str, mes
 
 
 def test_a_profile_may_add_axes_to_a_sweep(tmp_path: Path) -> None:
-    selection = chosen(tmp_path, SWEEP + "    sweep: {afrad: {width: {width: [64, 96]}}}\n")
+    selection = chosen(tmp_path, SWEEP + "    sweep: {afrad: {width: {width: [128, 96]}}}\n")
     assert [(row.label, row.axis) for row in selection.rows][-1] == ("width=96", "width")
     assert [row.axis for row in chosen(tmp_path, SWEEP).rows] == [row.axis for row in selection.rows][:-1]
 
@@ -141,7 +141,7 @@ def test_a_profile_may_add_axes_to_a_sweep(tmp_path: Path) -> None:
     ("added", "message"),
     [
         ("{afrad: {width: {widht: [64]}}}", "F:20: afrad (widht=64): unknown field 'widht'"),
-        ("{afrad: {width: {width: [64]}}}", "F:20: every reading of the axis 'width' equals the unchanged method"),
+        ("{afrad: {width: {width: [128]}}}", "F:20: every reading of the axis 'width' equals the unchanged method"),
         ("{afrad: {FRM: {width: [32]}}}", "F:20: the axis 'FRM' is one of the suite's already"),
         ("{padim: {sigma: {sigma: [2.0]}}}", "F:20: unknown method of this suite with a sweep 'padim'"),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from afrad_bench.report.basis.figures import named
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.model import PlannedCell, RowSpec
 from afrad_bench.types import Curve, Example, Score
@@ -77,6 +78,12 @@ def of_seeds(seen: Iterable[RowEvidence[T]]) -> str:
     if len(seeds) == 1:
         return f"seed {next(iter(seeds))}"
     return "; ".join(f"seed {seed}: {', '.join(labels)}" for seed, labels in seeds.items())
+
+
+def not_drawn(rest: Iterable[RowEvidence[T]]) -> tuple[str, ...]:
+    """What a caption says of rows that a figure leaves out."""
+    labels = list(dict.fromkeys(one.row.label for one in rest))
+    return (f"Not drawn, for their number: {named(labels)}; `--only LABEL` chooses rows.",) if labels else ()
 
 
 def categories(seen: Iterable[RowEvidence[T]]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from afrad_bench.report.basis import evidence
-from afrad_bench.report.basis.evidence import Evidence, RowEvidence
+from afrad_bench.report.basis.evidence import Evidence, RowEvidence, not_drawn
 from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.drawing.shapes import Bars, Curves, Figure, Histograms, Panel, Stroke
@@ -25,6 +25,8 @@ SEEDS = (
     "highest seed."
 )
 BINS, COLUMNS = 20, 8
+PANELS, LINES = 72, 216
+"""Largest number of histograms, and of lines in a figure of curves: each takes time to draw."""
 _PLACES = 101
 """Number of x values at which the curves of several seeds are averaged; they are closer together near 0."""
 _SLACK, _ENOUGH = 2e-4, 150
@@ -105,9 +107,13 @@ def _lines(
 ) -> list[Figure]:
     """A figure with a panel for each category that has lines; no figure if there are no lines."""
     panels, labels = [], {}
-    for category in evidence.categories(seen):
+    categories = evidence.categories(seen)
+    styles = list(dict.fromkeys(one.style for one in seen))[: max(2, LINES // max(len(categories), 1))]
+    shown: list[RowEvidence[evidence.T]] = [one for one in seen if one.style in styles]
+    rest: list[RowEvidence[evidence.T]] = [one for one in seen if one.style not in styles]
+    for category in categories:
         strokes = []
-        for style, ones in groupby(seen, key=lambda one: one.style):
+        for style, ones in groupby(shown, key=lambda one: one.style):
             of_row = list(ones)
             lines = [make(one.by_category[category]) for one in of_row if category in one.by_category]
             if drawn := [line for line in lines if line is not None]:
@@ -128,7 +134,7 @@ def _lines(
             title=of_data(grid, title, dataset),
             description=f"{title}: one panel for each of {named([panel.title for panel in panels])}, "
             f"one line for each of {named(names)}. The areas under the lines stand in the tables by category.",
-            caption=(f"{over[0].upper()}{over[1:]}, profile {grid.spec.profile}.",),
+            caption=(f"{over[0].upper()}{over[1:]}, profile {grid.spec.profile}.", *not_drawn(rest)),
             stamp=stamp(grid, dataset, over),
             drawing=Curves(tuple(panels), tuple(sorted(labels.items())), x_label, y_label, limit, name != "pro"),
             folded=True,
@@ -158,15 +164,19 @@ def _rounded(values: Iterable[float]) -> tuple[float, ...]:
 
 
 def _histograms(grid: Grid, dataset: str, seen: Sequence[RowEvidence[Score]]) -> list[Figure]:
+    if not seen:
+        return []
     categories = evidence.categories(seen)
-    seeds = evidence.of_seeds(seen) if seen else ""
-    labels = tuple(label(grid, one.row) for one in seen)
+    count = max(2, PANELS // len(categories))
+    shown, rest = seen[:count], seen[count:]
+    seeds = evidence.of_seeds(shown)
+    labels = tuple(label(grid, one.row) for one in shown)
     parts = blocks(len(categories), COLUMNS)
     figures = []
     for number, part in enumerate(parts, 1):
         names = categories[part]
         several = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
-        bars = tuple(tuple(_bars(one.by_category.get(name, ())) for name in names) for one in seen)
+        bars = tuple(tuple(_bars(one.by_category.get(name, ())) for name in names) for one in shown)
         figures.append(
             Figure(
                 key=key(grid, "score_histograms", dataset, number),
@@ -176,6 +186,7 @@ def _histograms(grid: Grid, dataset: str, seen: Sequence[RowEvidence[Score]]) ->
                 caption=(
                     f"Shares of the normal and of the anomalous test images in each of {BINS} bins, each kind on its "
                     f"own; every panel has its own scale of scores. Scores of {seeds}, profile {grid.spec.profile}.",
+                    *not_drawn(rest),
                 ),
                 stamp=stamp(grid, dataset, seeds),
                 drawing=Histograms(labels, names, bars),

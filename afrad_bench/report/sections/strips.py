@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from afrad_bench.report.basis import evidence
-from afrad_bench.report.basis.evidence import RowEvidence
+from afrad_bench.report.basis.evidence import RowEvidence, not_drawn
 from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.drawing.shapes import Dots, Figure, Strip, Strips
 from afrad_bench.types import Score
 
-COLUMNS, ROWS, PANELS = 6, 8, 108
+COLUMNS, ROWS, PANELS = 6, 8, 42
 """Largest number of categories in a figure, and of methods and panels that are drawn; a panel takes time to draw."""
 DOTS, MOST, LEAST = 6000, 60, 6
 """Dots that all figures of a data set share; largest and smallest number of a kind in one panel."""
@@ -42,6 +42,7 @@ def strips(grid: Grid, dataset: str, seen: Sequence[RowEvidence[Score]]) -> list
                 stamp=stamp(grid, dataset, seeds),
                 drawing=Strips(labels, names[part], made),
                 folded=True,
+                dataset=dataset,
             )
         )
     return figures
@@ -61,9 +62,7 @@ def _caption(
             f"Of a panel with more than {most} images of a kind, {most} are drawn, at equal distances in rank, the "
             "lowest and the highest among them; the threshold is of all."
         )
-    if rest:
-        said.append(f"Not drawn, of {len(shown) + len(rest)} rows: {named([one.row.label for one in rest])}.")
-    return tuple(said)
+    return (*said, *not_drawn(rest))
 
 
 def _strip(scores: Sequence[Score], most: int) -> Strip | None:
