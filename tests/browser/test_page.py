@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -354,6 +355,22 @@ def test_a_dot_of_a_strip_names_its_image(tab: Tab, pictured: Path) -> None:
     assert tab.run(told) == "alpha/good/0, normal: 0.1"
     tab.press("ArrowRight")
     assert tab.run(told) == "alpha/good/1, normal: 0.2"
+
+
+def test_a_dot_of_a_strip_shows_its_image_if_the_gallery_has_it(tab: Tab, pictured: Path) -> None:
+    tab.open(pictured)
+    tab.run(f"{UNFOLDED}, 0")
+    known = tab.run("JSON.parse(document.querySelector('figure[data-gallery]').dataset.gallery).images")[0]
+    strips = "document.getElementById('score_strips-drawing-title').closest('figure')"
+    dot = f"{strips}.querySelector('.point')"
+    tab.run("document.querySelectorAll('details').forEach(each => each.open = false)")  # a fold has no boxes
+    for image, shown in ((known, 1), (f"{known}?", 0)):
+        tab.run(f"{dot}.dataset.image = {json.dumps(image)}")
+        tab.run(f"{dot}.dispatchEvent(new Event('pointerenter'))")
+        assert tab.run(f"{strips}.querySelectorAll('.told .small image').length") == shown
+        if shown:
+            moved = tab.run(f"{strips}.querySelector('.small g g').getAttribute('transform')")
+            assert re.fullmatch(r"scale\([\d.]+\) translate\(-?[\d.]+ -?[\d.]+\)", moved)
 
 
 def test_a_map_lies_exactly_over_its_image(tab: Tab, pictured: Path) -> None:

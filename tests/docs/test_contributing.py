@@ -99,8 +99,8 @@ def test_the_decoder_is_a_row_of_an_ablation(tmp_path: Path, cache_folder: Path)
     versions = pd.read_parquet(tmp_path / "results" / "cells")["method_version"]
     assert {text.partition(" ")[2] for text in versions} == {"max_gate=1"}
     parts = measured[measured["category"] == "decoder max_gate"].set_index(["metric", "label"])["value"]
-    for label in ("with SAD", "alone"):  # two 1x1 convolutions of 64 channels with bias
-        assert parts["params_part", label] == pytest.approx(2 * (64 * 64 + 64) / 1e6)
+    for label in ("with SAD", "alone"):  # two 1x1 convolutions of 128 channels with bias
+        assert parts["params_part", label] == pytest.approx(2 * (128 * 128 + 128) / 1e6)
         assert parts["gmacs_part", label] > 0
     model = min((tmp_path / "results" / "models").glob("*.safetensors"))
     call("calibrate", str(model), "--normal", f"{data}/alpha/train/good", "--false-alarms", "0.5")

@@ -45,7 +45,7 @@ def test_every_image_is_a_dot_beside_the_threshold_of_the_best_f1() -> None:
     assert strip.anomalous.scores == (3.0, 4.0, 5.0)
     assert strip.threshold == 3.0  # from here on it is anomalous
     svg = drawn([figure])["score_strips"].svg
-    assert svg.count('<g class="point" role="img">') == 6
+    assert svg.count('<g class="point" role="img" data-image=') == 6
     assert "<title>c0/dent/1, anomalous: 4</title>" in svg
     assert "Not drawn" not in " ".join(figure.caption)
 
@@ -80,7 +80,7 @@ def test_a_hostile_name_is_only_text_and_the_page_names_each_dot(tmp_path: Path)
     report = made(store, spec)
     page = to_html(report)
     figure = page[page.index('aria-labelledby="score_strips-drawing-title') :].partition("</svg>")[0]
-    found = re.findall(r'class="point" role="img"><title>([^<]*)</title>', figure)
+    found = re.findall(r'class="point" role="img"[^>]*><title>([^<]*)</title>', figure)
     assert "alpha/good/0, normal: 0.1" in found
     assert len(found) == 11
     (hostile,) = strips(

@@ -37,6 +37,8 @@ class Column:
     """Category; adjacent columns of one category share a heading."""
     head: str
     tiles: tuple[Tile, ...]
+    image: str = ""
+    """Id of the image in its data set."""
 
 
 @dataclass(frozen=True, slots=True)

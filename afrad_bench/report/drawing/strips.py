@@ -81,12 +81,13 @@ def _titled(piece: str, found: Mapping[str, Dots]) -> str:
     """The part of a file that begins with the dots of one kind in one panel; other shapes may follow them."""
     key = piece.removeprefix('<g id="').partition('"')[0]
     dots, kind = found[key], key.rpartition("-")[2]
-    texts = (f"{name}, {kind}: {score:.4g}" for name, score in zip(dots.names, dots.scores, strict=True))
+    images = iter(zip(dots.names, dots.scores, strict=True))
 
     def dot(use: re.Match[str]) -> str:
-        text = next(texts, None)
-        if text is None:
+        image = next(images, None)
+        if image is None:
             return use.group()
-        return f'<g class="point" role="img"><title>{html.escape(text)}</title>{use.group()}</g>'
+        name, text = html.escape(image[0]), html.escape(f"{image[0]}, {kind}: {image[1]:.4g}")
+        return f'<g class="point" role="img" data-image="{name}"><title>{text}</title>{use.group()}</g>'
 
     return re.sub("<use [^>]*/>", dot, piece)

@@ -101,9 +101,10 @@ def _placed(body: str, gallery: Gallery) -> str:
 
 
 def _contents(gallery: Gallery) -> str:
-    """The names of a gallery's rows and columns, as JSON."""
+    """The names of a gallery's rows and columns, and the ids of its images, as JSON."""
     columns = [f"{column.group} \N{MIDDLE DOT} {column.head}" for column in gallery.columns]
-    return json.dumps({"rows": gallery.rows, "columns": columns}, ensure_ascii=False)
+    images = [column.image for column in gallery.columns]
+    return json.dumps({"rows": gallery.rows, "columns": columns, "images": images}, ensure_ascii=False)
 
 
 def _json(values: Sequence[str]) -> str:

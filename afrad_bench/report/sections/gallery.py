@@ -95,7 +95,7 @@ class Shown:
         for row in self.rows:
             same = [one for one in row.by_category.get(category, ()) if one.image_id == image.image_id]
             tiles.append(self._map(row, category, same[0]) if same else Tile("none", text="not measured"))
-        return Column(category, head, tuple(tiles))
+        return Column(category, head, tuple(tiles), image.image_id)
 
     def _map(self, row: RowEvidence[Example], category: str, one: Example) -> Tile:
         above = self._above(row, category, one)

@@ -55,7 +55,8 @@ def _caption(
     largest = max(len(_of(found, kind)) for found in panels for kind in (False, True))
     said = [
         "The height within a lane means nothing. Dashed: the threshold of the best F1, chosen on these labels, so that "
-        f"it is no operating point. Scores of {seeds}, profile {profile}."
+        "it is no operating point. On a page, a dot that is pointed at names its image, and shows it if the gallery "
+        f"has it. Scores of {seeds}, profile {profile}."
     ]
     if largest > most:
         said.append(

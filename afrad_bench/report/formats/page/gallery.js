@@ -67,12 +67,18 @@ class Viewer {
     this.drag();
   }
 
+  /** The test image of this id as a small picture of its own. */
+  small(id) {
+    const column = this.names.images.indexOf(id);
+    const name = this.names.columns[column];
+    return drawn("svg", { class: "small", viewBox: "0 0 100 100", role: "img", "aria-label": name }, this.picture(0, 100, {}, column));
+  }
+
   /** A copy of a tile's picture, moved to the origin and as large as `side`. */
-  picture(row, side, attributes = {}) {
-    const tile = this.tiles.get(`${row},${this.image.value}`);
+  picture(row, side, attributes = {}, column = this.image.value) {
+    const tile = this.tiles.get(`${row},${column}`);
     if (!tile) return drawn("text", { x: side / 2, y: side / 2, class: "none" }, "no map");
-    const box = tile.getBBox();
-    const move = tile.transform.baseVal.consolidate()?.matrix ?? this.svg.createSVGMatrix();
+    const [box, move] = [this.boxOf(tile), tile.transform.baseVal.consolidate()?.matrix ?? this.svg.createSVGMatrix()];
     const corners = [[box.x, box.y], [box.x + box.width, box.y + box.height]].map(([x, y]) => {
       return [move.a * x + move.c * y + move.e, move.b * x + move.d * y + move.f];
     });
@@ -81,6 +87,12 @@ class Viewer {
     const copy = tile.cloneNode(false);
     for (const name of ["data-tile", "class", "id"]) copy.removeAttribute(name);
     return drawn("g", attributes, drawn("g", { transform: `scale(${scale}) translate(${-left} ${-top})` }, copy));
+  }
+
+  /** Where a tile's picture is, also in a fold that is closed. */
+  boxOf(tile) {
+    const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => tile[name].baseVal.value);
+    return { x, y, width, height };
   }
 
   update() {

@@ -26,12 +26,19 @@ function bySeed() {
   }
 }
 
+/** The picture of a point's test image, if a gallery of the same data shows it. */
+function pictureOf(point) {
+  const data = (each) => each.closest("[data-dataset]")?.dataset.dataset;
+  const has = (viewer) => viewer.names.images.includes(point.dataset.image) && data(viewer.figure) === data(point);
+  return point.dataset.image ? viewers.find(has)?.small(point.dataset.image) : null;
+}
+
 const scope = new Scope(JSON.parse(document.querySelector("main").dataset.datasets ?? "[]"));
 const tools = [...document.querySelectorAll("main table[data-keys]")].filter((table) => table.tBodies[0]?.rows.length)
   .map((table) => new Tools(new ReportTable(table, scope), save));
 const within = new ScopeChoice(scope, tools, save);
 const viewers = [...document.querySelectorAll("figure[data-gallery]")].map((figure) => new Viewer(figure, save));
-document.querySelectorAll("figure svg").forEach(points);
+document.querySelectorAll("figure svg").forEach((svg) => points(svg, pictureOf));
 document.querySelectorAll('a[rel="search"]').forEach(rowSearch);
 
 const boxes = new Map();
