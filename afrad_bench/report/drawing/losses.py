@@ -20,13 +20,17 @@ LOGARITHMIC = 10.0
 """The scale of a panel is logarithmic if its largest loss divided by its smallest is above this."""
 NAME, FEW = 28, 12
 """Characters of a name on a line; a line of so many epochs or fewer has dots."""
+SEED = 1.4
+"""Width of an entry of the legend, in inches."""
 
 
 def size(drawing: Losses) -> tuple[float, float]:
     """Width and height in inches."""
     columns, rows = _grid(drawing)
     lines = max(len(_name(panel).splitlines()) for panel in drawing.panels)
-    return max(columns * WIDTH, 5.0), rows * (HEIGHT + 0.15 * lines) + 0.3 + 0.2 * math.ceil(len(drawing.labels) / 6)
+    width = max(columns * WIDTH, 5.0)
+    legend = 0.2 * math.ceil(len(drawing.labels) / _entries(width))
+    return width, rows * (HEIGHT + 0.15 * lines) + 0.3 + legend
 
 
 def fill(figure: Figure, drawing: Losses, below: float) -> None:
@@ -39,7 +43,12 @@ def fill(figure: Figure, drawing: Losses, below: float) -> None:
     for axes in grid[len(drawing.panels) :]:
         axes.set_axis_off()
     handles = [Line2D([], [], color=colour(s), linestyle=dash(s), linewidth=1.6, label=n) for s, n in drawing.labels]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6), handlelength=3.4)
+    figure.legend(handles=handles, loc="outside upper center", ncols=_entries(size(drawing)[0]), handlelength=3.4)
+
+
+def _entries(width: float) -> int:
+    """How many entries of the legend stand beside each other."""
+    return int(width / SEED)
 
 
 def _grid(drawing: Losses) -> tuple[int, int]:
