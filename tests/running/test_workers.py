@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,8 @@ def quick(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, seeds: str, met
     (site / "somebodys_methods" / "trained_colour.py").write_text(TRAINED, encoding="utf-8")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr(registry, "_entries", registry._entries.__wrapped__)  # what is on the path now
+    for name in [name for name in sys.modules if name.partition(".")[0] == "somebodys_methods"]:
+        monkeypatch.delitem(sys.modules, name)  # of another test
     path = folder / "quick.yaml"
     path.write_text(
         FAILING.replace(VARIANTS, "").replace("[0, 1]", seeds).replace("nearest_colour", method), encoding="utf-8"

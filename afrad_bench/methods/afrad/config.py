@@ -212,7 +212,8 @@ def _beneath(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
 
 
 def _before_masks(given: Mapping[str, Any]) -> bool:
-    """Whether this is a whole configuration, as results are stored with, from before `training.mask` was a field."""
+    """Whether this is a whole configuration, as results are stored with, and has no `training.mask`: it was 0, or not
+    yet a field."""
     training = given.get("training")
     whole = Config.model_fields.keys() - {"reading"} <= given.keys() and isinstance(training, Mapping)
     missing = Training.model_fields.keys() - training.keys() if whole else set()  # type: ignore[union-attr]
@@ -281,8 +282,8 @@ class Config(_Part):
             data.pop("reading", None)
             if self.sad.skip and isinstance(data.get("sad"), dict):
                 data["sad"].pop("skip", None)
-        elif not self.training.mask and isinstance(data.get("training"), dict):
-            data["training"].pop("mask", None)
+        if not self.training.mask and isinstance(data.get("training"), dict):
+            data["training"].pop("mask", None)  # `_before_masks` reads it as 0 again
         return data
 
     @field_validator("decoders")
