@@ -89,7 +89,7 @@ def _canvas(figure: Figure) -> Canvas:
         size, fill = _how(drawing)
         canvas = Canvas()
         width, height = size(drawing)
-    room = int(width * 72 / (SMALL * 0.54))
+    room = int(width * 72 / (SMALL * 0.6))
     texts = [(part, line.startswith("⚠")) for line in figure.stamp for part in textwrap.wrap(line, room)]
     below = _LINE * (len(texts) + 1)
     canvas.set_size_inches(width, height + below)
