@@ -148,11 +148,11 @@ def show_plan(out: Console, plan: Plan, sizes: FeatureSizes | None) -> None:
         for note in dataset.notes:
             out.print(Text(f"  {note}", style="yellow"))
     show_features(out, sizes)
+    if sizes is not None:
+        _show_kept(out, sizes)
+        out.print()
     names = ("cell", "row", "data", "setting", "seed", "state", "image passes", "seconds")
     show_table(out, names, rows, numeric=("image passes", "seconds"), keys=2)
-    if sizes is not None:
-        out.print()
-        _show_kept(out, sizes)
     if unknown := list(dict.fromkeys(one.cell.method for one in plan.cells if one.seconds is None)):
         text = (
             f"{UNKNOWN}: {', '.join(unknown)} had no complete run on these images at this size, on this kind of device"
