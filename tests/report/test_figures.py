@@ -520,8 +520,10 @@ def test_identities_follow_the_drawing_and_the_code(monkeypatch: pytest.MonkeyPa
     one, other = made(store, TWO).figures[:2]
     assert pictures.identity(one) == pictures.identity(replace(one))
     assert pictures.identity(one) != pictures.identity(other)
-    monkeypatch.setattr(pictures, "_CODE", ("canvas.py",))
     assert pictures.identity(one) != pictures.identity(replace(one, title="x"))
+    before = pictures.identity(one)
+    monkeypatch.setattr(pictures, "_NOT_DRAWING", ("canvas.py",))
+    assert pictures.identity(one) != before
 
 
 # --------------------------------------------------------------------------------------------------------- command line

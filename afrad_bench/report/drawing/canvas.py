@@ -8,7 +8,7 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,6 @@ from afrad_bench.report.drawing.shapes import (
     Bubbles,
     CriticalDifference,
     Curves,
-    Drawing,
     Forest,
     Gallery,
     Histograms,
@@ -48,6 +47,22 @@ if TYPE_CHECKING:
     from afrad_bench.report.drawing.shapes import Figure
 
 _LINE = 0.145  # inches from one line of the stamp to the next
+
+
+HOW: Mapping[type[Any], tuple[Callable[[Any], tuple[float, float]], Callable[[Canvas, Any, float], None]]] = {
+    Gallery: (tiles.size, tiles.fill),
+    Bubbles: (bubbles.size, bubbles.fill),
+    Curves: (panels.curves_size, panels.fill_curves),
+    CriticalDifference: (critical_difference.size, critical_difference.fill),
+    Forest: (forest.size, forest.fill),
+    Histograms: (panels.histograms_size, panels.fill_histograms),
+    Losses: (losses.size, losses.fill),
+    Spans: (spans.size, spans.fill),
+    Strips: (strips.size, strips.fill),
+    Timeline: (timeline.size, timeline.fill),
+}
+"""Drawing -> two functions: one gives its size in inches, one draws it above a strip that stays free. `Attempts` are
+drawn by Optuna."""
 
 
 def draw(figure: Figure, identity: str) -> tuple[str, bytes]:
@@ -86,7 +101,7 @@ def _canvas(figure: Figure) -> Canvas:
         canvas = attempts.canvas(drawing)
         width, height = canvas.get_size_inches()
     else:
-        size, fill = _how(drawing)
+        size, fill = HOW[type(drawing)]
         canvas = Canvas()
         width, height = size(drawing)
     room = int(width * 72 / (SMALL * 0.6))
@@ -102,30 +117,6 @@ def _canvas(figure: Figure) -> Canvas:
     else:
         fill(canvas, drawing, below)
     return canvas
-
-
-def _how(drawing: Drawing) -> tuple[Callable[[Any], tuple[float, float]], Callable[[Canvas, Any, float], None]]:
-    """Two functions: one gives a drawing's size in inches, one draws it above a strip that stays free."""
-    if isinstance(drawing, Gallery):
-        return tiles.size, tiles.fill
-    if isinstance(drawing, Bubbles):
-        return bubbles.size, bubbles.fill
-    if isinstance(drawing, Curves):
-        return panels.curves_size, panels.fill_curves
-    if isinstance(drawing, CriticalDifference):
-        return critical_difference.size, critical_difference.fill
-    if isinstance(drawing, Forest):
-        return forest.size, forest.fill
-    if isinstance(drawing, Timeline):
-        return timeline.size, timeline.fill
-    if isinstance(drawing, Losses):
-        return losses.size, losses.fill
-    if isinstance(drawing, Spans):
-        return spans.size, spans.fill
-    if isinstance(drawing, Strips):
-        return strips.size, strips.fill
-    assert isinstance(drawing, Histograms)
-    return panels.histograms_size, panels.fill_histograms
 
 
 def _exact(canvas: Canvas) -> None:

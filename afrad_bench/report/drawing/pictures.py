@@ -16,10 +16,8 @@ from afrad_bench.report.drawing.shapes import Figure
 
 _MARK = "afrad-bench-drawing:"
 _HEAD = 1 << 16  # the digest of a file is within this number of bytes from its start
-_CODE = (
-    *("attempts.py", "bubbles.py", "canvas.py", "critical_difference.py", "forest.py", "losses.py", "panels.py"),
-    *("spans.py", "strips.py", "style.py", "tiles.py", "timeline.py"),
-)
+_NOT_DRAWING = ("__init__.py", "pictures.py", "shapes.py")
+"""Files of this folder that do not decide how a drawing looks; the shapes are part of its digest themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +68,9 @@ def is_ours(path: Path) -> bool:
 
 
 def _drawing_code() -> tuple[str, ...]:
-    here = files("afrad_bench.report.drawing")
-    return (version("matplotlib"), *((here / name).read_text(encoding="utf-8") for name in _CODE))
+    found = sorted(files("afrad_bench.report.drawing").iterdir(), key=lambda file: file.name)
+    code = [file for file in found if file.name.endswith(".py") and file.name not in _NOT_DRAWING]
+    return (version("matplotlib"), *(file.read_text(encoding="utf-8") for file in code))
 
 
 def _kept(figure: Figure, folder: Path, mark: str) -> Picture | None:
