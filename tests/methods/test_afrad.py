@@ -25,6 +25,7 @@ from afrad_bench.methods.afrad.scoring import (
     error_map,
     image_score,
     pixel_map,
+    relative_errors,
     stage_errors,
     stage_means,
     stage_weights,
@@ -183,7 +184,8 @@ def test_the_hidden_layer_of_the_ngib_counts_all_that_it_integrates() -> None:
 def test_printed_and_faithful_keep_what_the_paper_prints() -> None:
     for reading in ("printed", "faithful"):
         c = Config(reading=reading)
-        assert (c.score.weigh, c.score.weigh_image, c.score.relative) == ("channels", "channels", 0)  # eq. 14, 3.7
+        assert (c.score.weigh, c.score.weigh_image) == ("channels", "channels")  # eq. 14, 3.7
+        assert (c.score.relative, c.score.relative_image) == (0, 0)  # eq. 14
         assert not c.ngib_skip  # eq. 12
         assert len(set(c.mfpn.kernels)) == 4  # "different kernel sizes", section 3.2
         assert (c.training.lr, c.training.epochs, c.training.loss) == (1e-4, 1000, "per_scale")  # 4.2
@@ -200,9 +202,11 @@ def test_a_reading_differs_from_the_tuned_one_in_the_listed_fields_only() -> Non
         found = {name: value for name, value in other.items() if value != tuned.get(name)}
         skip = {"sad.skip": True} if reading == "faithful" else {}  # written down where a reading is
         wanted = {name: value for name, value in listed.items() if value != tuned.get(name)}
-        wanted.pop("training.mask", None)  # 0 is not written down
+        for unwritten in ("training.mask", "score.relative_image"):  # 0, and the same as `score.relative`
+            assert wanted.pop(unwritten) == 0
         assert found == wanted | skip | {"reading": reading}
-        assert Config(reading=reading).training.mask == listed["training.mask"] == 0
+        c = Config(reading=reading)
+        assert (c.training.mask, c.score.relative_image) == (0, 0)
 
 
 def flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
@@ -215,7 +219,7 @@ def flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
 def test_single_fields_override_a_reading() -> None:
     c = Config.model_validate({"reading": "printed", "features": {"grid": 8}, "score": {"relative": 0.25}})
     assert (c.features.grid, c.features.scale, c.features.reductions) == (8, "raw", (2, 4, 8, 16))
-    assert (c.score.relative, c.score.weigh) == (0.25, "channels")
+    assert (c.score.relative, c.score.relative_image, c.score.weigh) == (0.25, 0, "channels")
     in_python = Config(reading="printed", features=Features(grid=8), score=Score(relative=0.25))
     assert in_python == c
 
@@ -287,7 +291,8 @@ def test_a_relative_error_is_eq_14_on_features_scaled_token_by_token() -> None:
     )
     scale = (size + 0.1) ** -0.25
     by_hand = torch.linalg.vector_norm((restored - original) * scale, dim=1)
-    errors = stage_errors(restored, original, stage_means((1, 4)), relative=0.5)
+    means = stage_means((1, 4))
+    errors = relative_errors(stage_errors(restored, original, means), original, means, 0.5)
     assert torch.allclose(error_map(errors, stage_weights((1, 4), "channels")), by_hand, atol=1e-6)
 
 
@@ -315,11 +320,19 @@ def test_a_mask_hides_whole_tokens_of_the_input_in_training() -> None:
     assert len({tuple(each.flatten().tolist()) for each in gone[:, 0]}) == 8, "each image has a mask of its own"
 
 
-def test_cells_from_before_masks_keep_their_ids_and_are_read_as_what_they_were() -> None:
+def test_cells_from_before_a_younger_field_keep_their_ids_and_are_read_as_what_they_were() -> None:
     for config in (Config(reading="faithful"), Config(reading="printed"), Config(training={"mask": 0, "epochs": 3})):
         stored = config.model_dump(mode="json")
         assert "mask" not in stored["training"]
         assert Config.model_validate(stored) == config
+    same = Config(score={"relative": 0.5})  # as the default was, with one exponent for map and image score
+    stored = same.model_dump(mode="json")
+    assert "relative_image" not in stored["score"]
+    assert Config.model_validate(stored) == same
+    stored["score"]["relative"] = 0.75
+    assert Config.model_validate(stored).score.relative_image == 0.75
+    stored = Config().model_dump(mode="json")
+    assert stored["score"]["relative_image"] == 0.5 == 2 * stored["score"]["relative"]
     assert Config(training={"epochs": 3}).training.mask == 0.3
     assert Config.model_validate(Config().model_dump(mode="json")).training.mask == 0.3
 
@@ -359,27 +372,33 @@ def test_without_ngib_the_decoders_are_fused_linearly(fusion: str) -> None:
     assert torch.allclose(net.integrate(maps), wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("relative", [(0.0, 0.0), (0.25, 0.5)])
 @pytest.mark.parametrize("weigh", ["channels", "root", "stages"])
 @pytest.mark.parametrize("weigh_image", ["channels", "root", "stages"])
-def test_map_and_image_score_each_have_their_own_sum(weigh: str, weigh_image: str) -> None:
-    """Both are eq. 14, by hand, with the weights that the configuration names for each."""
+def test_map_and_image_score_each_have_their_own_sum(
+    weigh: str, weigh_image: str, relative: tuple[float, float]
+) -> None:
+    """Both are eq. 14, by hand, with the weights and the exponent that the configuration names for each."""
     scales = (2, 6)
-    score = {"weigh": weigh, "weigh_image": weigh_image, "pool": 4, "relative": 0.0}
+    score = {"weigh": weigh, "weigh_image": weigh_image, "pool": 4}
+    score |= {"relative": relative[0], "relative_image": relative[1]}
     scorer = Scorer(scales, (8, 8), (32, 32), config(score=score))
     features = torch.randn(2, 8, 8, 8)
     with torch.no_grad():
         pixels, scores = scorer.eval()([features])
         squares = (scorer.reconstruction(features) - features).square()
+    shallow, deep = (part.square().mean(1, keepdim=True) for part in features.split(scales, dim=1))
+    sizes = torch.cat([shallow.expand(2, 2, 8, 8), deep.expand(2, 6, 8, 8)], dim=1)
 
-    def by_hand(kind: str) -> torch.Tensor:
+    def by_hand(kind: str, exponent: float) -> torch.Tensor:
         each = {"channels": (1.0, 1.0), "root": (2**-0.5, 6**-0.5), "stages": (1 / 2, 1 / 6)}[kind]
         w = torch.tensor([each[0]] * 2 + [each[1]] * 6)
         w *= 8 / w.sum()
-        errors = (squares * w.view(1, -1, 1, 1)).sum(dim=1).sqrt()
+        errors = (squares * w.view(1, -1, 1, 1) / (sizes + 0.1) ** exponent).sum(dim=1).sqrt()
         return torch.nn.functional.interpolate(errors[:, None], (32, 32), mode="bilinear")[:, 0]
 
-    assert torch.allclose(pixels, by_hand(weigh), atol=1e-5)
-    pooled = torch.nn.functional.avg_pool2d(by_hand(weigh_image), 4, stride=1)
+    assert torch.allclose(pixels, by_hand(weigh, relative[0]), atol=1e-5)
+    pooled = torch.nn.functional.avg_pool2d(by_hand(weigh_image, relative[1]), 4, stride=1)
     assert torch.allclose(scores, pooled.amax(dim=(1, 2)), atol=1e-5)
 
 

@@ -148,13 +148,20 @@ class Score(_Part):
         "channels: better on some data, worse on others. root is near the best on all (docs/afrad_defaults.md).",
     )
     relative: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Exponent q that makes the errors of the pixel map relative: each stage's squared error is divided "
+        "by (0.1 + m)^q, where m is the mean square of the stage's features at that token. This is eq. 14 on features "
+        "scaled per token; 0: as printed. Tokens with large features are harder to reconstruct, in normal images too, "
+        "and get more jitter.",
+    )
+    relative_image: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Exponent q that makes errors relative: each stage's squared error is divided by (0.1 + m)^q, "
-        "where m is the mean square of the stage's features at that token. This is eq. 14 on features scaled per "
-        "token; 0: as printed. Tokens with large features are harder to reconstruct, in normal images too, and get "
-        "more jitter.",
+        description="The same exponent for the image score. Whether an image is defective wants errors that are more "
+        "relative than where the defect is (docs/afrad_defaults.md).",
     )
     pool: int = Field(
         16, ge=1, description="Side of the average pooling (stride 1) before the maximum (UniAD's); 1: none."
@@ -211,13 +218,20 @@ def _beneath(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     return out
 
 
-def _before_masks(given: Mapping[str, Any]) -> bool:
-    """Whether this is a whole configuration, as results are stored with, and has no `training.mask`: it was 0, or not
-    yet a field."""
-    training = given.get("training")
-    whole = Config.model_fields.keys() - {"reading"} <= given.keys() and isinstance(training, Mapping)
-    missing = Training.model_fields.keys() - training.keys() if whole else set()  # type: ignore[union-attr]
-    return "mask" in missing and missing <= {"mask", "step"}  # a step that is eager is not written down
+def _left_out(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of younger fields that a whole configuration, as results are stored with, does not have, because they
+    changed nothing or were not yet fields: `training.mask` was 0, `score.relative_image` was `score.relative`."""
+    training, score = given.get("training"), given.get("score")
+    if not (Config.model_fields.keys() - {"reading"} <= given.keys()):
+        return {}
+    values: dict[str, Any] = {}
+    if isinstance(training, Mapping):
+        missing = Training.model_fields.keys() - training.keys()
+        if "mask" in missing and missing <= {"mask", "step"}:  # a step that is eager is not written down
+            values["training"] = {"mask": 0.0}
+    if isinstance(score, Mapping) and Score.model_fields.keys() - score.keys() == {"relative_image"}:
+        values["score"] = {"relative_image": score["relative"]}
+    return values
 
 
 def _names_decoders(schema: dict[str, Any]) -> None:
@@ -270,8 +284,7 @@ class Config(_Part):
         """Fill what is not given with the values of the reading."""
         if not isinstance(given, Mapping):
             return given
-        before = {"training": {"mask": 0.0}} if _before_masks(given) else {}
-        return _beneath(values_of(given.get("reading", "tuned")), _beneath(before, given))
+        return _beneath(values_of(given.get("reading", "tuned")), _beneath(_left_out(given), given))
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -283,7 +296,9 @@ class Config(_Part):
             if self.sad.skip and isinstance(data.get("sad"), dict):
                 data["sad"].pop("skip", None)
         if not self.training.mask and isinstance(data.get("training"), dict):
-            data["training"].pop("mask", None)  # `_before_masks` reads it as 0 again
+            data["training"].pop("mask", None)  # `_left_out` reads it as 0 again
+        if self.score.relative_image == self.score.relative and isinstance(data.get("score"), dict):
+            data["score"].pop("relative_image", None)  # likewise
         return data
 
     @field_validator("decoders")

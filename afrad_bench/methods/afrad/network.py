@@ -24,6 +24,7 @@ from afrad_bench.methods.afrad.scoring import (
     error_map,
     image_score,
     pixel_map,
+    relative_errors,
     stage_errors,
     stage_means,
     stage_weights,
@@ -115,10 +116,11 @@ class Scorer(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         (features,) = maps
         original = self.standardise(features.contiguous(memory_format=torch.channels_last))
-        stages = stage_errors(self.reconstruction(original), original, self.means, self.config.relative)
-        errors = error_map(stages, self.weights)
+        stages = stage_errors(self.reconstruction(original), original, self.means)
+        score = self.config
+        errors = error_map(relative_errors(stages, original, self.means, score.relative), self.weights)
         pixels = pixel_map(errors, self.image)
-        if self.config.weigh_image == self.config.weigh:
-            return pixels, image_score(errors, pixels, self.config)
-        errors = error_map(stages, self.image_weights)
-        return pixels, image_score(errors, pixel_map(errors, self.image), self.config)
+        if (score.weigh_image, score.relative_image) == (score.weigh, score.relative):
+            return pixels, image_score(errors, pixels, score)
+        errors = error_map(relative_errors(stages, original, self.means, score.relative_image), self.image_weights)
+        return pixels, image_score(errors, pixel_map(errors, self.image), score)

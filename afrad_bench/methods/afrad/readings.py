@@ -58,6 +58,7 @@ CHOICES = (
         contradicted=True,
     ),
     Choice("score.relative", 0.0, 0.0, "eq. 14 divides by nothing", contradicted=True),
+    Choice("score.relative_image", 0.0, 0.0, "eq. 14 divides by nothing", contradicted=True),
     Choice("training.jitter", 0.0, 20.0, "silent"),
     Choice("training.mask", 0.0, 0.0, "silent"),
 )

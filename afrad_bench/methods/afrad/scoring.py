@@ -25,18 +25,21 @@ def stage_means(scales: Sequence[int]) -> Tensor:
 
 
 @in_float32
-def stage_errors(reconstructed: Tensor, original: Tensor, means: Tensor, relative: float = 0.0) -> Tensor:
-    """Mean squared error of each stage's channels, two (B, C, H, W) -> (B, n, H, W), `means` from `stage_means`.
+def stage_errors(reconstructed: Tensor, original: Tensor, means: Tensor) -> Tensor:
+    """Mean squared error of each stage's channels, two (B, C, H, W) -> (B, n, H, W), `means` from `stage_means`."""
+    return torch.einsum("bchw,cn->bnhw", (reconstructed - original).square(), means)
 
-    Each error is divided by (mean square of the original's channels + FLOOR)^`relative`; 0: not divided."""
-    errors = torch.einsum("bchw,cn->bnhw", (reconstructed - original).square(), means)
-    if relative:
-        errors = errors / (torch.einsum("bchw,cn->bnhw", original.square(), means) + FLOOR) ** relative
-    return errors
+
+@in_float32
+def relative_errors(errors: Tensor, original: Tensor, means: Tensor, relative: float) -> Tensor:
+    """`stage_errors`, each divided by (mean square of the original's channels + FLOOR)^`relative`; 0: not divided."""
+    if not relative:
+        return errors
+    return errors / (torch.einsum("bchw,cn->bnhw", original.square(), means) + FLOOR) ** relative
 
 
 def error_map(errors: Tensor, weights: Tensor) -> Tensor:
-    """Eq. 14: M = sqrt(sum over channels of (F_rec - F_ori)²), from `stage_errors` and `stage_weights`.
+    """Eq. 14: M = sqrt(sum over channels of (F_rec - F_ori)²), from the stages' errors and `stage_weights`.
 
     (B, n, H, W) -> (B, H, W)."""
     return torch.einsum("bnhw,n->bhw", errors, weights).sqrt()
