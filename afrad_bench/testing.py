@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,7 +32,7 @@ from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.images.sets import ImageArray
 from afrad_bench.methods.recipes import Recipe, differences, recipes_of
 from afrad_bench.methods.small import Small, small_images, small_of
-from afrad_bench.types import Bench, HasNetwork, Method, Prediction, Seeds, TrainingRecord
+from afrad_bench.types import Bench, HasNetwork, HasState, Method, Prediction, Seeds, TrainingRecord
 
 if TYPE_CHECKING:
     from afrad_bench.types import FloatArray
@@ -274,6 +275,22 @@ class MethodContract:
         assert anomaly_map.shape == (len(images), *images.size), "network() must give a map, whatever predict gives"
         if prediction.anomaly_map is not None:
             _equal("anomaly_map of network()", anomaly_map.numpy(), prediction.anomaly_map)
+
+    def test_a_fitted_method_is_made_again_from_its_state(
+        self, bench: Bench, fitted: tuple[Method, TrainingRecord], images: ImageArray
+    ) -> None:
+        method = fitted[0]
+        if not isinstance(method, HasState):
+            pytest.skip("the method has no state()")
+        other = self.build(replace(bench, seeds=Seeds(init=bench.seeds.init + 1, order=bench.seeds.order + 1)))
+        assert isinstance(other, HasState), "another build() of the same method has no state()"
+        other.restore({name: tensor.clone() for name, tensor in method.state().items()})
+        found, wanted = other.predict(images), method.predict(images)
+        lost = "after restore(), of a method with other seeds: what fit() has found is not all in state()"
+        assert np.array_equal(found.pred_score, wanted.pred_score), f"pred_score differs {lost}"
+        if wanted.anomaly_map is not None:
+            assert found.anomaly_map is not None, f"anomaly_map is None {lost}"
+            assert np.array_equal(found.anomaly_map, wanted.anomaly_map), f"anomaly_map differs {lost}"
 
 
 _SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object], Any]] = {

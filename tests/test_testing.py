@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from types import ModuleType
 
 import numpy as np
@@ -75,6 +76,14 @@ class Careless:
         network = Network()
         return network if fault == "training mode" else network.eval()
 
+    def state(self) -> Mapping[str, torch.Tensor]:
+        noise = torch.tensor(self.noise, dtype=torch.float64)
+        return {} if self.fault == "forgets what it found" else {"noise": noise}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        if state:
+            self.noise = state["noise"].item()
+
 
 @pytest.mark.parametrize(
     ("fault", "checks"),
@@ -92,6 +101,7 @@ class Careless:
         ("one score for all", ("scores_of_images_differ", "network_equals_predict")),
         ("another network", ("network_equals_predict",)),
         ("training mode", ("network_equals_predict",)),
+        ("forgets what it found", ("a_fitted_method_is_made_again_from_its_state",)),
     ],
 )
 def test_contract_finds_the_fault(fault: str, checks: tuple[str, ...]) -> None:
@@ -111,6 +121,7 @@ def test_contract_finds_the_fault(fault: str, checks: tuple[str, ...]) -> None:
         "global_settings_do_not_change": ("bench", "train", "images"),
         "images_do_not_change": ("bench", "train", "images"),
         "network_equals_predict": ("fitted", "images"),
+        "a_fitted_method_is_made_again_from_its_state": ("bench", "fitted", "images"),
     }.items():
         given = {"bench": bench_at(32), "train": small_images(4, 32, 1), "images": small_images(5, 32, 2)}
         with kept_settings():

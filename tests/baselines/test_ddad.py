@@ -347,15 +347,6 @@ def test_a_small_set_is_one_batch_and_the_notes_say_so() -> None:
     ]
 
 
-def test_a_fitted_method_is_made_again_from_its_state() -> None:
-    method, images = made(), small_images(2, 32, 1)
-    method.fit(small_images(4, 32, 0))
-    other = made(bench=bench_at(32, seed=9))
-    assert not np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-    other.restore({name: tensor.clone() for name, tensor in method.state().items()})
-    assert np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-
-
 def test_it_learns_what_bricks_look_like() -> None:
     train, test, marked = photographs(64)
     train, test, marked = train[..., ::2, ::2], test[4:, :, ::2, ::2], marked[4:, ::2, ::2]

@@ -354,15 +354,6 @@ def test_a_fit_that_a_search_looks_at_has_its_quantiles(monkeypatch: pytest.Monk
     assert float(spans[0].max()) != pytest.approx(0.1)
 
 
-def test_a_fitted_method_is_made_again_from_its_state() -> None:
-    method, images = made(), small_images(2, 64, 1)
-    method.fit(small_images(6, 64, 0))
-    other = made(bench=bench_at(64, seed=9))
-    assert not np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-    other.restore({name: tensor.clone() for name, tensor in method.state().items()})
-    assert np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-
-
 # ------------------------------------------------------------------------------------------------- what is refused
 
 

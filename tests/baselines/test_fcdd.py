@@ -255,14 +255,6 @@ def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytes
     assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
 
 
-def test_a_fitted_method_is_made_again_from_its_state() -> None:
-    method, images = made(), small_images(2, 32, 1)
-    method.fit(small_images(6, 32, 0))
-    other = made(bench=bench_at(32, seed=9))
-    other.restore({name: tensor.clone() for name, tensor in method.state().items()})
-    assert np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-
-
 # ------------------------------------------------------------------------------------------------------------ outliers
 
 

@@ -310,15 +310,6 @@ def test_only_the_student_learns() -> None:
     assert all(p.requires_grad for p in modules["cloner"].parameters())
 
 
-def test_a_fitted_method_is_made_again_from_its_state() -> None:
-    method, images = made(), small_images(2, 64, 1)
-    method.fit(small_images(6, 64, 0))
-    other = made(bench=bench_at(64, seed=9))
-    assert not np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-    other.restore({name: tensor.clone() for name, tensor in method.state().items()})
-    assert np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-
-
 def test_students_of_teachers_with_signs_can_be_negative() -> None:
     method = made(backbone={"name": "tf_efficientnet_lite0", "weights": "random"})
     assert any("no ReLU before the student's poolings" in note for note in method.notes)

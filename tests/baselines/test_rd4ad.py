@@ -355,15 +355,6 @@ def test_only_the_student_learns() -> None:
     assert parameters(method.network()) == sum(parameters(module) for module in modules.values())
 
 
-def test_a_fitted_method_is_made_again_from_its_state() -> None:
-    method, images = made(), small_images(2, 64, 1)
-    method.fit(small_images(6, 64, 0))
-    other = made(bench=bench_at(64, seed=9))
-    assert not np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-    other.restore({name: tensor.clone() for name, tensor in method.state().items()})
-    assert np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-
-
 def test_the_rate_drops_for_the_last_fifth_and_gradients_are_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
     rates, norms = [], []
     real = torch.optim.Adam.step

@@ -298,15 +298,6 @@ def test_each_network_has_its_optimiser_and_its_clipping(monkeypatch: pytest.Mon
     assert norms == pytest.approx([0.01, 0.01], rel=1e-3)
 
 
-def test_a_fitted_method_is_made_again_from_its_state() -> None:
-    method, images = made(), small_images(2, 64, 1)
-    method.fit(small_images(6, 64, 0))
-    other = made(bench=bench_at(64, seed=9))
-    assert not np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-    other.restore({name: tensor.clone() for name, tensor in method.state().items()})
-    assert np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-
-
 # --------------------------------------------------------------------------------------------------- what is refused
 
 

@@ -371,15 +371,6 @@ def test_a_fit_that_a_search_looks_at_is_calibrated() -> None:
     assert float(seen[0][0, 0]) > 0
 
 
-def test_a_fitted_method_is_made_again_from_its_state() -> None:
-    method, images = made(), small_images(2, 64, 1)
-    method.fit(small_images(3, 64, 0))
-    other = made(bench=bench_at(64, seed=9))
-    assert not np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-    other.restore({name: tensor.clone() for name, tensor in method.state().items()})
-    assert np.array_equal(other.predict(images).pred_score, method.predict(images).pred_score)
-
-
 # ------------------------------------------------------------------------------------------------- what is refused
 
 
