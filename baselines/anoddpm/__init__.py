@@ -35,7 +35,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.diffusion import require
 from afrad_bench.methods.diffusion.config import TIMESTEPS, UnetConfig
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Config(_Part):
     )
     training: Training = Field(Training(), description="Optimisation.")
     score: Score = Field(Score(), description="From the repaired image to a map and a score.")
-    eval_batch: int = Field(8, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 8
 
 
 def check(config: Config, image_size: int) -> None:

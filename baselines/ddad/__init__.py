@@ -37,7 +37,8 @@ from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.methods.demands import multiple_of, square_maps
 from afrad_bench.methods.diffusion import require
 from afrad_bench.methods.diffusion.config import TIMESTEPS, UnetConfig
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 from afrad_bench_baselines.ddad.published import recipes
 
@@ -140,7 +141,7 @@ class Config(_Part):
     training: Training = Field(Training(), description="Optimisation of the U-Net.")
     adaptation: Adaptation = Field(Adaptation(), description="Adaptation of the feature extractor.")
     score: Score = Field(Score(), description="From the repaired image to a map and a score.")
-    eval_batch: int = Field(8, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 8
 
     @property
     def skip(self) -> int:

@@ -36,7 +36,8 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import multiple_of, square_maps
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 from afrad_bench.methods.textures import TextureConfig
 
@@ -132,7 +133,7 @@ class Config(_Part):
     )
     training: Training = Field(Training(), description="Optimisation.")
     top: int = Field(100, ge=1, description="Number of largest map values whose mean is the image score.")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 16
 
 
 def must_fit(config: Config, image_size: int) -> None:

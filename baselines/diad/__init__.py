@@ -51,7 +51,8 @@ from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail, unknown
 from afrad_bench.methods.demands import multiple_of
 from afrad_bench.methods.diffusion import require
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class Config(_Part):
     )
     steps: int = Field(10, ge=1, le=TIMES // 2, description="Steps of DDIM for an image; a divisor of 1000.")
     training: Training = Field(Training(), description="Both stages of the training.")
-    eval_batch: int = Field(4, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 4
 
     @field_validator("weights")
     @classmethod

@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from afrad_bench.methods.demands import multiple_of
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch, OddSide
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 from afrad_bench.methods.textures import TextureConfig
 
@@ -88,16 +89,7 @@ class Synthesis(_Part):
 class Score(_Part):
     """From the map to the image score."""
 
-    window: int = Field(
-        21, ge=1, description="Side in pixels (odd) of the window; its largest mean is the image score."
-    )
-
-    @field_validator("window")
-    @classmethod
-    def _odd(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError(f"the window must be odd, but got {value}")
-        return value
+    window: OddSide = Field(21, description="Side in pixels (odd) of the window; its largest mean is the image score.")
 
 
 class Config(_Part):
@@ -114,7 +106,7 @@ class Config(_Part):
     training: Training = Field(Training(), description="Optimisation.")
     synthesis: Synthesis = Field(Synthesis(), description="Corruption of the training images.")
     score: Score = Field(Score(), description="From the map to the image score.")
-    eval_batch: int = Field(8, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 8
 
 
 def check(config: Config, image_size: int) -> None:

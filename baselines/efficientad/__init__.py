@@ -44,7 +44,8 @@ from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail, unknown
 from afrad_bench.methods import textures
 from afrad_bench.methods.demands import multiple_of
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 from afrad_bench.methods.textures import NaturalImages
 
@@ -154,7 +155,7 @@ class Config(_Part):
     textures: NaturalImages = Field(NaturalImages(), description="Images of the penalty and of a distilled teacher.")
     training: Training = Field(Training(), description="Optimisation.")
     score: Score = Field(Score(), description="From distances to a map.")
-    eval_batch: int = Field(8, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 8
 
     @model_validator(mode="after")
     def _has_images(self) -> Config:

@@ -42,7 +42,8 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import multiple_of, square_maps
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Config(_Part):
         "training.epochs 0 it is scored as it is.",
     )
     training: Training = Field(Training(), description="Optimisation.")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 16
 
 
 def is_vgg(name: str) -> bool:

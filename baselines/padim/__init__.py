@@ -25,6 +25,7 @@ from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 from afrad_bench.errors import fail
+from afrad_bench.methods.fields import Smoothing
 from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 
@@ -72,9 +73,7 @@ class Config(BaseModel):
         "Wide-ResNet-50-2 550), for other backbones 100, or all if there are fewer.",
     )
     epsilon: float = Field(0.01, gt=0, description="Ridge that is added to the diagonal of each covariance (eq. 1).")
-    sigma: float = Field(
-        4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
-    )
+    sigma: Smoothing = 4.0
 
     def channels_of(self, total: int) -> int:
         """d for a backbone whose maps have `total` channels together. Raises `UserError` if these are too few."""

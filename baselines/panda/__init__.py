@@ -41,7 +41,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.searching import Search, must_search, search_field
 from afrad_bench.methods.small import Small
 
@@ -107,7 +108,7 @@ class Config(_Part):
     )
     ewc_weight: float = Field(1e4, ge=0, description="Weight of the elastic weight consolidation in the loss.")
     training: Training = Field(Training(), description="Optimisation.")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 16
 
 
 def cropped(config: Config, image_size: int) -> int:

@@ -25,13 +25,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.methods.demands import costly_bank
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import BankLimit, OddSide, Smoothing
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.searching import Search, must_search, search_field
 from afrad_bench.methods.small import Small
 
@@ -70,7 +71,7 @@ class Config(BaseModel):
         min_length=1,
         description="Feature maps by reduction, finest first; the first gives the grid. 8,16: layer2 and layer3.",
     )
-    patch: int = Field(3, ge=1, description="Side of the neighbourhood that a patch averages; odd. 5 is published too.")
+    patch: OddSide = Field(3, description="Side of the neighbourhood that a patch averages; odd. 5 is published too.")
     stage_width: int = Field(1024, ge=1, description="Values to which the patches of each stage are averaged.")
     width: int = Field(1024, ge=1, description="Values of the final embedding; 384 in the published ensembles.")
     fraction: float = Field(
@@ -86,22 +87,8 @@ class Config(BaseModel):
         "re-weighted by its neighbour's neighbourhood (eq. 6 and 7).",
     )
     support: int = Field(9, ge=2, description="b of eq. 7: bank vectors around the nearest one, itself included.")
-    sigma: float = Field(
-        4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
-    )
-    max_bank_bytes: int | None = Field(
-        None,
-        ge=1,
-        description="Refuse a larger bank. null: bounded by the free memory of the device only.",
-        json_schema_extra=NEUTRAL,
-    )
-
-    @field_validator("patch")
-    @classmethod
-    def _odd(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError(f"a patch is centred on its position, so its side must be odd, but got {value}")
-        return value
+    sigma: Smoothing = 4.0
+    max_bank_bytes: BankLimit = None
 
 
 def check(config: Config, image_size: int) -> None:

@@ -38,7 +38,8 @@ from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import WideResNet50
 from afrad_bench.methods.demands import multiple_of, square_maps
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch, Smoothing
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 from afrad_bench.methods.training_step import Step, step_field
 
@@ -110,9 +111,7 @@ class Score(_Part):
     combine: Literal["sum", "product"] = Field(
         "sum", description="How the maps of the stages are combined; the official evaluation uses the sum."
     )
-    sigma: float = Field(
-        4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
-    )
+    sigma: Smoothing = 4.0
 
 
 class Config(_Part):
@@ -134,7 +133,7 @@ class Config(_Part):
     )
     training: Training = Field(Training(), description="Optimisation.")
     score: Score = Field(Score(), description="From cosines to a map and a score.")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 16
 
     @property
     def step(self) -> int:

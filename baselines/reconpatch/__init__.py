@@ -27,13 +27,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.methods.demands import costly_bank
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import BankLimit, OddSide, Smoothing
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.searching import Search, must_search, search_field
 from afrad_bench.methods.small import Small
 
@@ -94,7 +95,7 @@ class Config(_Part):
         min_length=1,
         description="Feature maps by reduction, finest first; the first gives the grid. 8,16: layer2 and layer3.",
     )
-    patch: int = Field(3, ge=1, description="Side of the neighbourhood that a patch averages; odd.")
+    patch: OddSide = Field(3, description="Side of the neighbourhood that a patch averages; odd.")
     width: int = Field(1024, ge=1, description="Values of a patch feature, and of each stage's part before.")
     representation: int = Field(512, ge=1, description="Values of the trained representation, and of the bank.")
     projected: int = Field(128, ge=1, description="Values of the projection that training compares.")
@@ -107,22 +108,8 @@ class Config(_Part):
         "paper", description="paper: largest distance, re-weighted (eq. 10). max: largest distance."
     )
     support: int = Field(9, ge=2, description="b of eq. 10: bank vectors around the nearest one, itself included.")
-    sigma: float = Field(
-        4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
-    )
-    max_bank_bytes: int | None = Field(
-        None,
-        ge=1,
-        description="Refuse a larger bank. null: bounded by the free memory of the device only.",
-        json_schema_extra=NEUTRAL,
-    )
-
-    @field_validator("patch")
-    @classmethod
-    def _odd(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError(f"a patch is centred on its position, so its side must be odd, but got {value}")
-        return value
+    sigma: Smoothing = 4.0
+    max_bank_bytes: BankLimit = None
 
 
 def check(config: Config, image_size: int) -> None:

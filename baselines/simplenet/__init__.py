@@ -43,7 +43,8 @@ from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.errors import fail
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch, Smoothing
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 from afrad_bench.methods.training_step import Step, step_field
 
@@ -106,9 +107,7 @@ class Training(_Part):
 class Score(_Part):
     """From patches to a map and a score."""
 
-    sigma: float = Field(
-        4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
-    )
+    sigma: Smoothing = 4.0
     image: Literal["patches", "map"] = Field(
         "patches", description="The image score is the maximum of the patches (official) or of the smoothed map (ADer)."
     )
@@ -138,7 +137,7 @@ class Config(_Part):
     )
     training: Training = Field(Training(), description="Optimisation.")
     score: Score = Field(Score(), description="From patches to a map and a score.")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 16
 
 
 def must_be_maps(backbone: str, shapes: Sequence[tuple[int, ...]], channels: Sequence[int]) -> None:

@@ -43,7 +43,8 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, UniadBackbone
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import multiple_of
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 from afrad_bench.methods.training_step import Step, step_field
 
@@ -179,7 +180,7 @@ class Config(_Part):
     )
     training: Training = Field(Training(), description="Optimisation.")
     score: Score = Field(Score(), description="From the map to a score per image.")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 16
 
 
 def must_fit(config: Config, image_size: int) -> None:

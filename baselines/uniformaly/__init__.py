@@ -34,7 +34,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import costly_bank, multiple_of
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import BankLimit, OddSide, Smoothing
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.searching import Search, must_search, search_field
 from afrad_bench.methods.small import Small
 
@@ -79,7 +80,7 @@ class Config(BaseModel):
         description="Whether the map is masked, too. The official code masks it by an operation in place; false is "
         "what it says.",
     )
-    pooling: int = Field(7, ge=1, description="Side in patches over which the attention is averaged; odd.")
+    pooling: OddSide = Field(7, description="Side in patches over which the attention is averaged; odd.")
     threshold: float = Field(
         0.1, gt=0, lt=1, description="Share of the image's largest pooled attention above which a patch is in the mask."
     )
@@ -91,22 +92,8 @@ class Config(BaseModel):
     search: Search = search_field()
     neighbours: int = Field(1, ge=1, description="Nearest neighbours whose squared distances a patch score averages.")
     top: float = Field(0.05, gt=0, le=1, description="Share of the image's patches whose scores the image averages.")
-    sigma: float = Field(
-        4.0, ge=0, description="Standard deviation of the map's Gaussian smoothing in pixels; 0: none."
-    )
-    max_bank_bytes: int | None = Field(
-        None,
-        ge=1,
-        description="Refuse a larger bank. null: bounded by the free memory of the device only.",
-        json_schema_extra=NEUTRAL,
-    )
-
-    @field_validator("pooling")
-    @classmethod
-    def _odd(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError(f"pooling is centred on a patch, so its side must be odd, but got {value}")
-        return value
+    sigma: Smoothing = 4.0
+    max_bank_bytes: BankLimit = None
 
     @field_validator("layers")
     @classmethod

@@ -37,7 +37,8 @@ from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import BackboneConfig
 from afrad_bench.errors import fail, unknown
 from afrad_bench.methods import textures
-from afrad_bench.methods.recipes import NEUTRAL, Recipe
+from afrad_bench.methods.fields import EvalBatch
+from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 from afrad_bench.methods.textures import NaturalImages
 
@@ -138,7 +139,7 @@ class Config(_Part):
         0.1, ge=0, lt=1, description="Share of the images on which scores are standardised; 0: on the training images."
     )
     training: Training = Field(Training(), description="Optimisation of the students.")
-    eval_batch: int = Field(1, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 1
 
     @field_validator("receptive_fields")
     @classmethod

@@ -22,7 +22,7 @@ from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.weights import BackboneConfig, FinestFirst
 from afrad_bench.methods.afrad import own_decoders
 from afrad_bench.methods.afrad.readings import Reading, values_of
-from afrad_bench.methods.recipes import NEUTRAL
+from afrad_bench.methods.fields import EvalBatch
 from afrad_bench.methods.training_step import Step, step_field
 
 
@@ -276,7 +276,7 @@ class Config(_Part):
     )
     score: Score = Field(Score(), description="From the error map to a score per image (section 3.7).")
     training: Training = Field(Training(), description="Optimisation (section 4.2).")
-    eval_batch: int = Field(16, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 16
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import multiple_of
-from afrad_bench.methods.recipes import NEUTRAL
+from afrad_bench.methods.fields import EvalBatch
 
 JUMP = 4
 """Pixels between two positions of the network's output."""
@@ -44,7 +44,7 @@ class FcddConfig(_Part):
         "training.epochs 0 it is scored as it is.",
     )
     training: FcddTraining = Field(FcddTraining(), description="Optimisation.")
-    eval_batch: int = Field(64, ge=1, description="Images per forward pass when scoring.", json_schema_extra=NEUTRAL)
+    eval_batch: EvalBatch = 64
 
     @field_validator("side")
     @classmethod
