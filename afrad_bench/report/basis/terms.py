@@ -86,7 +86,7 @@ def by_term(uses: Iterable[Counted], term: str) -> dict[str, list[str]]:
         value = run.term(term)
         if term == "backbone" and value is None:
             return "none"  # such as of a network that is trained from its initial values
-        return plain(_kind(value) if term == "device" else value)
+        return short(_kind(value) if term == "device" else value)
 
     return by_value(uses, shown)
 
