@@ -21,6 +21,7 @@ from afrad_bench.types import MEAN
 from tests.browser.chrome import NEEDS_CHROMIUM, Tab, browser
 from tests.report.large import large_report
 from tests.report.test_figures import MEASURES, fill
+from tests.report.test_latencies import LATENCY, TIMES
 from tests.report.test_report import Bookkeeper, planned, row, suite
 
 pytestmark = [pytest.mark.browser, NEEDS_CHROMIUM]
@@ -265,15 +266,26 @@ def test_nothing_runs_but_the_script_of_the_page(tab: Tab) -> None:
 
 
 def test_paper_keeps_every_column(tab: Tab) -> None:
+    assert on_paper(tab, "th, td") > 50
+    assert tab.pdf().startswith(b"%PDF-")
+
+
+def test_paper_keeps_every_figure(tab: Tab, pictured: Path) -> None:
+    tab.open(pictured)
+    assert on_paper(tab, "figure svg") == len(FIGURES)
+    assert on_paper(tab, "th, td") > 50
+
+
+def on_paper(tab: Tab, selector: str) -> int:
+    """How many of these there are; none of them is hidden, empty or cut off on a sheet of A4, landscape."""
     tab.window(1047, 900, paper=True)
     found = tab.run(
-        "[...document.querySelectorAll('th, td')]"
-        ".map(each => [each.checkVisibility(), each.getBoundingClientRect().right])"
+        f"[...document.querySelectorAll({json.dumps(selector)})].map(each => [each, each.getBoundingClientRect()])"
+        ".map(([each, box]) => [each.checkVisibility(), box.width, box.right])"
     )
-    assert len(found) > 50
-    assert all(visible and right <= 1047 for visible, right in found)
+    assert all(visible and width > 0 and right <= 1047 for visible, width, right in found), found
     assert not tab.run("[...document.querySelectorAll('.tools')].some(each => each.checkVisibility())")
-    assert tab.pdf().startswith(b"%PDF-")
+    return len(found)
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make axe")
@@ -299,14 +311,29 @@ def test_a_large_report_is_a_small_file() -> None:
 
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with a gallery: two rows, the images of one category."""
+    """A page with every kind of figure: two rows, which are places of a grid, and the images of two categories."""
     folder = tmp_path_factory.mktemp("pictured")
-    store, spec = Store(folder / "store"), suite(row("a"), row("b"), measures=MEASURES)
-    fill(store, spec)
+    rows = [row(name, grid="g", point=(("width", at), ("depth", at))) for name, at in (("a", "1"), ("b", "2"))]
+    store, spec = Store(folder / "store"), suite(*rows, measures={**MEASURES, "latency": LATENCY})
+    fill(store, spec, more={"latency": dict(zip(TIMES, (10.0, 9.0, 14.0), strict=True))}, losses=(3.0, 2.0, 1.0))
     frames = {name: store.read(name) for name in ("cells", "measurements", "scores", "curves", "examples")}
     path = folder / "report.html"
     path.write_text(to_html(build(spec, *frames.values())), encoding="utf-8")
     return path
+
+
+FIGURES = (
+    *("forest", "efficiency_plot", "latency_plot", "latency_intervals", "gallery", "gallery_more"),
+    *("training", "roc_images", "roc_pixels", "pro", "score_histograms", "score_strips"),
+)
+
+
+def test_a_page_with_every_kind_of_figure(tab: Tab, pictured: Path) -> None:
+    """What the tests of accessibility and of paper look at."""
+    tab.open(pictured)
+    keys = "[...document.querySelectorAll('figure svg')].map(each => each.getAttribute('aria-labelledby'))"
+    assert [each.split("-drawing")[0] for each in tab.run(keys)] == list(FIGURES)
+    assert tab.run("document.querySelectorAll('#grid-1 td.number').length") == 4
 
 
 def test_pictures_can_be_looked_at_more_closely(tab: Tab, pictured: Path) -> None:
@@ -338,7 +365,7 @@ def test_points_of_a_figure_name_their_rows(tab: Tab, pictured: Path) -> None:
     tab.open(pictured)
     figures = "[...document.querySelectorAll('svg:has(.point)')]"
     stops = f"{figures}.map(each => each.querySelectorAll('.point[tabindex=\"0\"]').length)"
-    assert tab.run(stops) == [1, 1]  # of efficiency and of strips
+    assert tab.run(stops) == [1, 1, 1]  # of efficiency, in GFLOPs and in ms, and of strips
     tab.run("document.querySelector('.point').focus()")
     told = "document.querySelector('.told').textContent"
     assert tab.run(told).startswith("a: 90.0 % at 1 GFLOPs")

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -22,6 +23,7 @@ from PIL import Image
 from afrad_bench.report import Report, build, failure_report, to_html, to_markdown, write
 from afrad_bench.report import failures as failing
 from afrad_bench.report.basis import evidence, figures
+from afrad_bench.report.basis.evidence import TRAINING
 from afrad_bench.report.drawing import pictures
 from afrad_bench.report.drawing.bubbles import _apart, _round
 from afrad_bench.report.drawing.shapes import Bubble, Bubbles, Curves, Figure, Gallery, Histograms
@@ -75,8 +77,18 @@ SCORES = {"alpha": ((0.1, 0.2, 0.5, 0.6), (0.4, 0.7, 0.8)), "beta": ((1.0, 2.0),
 """Category -> scores of normal and of anomalous images."""
 
 
-def fill(store: Store, spec: ReportInput, *, shift: float = 0.0, examples: bool = True, **terms: Any) -> None:
-    """One complete run of every cell, with scores, curves and pictures."""
+def fill(
+    store: Store,
+    spec: ReportInput,
+    *,
+    shift: float = 0.0,
+    examples: bool = True,
+    more: Mapping[str, Mapping[str, float]] | None = None,
+    losses: tuple[float, ...] = (),
+    **terms: Any,
+) -> None:
+    """One complete run of every cell, with scores, curves and pictures; `more`: measure -> metric -> value."""
+    more = more or {}
     planned = [(each, cell) for each in spec.rows for cell in each.cells]
     for number, (each, cell) in enumerate(planned):
         start = START + timedelta(minutes=number)
@@ -95,11 +107,12 @@ def fill(store: Store, spec: ReportInput, *, shift: float = 0.0, examples: bool 
             "epochs": 3,
             "backbone": "resnet18",
             "status": "ok",
-            "measures": json.dumps({name: {"version": "1", "status": "ok"} for name in MEASURES}),
+            "measures": json.dumps({name: {"version": "1", "status": "ok"} for name in (*MEASURES, *more)}),
             **terms,
         }
         values = (("accuracy", "image_auroc", MEAN, 0.9), ("complexity", "gmacs", None, 1.0 + number))
         values += (("complexity", "params_total", None, 2.0),)
+        values += tuple((name, metric, None, each) for name, of in more.items() for metric, each in of.items())
         measurements = [dict(zip(("measure", "metric", "category", "value"), one, strict=True)) for one in values]
         scores = [
             {
@@ -117,6 +130,9 @@ def fill(store: Store, spec: ReportInput, *, shift: float = 0.0, examples: bool 
             {"category": "alpha", "kind": "pixel_roc", "x": (0.0, 0.0, 1.0), "y": (0.0, 0.5 + shift * cell.seed, 1.0)},
             {"category": "alpha", "kind": "pro", "x": (0.0, 0.3), "y": (0.0, 0.9)},
         ]
+        if losses:
+            epochs = tuple(map(float, range(1, len(losses) + 1)))
+            curves.append({"category": None, "kind": TRAINING, "x": epochs, "y": losses})
         kept = [
             example("alpha", 0, 0.4, 0.0, 2.0),
             example("alpha", 1, 0.1, 1.0, 4.0, gt_label=False),
