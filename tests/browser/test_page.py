@@ -23,6 +23,7 @@ from tests.report.large import large_report
 from tests.report.test_figures import MEASURES, fill
 from tests.report.test_latencies import LATENCY, TIMES
 from tests.report.test_report import Bookkeeper, planned, row, suite
+from tests.report.test_strips import OPERATING
 
 pytestmark = [pytest.mark.browser, NEEDS_CHROMIUM]
 
@@ -314,8 +315,12 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with every kind of figure: two rows, which are places of a grid, and the images of two categories."""
     folder = tmp_path_factory.mktemp("pictured")
     rows = [row(name, grid="g", point=(("width", at), ("depth", at))) for name, at in (("a", "1"), ("b", "2"))]
-    store, spec = Store(folder / "store"), suite(*rows, measures={**MEASURES, "latency": LATENCY})
-    fill(store, spec, more={"latency": dict(zip(TIMES, (10.0, 9.0, 14.0), strict=True))}, losses=(3.0, 2.0, 1.0))
+    store, spec = (
+        Store(folder / "store"),
+        suite(*rows, measures={**MEASURES, "latency": LATENCY, "operating_point": OPERATING}),
+    )
+    times = dict(zip(TIMES, (10.0, 9.0, 14.0), strict=True))
+    fill(store, spec, more={"latency": times, "operating_point": {"threshold": 0.45}}, losses=(3.0, 2.0, 1.0))
     frames = {name: store.read(name) for name in ("cells", "measurements", "scores", "curves", "examples")}
     path = folder / "report.html"
     path.write_text(to_html(build(spec, *frames.values())), encoding="utf-8")

@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
@@ -169,9 +169,13 @@ class Bookkeeper:
         self.rows["cells"].append(row)
         self.rows["measurements"] += [{**row, **each} for each in measurements]
 
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """The cells and measurements so far."""
+        return (pd.DataFrame(rows, columns=list(COLUMNS[name])) for name, rows in self.rows.items())
+
     def report(self, spec: ReportInput) -> Report:
         if self.store is None:
-            return build(spec, *(pd.DataFrame(rows, columns=list(COLUMNS[name])) for name, rows in self.rows.items()))
+            return build(spec, *self.frames())
         ids = [cell.id for row in spec.rows for cell in row.cells]
         return build(spec, self.store.read("cells", ids), self.store.read("measurements", ids))
 

@@ -10,6 +10,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#5
 DASHES: tuple[object, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 HEAT = "inferno"
 INK, SOFT, FAINT, ALARM = "#1b1d21", "#5c636e", "#c9ced6", "#a3161a"
+POINT = "#00664b"
+"""Of an operating point."""
 NORMAL, ANOMALOUS = ("#a9d5f5", "#0072B2", ""), ("none", "#a33c00", "////")
 """Fill colour, edge colour, hatch."""
 TEXT, SMALL = 9.0, 7.5
