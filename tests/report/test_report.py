@@ -522,7 +522,7 @@ def test_times_of_different_devices_are_not_ranked(book: Bookkeeper) -> None:
     ("name", "values", "told"),
     [
         ("data_fingerprint", ("11" * 32, "22" * 32), "Mixed data under one name (demo)"),
-        ("git_revision", ("1" * 40, "2" * 40), "Mixed revisions of the code"),
+        ("git_revision", ("1" * 40, "2" * 40), f"Mixed revisions of the code: {'1' * 12} (a); {'2' * 12} (b)."),
         ("threads", (1, 2), "Mixed numbers of threads: 1 (a); 2 (b)."),
         ("precision", ("float32", "bfloat16"), "Mixed precisions"),
         ("image_size", (128, 256), "Mixed image sizes"),

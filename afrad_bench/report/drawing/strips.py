@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import textwrap
 from collections.abc import Mapping
 
 from matplotlib.axes import Axes
@@ -14,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from afrad_bench.report.drawing.panels import above
 from afrad_bench.report.drawing.shapes import Dots, Strip, Strips
-from afrad_bench.report.drawing.style import COLOURS, INK, POINT, SMALL, SOFT
+from afrad_bench.report.drawing.style import COLOURS, INK, POINT, SMALL, SOFT, in_lines
 
 WIDTH, HEIGHT = 1.9, 0.95
 """Size of a panel with its labels, in inches."""
@@ -38,9 +37,9 @@ def fill(figure: Figure, drawing: Strips, below: float) -> None:
             if row == 0:
                 axes.set_title(drawing.columns[column], fontweight="bold")
             if column == 0:
-                axes.set_ylabel("\n".join(textwrap.wrap(label, 16)), rotation=0, ha="right", va="center")
+                axes.set_ylabel(in_lines(label, 16), rotation=0, ha="right", va="center")
             _strip(axes, strip, f"dots-{row}-{column}")
-    grid[-1][len(drawing.columns) // 2].set_xlabel("image score, each panel on its own scale", fontsize=SMALL)
+    grid[-1][0].set_xlabel("image score, each panel on its own scale", fontsize=SMALL, loc="left")
     handles = [Line2D([], [], linestyle="", marker=m, markersize=4, color=c, label=name) for name, c, m in KINDS]
     handles.append(Line2D([], [], color=INK, linestyle="--", linewidth=1.0, label="threshold of the best F1"))
     if any(strip is not None and strip.operating is not None for of_row in drawing.strips for strip in of_row):

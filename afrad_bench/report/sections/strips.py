@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from afrad_bench.report.basis import evidence
 from afrad_bench.report.basis.evidence import RowEvidence, not_drawn
-from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, stamp
+from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, part_of, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.terms import some
 from afrad_bench.report.drawing.shapes import Dots, Figure, Strip, Strips
@@ -33,12 +33,11 @@ def strips(grid: Grid, dataset: str, seen: Sequence[RowEvidence[Score]]) -> list
     parts = blocks(len(names), COLUMNS)
     figures = []
     for number, part in enumerate(parts, 1):
-        several = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
         made = tuple(tuple(_strip(grid, one, name, most) for name in names[part]) for one in shown)
         figures.append(
             Figure(
                 key=key(grid, "score_strips", dataset, number),
-                title=of_data(grid, f"Scores of single images{several}", dataset),
+                title=of_data(grid, part_of("Scores of single images", number, parts), dataset),
                 description=f"A dot for each test image by its score, normal ones below anomalous ones: a row for each "
                 f"of {named(labels)}, a column for each of {named(names[part])}.",
                 caption=(*_caption(shown, most, seeds, grid.spec.profile), *_points(grid, shown), *not_drawn(rest)),
