@@ -21,7 +21,9 @@ from afrad_bench.types import MEAN
 from tests.browser.chrome import NEEDS_CHROMIUM, Tab, browser
 from tests.report.large import large_report
 from tests.report.test_figures import MEASURES, fill
+from tests.report.test_latencies import LATENCY, TIMES
 from tests.report.test_report import Bookkeeper, planned, row, suite
+from tests.report.test_strips import OPERATING
 
 pytestmark = [pytest.mark.browser, NEEDS_CHROMIUM]
 
@@ -62,6 +64,23 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     stored = book.store.read("measurements")
     means = stored[stored["category"] == MEAN].pivot_table(index="label", columns="metric", values="value") * 100
     return Shown(path, means.reindex(list(VALUES)).rename_axis(None))
+
+
+NOTES = [
+    f"note {at} on a value" + ", which takes many words to say what it is and what it is not" * 3 for at in range(3)
+]
+
+
+@pytest.fixture(scope="module")
+def noted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with long footnotes."""
+    book, at = Bookkeeper(None), ("image_auroc", MEAN)
+    rows = [row(name) for name in "abc"]
+    for each, note in zip(rows, NOTES, strict=True):
+        book.run(each.cells[0], {"accuracy": {at: 0.9}}, label=each.label, notes={at: note})
+    path = tmp_path_factory.mktemp("noted") / "report.html"
+    path.write_text(to_html(book.report(suite(*rows))), encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -265,15 +284,52 @@ def test_nothing_runs_but_the_script_of_the_page(tab: Tab) -> None:
 
 
 def test_paper_keeps_every_column(tab: Tab) -> None:
+    assert on_paper(tab, "th, td") > 50
+    assert tab.pdf().startswith(b"%PDF-")
+
+
+def test_paper_keeps_every_figure(tab: Tab, pictured: Path) -> None:
+    tab.open(pictured)
+    assert on_paper(tab, "figure svg") == len(FIGURES)
+    assert on_paper(tab, "th, td") > 50
+    heights = tab.run("[...document.querySelectorAll('figure')].map(each => each.getBoundingClientRect().height)")
+    assert max(heights) < 17 / 2.54 * 96  # of the 19 cm of a sheet, so that none is torn
+
+
+def test_a_head_is_repeated_on_the_next_sheet(tab: Tab) -> None:
+    """Chromium leaves out a button, which has a box of its own."""
+    boxes = "[...document.querySelectorAll('.sort')].map(each => getComputedStyle(each).display)"
+    assert set(tab.run(boxes)) == {"inline-block"}
+    tab.window(1047, 900, paper=True)
+    assert set(tab.run(boxes)) == {"contents"}
+
+
+def test_many_notes_are_folded_until_a_mark_asks_for_them(tab: Tab, noted: Path) -> None:
+    tab.open(noted)
+    fold = "document.querySelector('details.notes')"
+    assert tab.run(f"{fold}.open") is False
+    assert tab.run(f"{fold}.querySelector('summary').textContent") == "Notes 1 to 3"
+    mark = f"{RESULTS}.querySelector('tbody tr:nth-child(2) sup a')"
+    tab.run(f"{mark}.dispatchEvent(new PointerEvent('pointerover', {{ bubbles: true }}))")
+    assert tab.run(f"{mark}.title") == NOTES[1]
+    tab.run(f"{mark}.click()")
+    assert tab.run(f"{fold}.open") is True
+    assert NOTES[2] in taken(tab, 0)  # folded or not, they go with the table
+    tab.window(1047, 900, paper=True)
+    assert tab.run("[...document.querySelectorAll('.notes li')].every(each => each.checkVisibility())")
+    assert tab.run(f"{fold}.querySelector('summary').checkVisibility()") is False
+
+
+def on_paper(tab: Tab, selector: str) -> int:
+    """How many of these there are; none of them is hidden, empty or cut off on a sheet of A4, landscape."""
     tab.window(1047, 900, paper=True)
     found = tab.run(
-        "[...document.querySelectorAll('th, td')]"
-        ".map(each => [each.checkVisibility(), each.getBoundingClientRect().right])"
+        f"[...document.querySelectorAll({json.dumps(selector)})].map(each => [each, each.getBoundingClientRect()])"
+        ".map(([each, box]) => [each.checkVisibility(), box.width, box.right])"
     )
-    assert len(found) > 50
-    assert all(visible and right <= 1047 for visible, right in found)
+    assert all(visible and width > 0 and right <= 1047 for visible, width, right in found), found
     assert not tab.run("[...document.querySelectorAll('.tools')].some(each => each.checkVisibility())")
-    assert tab.pdf().startswith(b"%PDF-")
+    return len(found)
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make axe")
@@ -299,14 +355,38 @@ def test_a_large_report_is_a_small_file() -> None:
 
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with a gallery: two rows, the images of one category."""
+    """A page with every kind of figure: two rows, which are places of a grid, and the images of two categories."""
     folder = tmp_path_factory.mktemp("pictured")
-    store, spec = Store(folder / "store"), suite(row("a"), row("b"), measures=MEASURES)
-    fill(store, spec)
+    rows = [row(name, grid="g", point=(("width", at), ("depth", at))) for name, at in (("a", "1"), ("b", "2"))]
+    store, spec = (
+        Store(folder / "store"),
+        suite(*rows, measures={**MEASURES, "latency": LATENCY, "operating_point": OPERATING}),
+    )
+    times = dict(zip(TIMES, (10.0, 9.0, 14.0), strict=True))
+    fill(store, spec, more={"latency": times, "operating_point": {"threshold": 0.45}}, losses=(3.0, 2.0, 1.0))
     frames = {name: store.read(name) for name in ("cells", "measurements", "scores", "curves", "examples")}
     path = folder / "report.html"
     path.write_text(to_html(build(spec, *frames.values())), encoding="utf-8")
     return path
+
+
+FIGURES = (
+    *("forest", "efficiency_plot", "latency_plot", "latency_intervals", "gallery", "gallery_more"),
+    *("training", "roc_images", "roc_pixels", "pro", "score_histograms", "score_strips"),
+)
+
+
+def test_a_page_with_every_kind_of_figure(tab: Tab, pictured: Path) -> None:
+    """What the tests of accessibility and of paper look at."""
+    tab.open(pictured)
+    keys = "[...document.querySelectorAll('figure svg')].map(each => each.getAttribute('aria-labelledby'))"
+    assert [each.split("-drawing")[0] for each in tab.run(keys)] == list(FIGURES)
+    assert tab.run("document.querySelectorAll('#grid-1 td.number').length") == 4
+
+
+def test_the_number_of_a_footnote_is_no_decimal(tab: Tab, noted: Path) -> None:
+    tab.open(noted, "#view&results-1.to=a")
+    assert tab.run(f"[...{RESULTS}.querySelectorAll('.delta')].slice(-1)[0].textContent") == "0.0"
 
 
 def test_pictures_can_be_looked_at_more_closely(tab: Tab, pictured: Path) -> None:
@@ -332,13 +412,15 @@ def test_pictures_can_be_looked_at_more_closely(tab: Tab, pictured: Path) -> Non
     assert tab.run("document.querySelector('.closer').getAttribute('viewBox')") == "37.5 37.5 25 25"
     tab.open(pictured, link)
     assert tab.run(view) == "alpha · dent: b; right of the line: a"
+    assert tab.run("document.querySelector('.closer').getAttribute('viewBox')") == "37.5 37.5 25 25"
+    assert tab.run("document.querySelector('.closer line').getAttribute('x1')") == "35"
 
 
 def test_points_of_a_figure_name_their_rows(tab: Tab, pictured: Path) -> None:
     tab.open(pictured)
     figures = "[...document.querySelectorAll('svg:has(.point)')]"
     stops = f"{figures}.map(each => each.querySelectorAll('.point[tabindex=\"0\"]').length)"
-    assert tab.run(stops) == [1, 1]  # of efficiency and of strips
+    assert tab.run(stops) == [1, 1, 1]  # of efficiency, in GFLOPs and in ms, and of strips
     tab.run("document.querySelector('.point').focus()")
     told = "document.querySelector('.told').textContent"
     assert tab.run(told).startswith("a: 90.0 % at 1 GFLOPs")

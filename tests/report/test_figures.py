@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -17,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from afrad_bench.report import Report, build, failure_report, to_html, to_markdown, write
 from afrad_bench.report import failures as failing
 from afrad_bench.report.basis import evidence, figures
+from afrad_bench.report.basis.evidence import TRAINING
 from afrad_bench.report.drawing import pictures
 from afrad_bench.report.drawing.bubbles import _apart, _round
 from afrad_bench.report.drawing.shapes import Bubble, Bubbles, Curves, Figure, Gallery, Histograms
@@ -75,8 +78,18 @@ SCORES = {"alpha": ((0.1, 0.2, 0.5, 0.6), (0.4, 0.7, 0.8)), "beta": ((1.0, 2.0),
 """Category -> scores of normal and of anomalous images."""
 
 
-def fill(store: Store, spec: ReportInput, *, shift: float = 0.0, examples: bool = True, **terms: Any) -> None:
-    """One complete run of every cell, with scores, curves and pictures."""
+def fill(
+    store: Store,
+    spec: ReportInput,
+    *,
+    shift: float = 0.0,
+    examples: bool = True,
+    more: Mapping[str, Mapping[str, float]] | None = None,
+    losses: tuple[float, ...] = (),
+    **terms: Any,
+) -> None:
+    """One complete run of every cell, with scores, curves and pictures; `more`: measure -> metric -> value."""
+    more = more or {}
     planned = [(each, cell) for each in spec.rows for cell in each.cells]
     for number, (each, cell) in enumerate(planned):
         start = START + timedelta(minutes=number)
@@ -95,11 +108,12 @@ def fill(store: Store, spec: ReportInput, *, shift: float = 0.0, examples: bool 
             "epochs": 3,
             "backbone": "resnet18",
             "status": "ok",
-            "measures": json.dumps({name: {"version": "1", "status": "ok"} for name in MEASURES}),
+            "measures": json.dumps({name: {"version": "1", "status": "ok"} for name in (*MEASURES, *more)}),
             **terms,
         }
         values = (("accuracy", "image_auroc", MEAN, 0.9), ("complexity", "gmacs", None, 1.0 + number))
         values += (("complexity", "params_total", None, 2.0),)
+        values += tuple((name, metric, None, each) for name, of in more.items() for metric, each in of.items())
         measurements = [dict(zip(("measure", "metric", "category", "value"), one, strict=True)) for one in values]
         scores = [
             {
@@ -117,6 +131,9 @@ def fill(store: Store, spec: ReportInput, *, shift: float = 0.0, examples: bool 
             {"category": "alpha", "kind": "pixel_roc", "x": (0.0, 0.0, 1.0), "y": (0.0, 0.5 + shift * cell.seed, 1.0)},
             {"category": "alpha", "kind": "pro", "x": (0.0, 0.3), "y": (0.0, 0.9)},
         ]
+        if losses:
+            epochs = tuple(map(float, range(1, len(losses) + 1)))
+            curves.append({"category": None, "kind": TRAINING, "x": epochs, "y": losses})
         kept = [
             example("alpha", 0, 0.4, 0.0, 2.0),
             example("alpha", 1, 0.1, 1.0, 4.0, gt_label=False),
@@ -449,6 +466,17 @@ def test_the_files_are_real_pictures(written: tuple[Report, Path]) -> None:
             assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
+def test_alarms_stand_in_the_files_of_a_figure_and_once_on_the_page(store: Store) -> None:
+    fill(store, TWO, weights="random", weights_hash="random")
+    report = made(store, TWO)
+    svg, page = pictures.drawn(report.figures)["efficiency_plot"].svg, to_html(report)
+    assert svg.count("⚠ Random weights: a, b.") == 1
+    assert page.count("Random weights: a, b.") == 1
+    of_page = page[page.index("efficiency_plot-drawing-title") :]
+    height, less = (float(text.split('viewBox="0 0 ')[1].split('"')[0].split()[1]) for text in (svg, of_page))
+    assert height - less == pytest.approx(0.145 * 72)  # one line
+
+
 def test_the_page_holds_the_pictures_with_words_for_them(written: tuple[Report, Path]) -> None:
     report, folder = written
     source = (folder / "report.html").read_text(encoding="utf-8")
@@ -500,6 +528,30 @@ def test_dollars_and_signs_that_the_font_lacks_are_text_in_pictures(store: Store
     assert all(f"suite {name}" in picture.svg for picture in drawn.values())
 
 
+def test_nothing_is_written_beyond_the_edge_of_a_figure(store: Store) -> None:
+    """Also with names as long as those of a grid, whose times are unreliable."""
+    from afrad_bench.report.drawing import canvas
+
+    times = MeasureSpec({name: Metric(name, "ms/image", False, name) for name in ("latency_median", "latency_p95")})
+    labels = [f"PatchCore, fraction={share}, backbone=wide_resnet50_2" for share in ("0.01", "0.1", "0.25", "1.0")]
+    spec = suite(*map(row, labels), measures={**MEASURES, "latency": times}, compare_to=labels[0])
+    fill(store, spec, more={"latency": {"latency_median": 9.5, "latency_p95": 9.75}}, losses=(3.0, 1.0))
+    found = made(store, spec).figures
+    assert len(found) == 12
+    for each in found:
+        with canvas._styled(each):
+            drawn = canvas._canvas(each)
+            drawn.draw_without_rendering()
+            ticks = {
+                id(each.label1) for axes in drawn.axes for axis in (axes.xaxis, axes.yaxis) for each in axis.majorTicks
+            }
+            for text in drawn.findobj(Text):
+                if isinstance(text, Text) and text.get_text() and text.get_visible() and id(text) not in ticks:
+                    box = text.get_window_extent()
+                    assert -1 <= box.x0 <= box.x1 <= drawn.bbox.width + 1, (each.key, text.get_text())
+                    assert -1 <= box.y0 <= box.y1 <= drawn.bbox.height + 1, (each.key, text.get_text())
+
+
 def test_styles_differ_in_grey_too() -> None:
     assert len({(colour(i), str(dash(i))) for i in range(28)}) == 28
     assert len({str(dash(i)) for i in range(4)}) == 4
@@ -508,10 +560,10 @@ def test_styles_differ_in_grey_too() -> None:
 
 def test_the_examples_in_the_docstrings_run() -> None:
     from afrad_bench.instruments import polyline
-    from afrad_bench.report.drawing import bubbles
+    from afrad_bench.report.drawing import bubbles, style
 
     assert _round(1.19) == 1.0
-    for module in (evidence, figures, failing, bubbles, polyline):
+    for module in (evidence, figures, failing, bubbles, polyline, style):
         assert doctest.testmod(module).failed == 0
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from afrad_bench.report import to_html
 from afrad_bench.report.basis.evidence import RowEvidence
 from afrad_bench.report.basis.grid import Grid
-from afrad_bench.report.basis.results import Results
+from afrad_bench.report.basis.results import Results, read
 from afrad_bench.report.drawing.pictures import drawn
 from afrad_bench.report.drawing.shapes import Figure, Strips
-from afrad_bench.report.sections.strips import DOTS, LEAST, MOST, PANELS, strips
+from afrad_bench.report.model import MeasureSpec, PlannedCell
+from afrad_bench.report.sections.strips import DOTS, LEAST, MEASURE, MOST, PANELS, THRESHOLD, strips
 from afrad_bench.store import Store
-from afrad_bench.types import Score
+from afrad_bench.types import Metric, Score
 from tests.report.test_figures import MEASURES, fill, made
-from tests.report.test_report import row, suite
+from tests.report.test_report import ACCURACY, Bookkeeper, row, suite
+
+OPERATING = MeasureSpec({THRESHOLD: Metric("Threshold", "score", True, "the threshold of the score", headline=False)})
 
 
 def scores_of(category: str, normal: int, anomalous: int) -> list[Score]:
@@ -65,6 +69,42 @@ def test_of_many_images_some_are_drawn_evenly_with_the_ends_and_that_is_said() -
     assert sum(len(each.scores) for each in dots) <= DOTS
     assert (dots[0].scores[0], dots[0].scores[-1]) == (0.0, 899.0)
     assert f"Of a panel with more than {most} images of a kind, {most} are drawn" in " ".join(figures[0].caption)
+
+
+DECIDED = "at most 5 % false alarms, decided on 75 normal images of demo (held out)"
+
+
+def test_a_stored_operating_point_is_a_line_with_its_value_and_what_decided_it() -> None:
+    """Of its own cell: that of the seed and of the part of the data whose scores are drawn."""
+    parts = {name: PlannedCell(f"of {name}", "demo", 0, name) for name in ("c0", "c1")}
+    spec = suite(
+        row("none"),
+        replace(row("with"), cells=tuple(parts.values())),
+        measures={"accuracy": ACCURACY, MEASURE: OPERATING},
+        stale={"of c1": {MEASURE: "rate"}},
+    )
+    book, at = Bookkeeper(None), (THRESHOLD, None)
+    for cell, value in zip(parts.values(), (3.25, 4.5), strict=True):
+        book.run(cell, {MEASURE: {at: value}}, notes={at: DECIDED})
+    scores = {name: scores_of(name, 3, 3) for name in parts}
+    whole = dict.fromkeys(parts, spec.rows[0].cells[0])
+    seen = [RowEvidence(spec.rows[at], at, "demo", 0, scores, of) for at, of in enumerate((whole, parts))]
+    results = read(*book.frames())
+    (figure,) = strips(Grid(spec, results), "demo", seen)
+    assert isinstance(figure.drawing, Strips)
+    found = [[strip.operating for strip in line if strip is not None] for line in figure.drawing.strips]
+    assert found == [[None, None], [3.25, 4.5]]
+    assert "the stored operating point, one for all categories of a model: " in figure.caption[-1]
+    assert f"{DECIDED} (with); {DECIDED}; stale: rate (with)." in figure.caption[-1]
+    svg = drawn([figure])["score_strips"].svg
+    assert svg.count("stroke: #00664b") == 3  # a line in two panels, and one in the legend
+    assert all(f">{text}<" in svg for text in ("3.25", "4.5", "operating point"))
+
+
+def test_without_an_operating_point_nothing_is_said_of_one() -> None:
+    (figure,) = figures_of()
+    assert "Solid" not in " ".join(figure.caption)
+    assert "operating point<" not in drawn([figure])["score_strips"].svg
 
 
 def test_rows_that_are_not_drawn_are_named() -> None:

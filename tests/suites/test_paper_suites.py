@@ -263,7 +263,7 @@ def test_table_2_runs_from_visa(lab: Lab) -> None:
     )
     text = lab.markdown("table2_visa")
     assert "image size 64 px ≠ 256 px" in text
-    assert "mean over 1 categories, 1 of them among the paper's 12" in text
+    assert "mean over 1 category, 1 of them among the paper's 12" in text
     assert "(paper 90.6" in text
 
 

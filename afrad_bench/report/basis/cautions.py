@@ -42,7 +42,7 @@ def mixed(grid: Grid) -> tuple[str, ...]:
     for term, plural in MUST_AGREE.items():
         values = by_term(uses, term)
         if len(values) > 1:
-            found.append(f"Mixed {plural}: {listed(values)}.")
+            found.append(f"Mixed {plural}: {listed({short(value): labels for value, labels in values.items()})}.")
     for dataset in grid.datasets:
         here = [use for use in uses if use.cell.dataset == dataset]
         for part in dict.fromkeys(use.cell.part for use in here):

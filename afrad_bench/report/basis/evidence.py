@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from afrad_bench.report.basis.figures import named
@@ -32,6 +32,8 @@ class RowEvidence(Generic[T]):
     dataset: str
     seed: int
     by_category: Mapping[str, Sequence[T]]
+    cells: Mapping[str, PlannedCell] = field(default_factory=dict)
+    """Category -> the cell that its evidence is of."""
 
     def __iter__(self) -> Iterator[T]:
         return (one for found in self.by_category.values() for one in found)
@@ -124,12 +126,15 @@ def _seen(grid: Grid, frame: pd.DataFrame | None, kind: type[T], *, of_fit: bool
             places.setdefault((cell.dataset, cell.seed), []).append(cell)
         for (dataset, seed), cells in places.items():
             found: dict[str, list[T]] = {}
+            of: dict[str, PlannedCell] = {}
             for cell in cells:
                 rows = _newest(grid, cell, tables, of_fit=of_fit)
                 for one in () if rows is None else _made(kind, rows):
-                    found.setdefault(_place(cell, one.category), []).append(one)
+                    place = _place(cell, one.category)
+                    found.setdefault(place, []).append(one)
+                    of[place] = cell
             if found:
-                yield RowEvidence(row, style, dataset, seed, found)
+                yield RowEvidence(row, style, dataset, seed, found, of)
 
 
 def _newest(grid: Grid, cell: PlannedCell, tables: Mapping[Any, pd.DataFrame], *, of_fit: bool) -> pd.DataFrame | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -47,6 +47,17 @@ def key(grid: Grid, name: str, dataset: str, block: int = 1) -> str:
 def of_data(grid: Grid, title: str, dataset: str) -> str:
     """The title, with the data set if there are several."""
     return f"{title}, {dataset}" if len(grid.datasets) > 1 else title
+
+
+def part_of(title: str, number: int, parts: Sequence[object]) -> str:
+    """The title, with its number if it is one of several figures: "Image scores (2 of 3)"."""
+    return f"{title} ({number} of {len(parts)})" if len(parts) > 1 else title
+
+
+def over(seeds: Iterable[int], mean: str = "") -> str:
+    """ "seed 0", "seeds 0, 1", or with `mean` "mean over seeds 0, 1"; each seed once, in ascending order."""
+    found = sorted(set(seeds))
+    return f"{mean}seeds {', '.join(map(str, found))}" if len(found) > 1 else f"seed {found[0]}"
 
 
 def blocks(count: int, most: int) -> list[slice]:

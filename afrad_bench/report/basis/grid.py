@@ -135,6 +135,14 @@ class Grid:
         seeds, sources = self._seeds(row, dataset, measure, metric, category)
         return Measured(_over_seeds(seeds, self._scale(measure, metric)), sources)
 
+    def of_cell(self, cell: PlannedCell, measure: str, metric: str) -> Value:
+        """The stored number of one whole cell, without a value if it has none or the suite lacks the measure."""
+        if measure not in self.spec.measures:
+            return Value(None, "", "not measured in this suite")
+        found = _pick(cell, self._taken[cell.id, measure], metric, None)
+        why = self.stale(cell, measure)
+        return found._replace(note=f"{found.note}; stale: {why}") if why else found
+
     def by_seed(
         self, row: RowSpec, dataset: str, measure: str, metric: str, category: str | None
     ) -> Mapping[int, float]:

@@ -123,9 +123,8 @@ def order_table(found: Order, metric: str, unit: str, decimals: int, table: str)
     lines = []
     for each, here, paper in zip(found.methods, found.here, found.paper, strict=True):
         gap = f"{here - paper:+g}".replace("-", "−") if here != paper else "0"
-        value = Entry(
-            f"{each.measured:.{decimals}f}", level="unsure" if each.doubtful else "plain", number=each.measured
-        )
+        flag = "unreliable" if each.doubtful else ""
+        value = Entry(f"{each.measured:.{decimals}f}", flag=flag, number=each.measured)
         places = (
             Entry(f"{here:g}", number=here),
             Entry(f"{paper:g}", number=paper),

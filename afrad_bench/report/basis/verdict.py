@@ -17,6 +17,7 @@ from afrad_bench.methods.recipes import TRAINING, shown
 from afrad_bench.published import PROTOCOL, Figure
 from afrad_bench.report.basis.recipes import Unknown, differences_of
 from afrad_bench.report.basis.results import Run, doubts
+from afrad_bench.report.basis.terms import count
 from afrad_bench.report.model import Quote, RowSpec, Summary, Verdict
 from afrad_bench.types import MEAN
 
@@ -196,4 +197,4 @@ def _other_categories(dataset: str, measured: Sequence[str]) -> tuple[str, ...]:
     if set(measured) == set(wanted):
         return ()
     known = sum(category in wanted for category in measured)
-    return (f"mean over {len(measured)} categories, {known} of them among the paper's {len(wanted)}",)
+    return (f"mean over {count(len(measured), 'category')}, {known} of them among the paper's {len(wanted)}",)

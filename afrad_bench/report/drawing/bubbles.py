@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from matplotlib.transforms import Bbox
 
 from afrad_bench.report.drawing.panels import above
 from afrad_bench.report.drawing.shapes import Bubble, Bubbles, Mark
-from afrad_bench.report.drawing.style import INK, SMALL, SOFT, TEXT, colour
+from afrad_bench.report.drawing.style import INK, SMALL, SOFT, TEXT, colour, in_lines
 
 LARGEST = 900.0
 """Area of the largest bubble in square points."""
@@ -23,8 +24,11 @@ LOGARITHMIC = 12.0
 """The cost axis is logarithmic if the largest cost divided by the smallest is above this."""
 FRONT: dict[str, Any] = {"color": SOFT, "linewidth": 1.0, "linestyle": (0, (4, 2)), "zorder": 1}
 """The Pareto front."""
+LETTERS, MANY = 24, 8
+"""Longest line of a label; of more bubbles than this, labels are smaller."""
 LEADER = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.7}
 """A thin line from a label to its point."""
+Place = tuple[float, float, float, Literal["left", "center", "right"]]
 
 
 def size(drawing: Bubbles) -> tuple[float, float]:
@@ -159,31 +163,52 @@ def _label_bubbles(axes: Axes, drawing: Bubbles) -> None:
     """Place each label next to its bubble where it covers nothing, with a line to the bubble if it is further away."""
     taken = [_around(axes, bubble, _unit(drawing)) for bubble in drawing.bubbles]
     taken += [_along(axes, bubble.range, bubble.y) for bubble in drawing.bubbles if bubble.range]
-    frame = axes.get_window_extent()
+    if len(drawing.bubbles) > 2:
+        ends = [*(each.x for each in drawing.front), axes.get_xlim()[1]]
+        taken += [_along(axes, span, each.y) for span, each in zip(pairwise(ends), drawing.front, strict=True)]
     for bubble in drawing.bubbles:
-        label = axes.annotate(
-            bubble.label, (bubble.x, bubble.y), xytext=(0, 0), textcoords="offset points", va="center"
-        )
-        label.set_fontsize(TEXT)
-        taken.append(_placed(axes, label, _radius(bubble, _unit(drawing)), taken, frame))
+        text = in_lines(bubble.label, LETTERS)
+        label = axes.annotate(text, (bubble.x, bubble.y), xytext=(0, 0), textcoords="offset points", va="center")
+        label.set_fontsize(TEXT if len(drawing.bubbles) <= MANY else SMALL)
+        label.set_in_layout(False)  # else the axes would shrink after it was placed
+        taken.append(_placed(axes, label, _radius(bubble, _unit(drawing)), taken))
 
 
-def _placed(axes: Axes, label: Annotation, radius: float, taken: Sequence[Bbox], frame: Bbox) -> Bbox:
-    """Move a label to the first free place around its point, and return its bounding box."""
-    box = label.get_window_extent()
-    for distance, x, y, side in _places(radius):
-        label.set_position((x, y))
-        label.set_horizontalalignment(side)
-        box = label.get_window_extent().padded(1.5)
-        free = not any(box.overlaps(other) for other in taken)
-        if free and frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1:
-            if distance > radius + 8:
-                axes.annotate("", label.xy, xytext=(x, y), textcoords="offset points", arrowprops=LEADER)
-            return box
+def _placed(axes: Axes, label: Annotation, radius: float, taken: Sequence[Bbox]) -> Bbox:
+    """Move a label to the first free place around its point within the axes, or else to the one that covers least.
+    Returns its bounding box."""
+    frame = axes.get_window_extent()
+    found: list[tuple[float, Place]] = []
+    for place in _places(radius):
+        box = _moved(label, place)
+        if frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1:
+            found.append((sum(_common(box, other) for other in taken), place))
+            if not found[-1][0]:
+                break
+    best = min(found, default=(0.0, next(_places(radius))), key=lambda each: each[0])[1]
+    box, (distance, x, y, side) = _moved(label, best), best
+    if distance > radius + 8:
+        edge = math.copysign(box.height * 36 / _dpi(axes), y) if side == "center" else 0.0
+        line = axes.annotate("", label.xy, xytext=(x, y - edge), textcoords="offset points", arrowprops=LEADER)
+        line.set_in_layout(False)
     return box
 
 
-def _places(radius: float) -> Iterator[tuple[float, float, float, Literal["left", "center", "right"]]]:
+def _moved(label: Annotation, place: Place) -> Bbox:
+    """The bounding box of a label at this place."""
+    _, x, y, side = place
+    label.set_position((x, y))
+    label.set(ha=side, ma=side)
+    return label.get_window_extent().padded(1.5)
+
+
+def _common(one: Bbox, other: Bbox) -> float:
+    """The area that two boxes share."""
+    shared = Bbox.intersection(one, other)
+    return 0.0 if shared is None else float(shared.width * shared.height)
+
+
+def _places(radius: float) -> Iterator[Place]:
     """Places for a label, nearest first: distance, x and y offset in points, horizontal alignment."""
     for step in range(16):
         distance = radius + 5 + 9 * step

@@ -41,13 +41,10 @@ from afrad_bench.report.drawing.shapes import (
     Strips,
     Timeline,
 )
-from afrad_bench.report.drawing.style import ALARM, RC, SMALL, SOFT
+from afrad_bench.report.drawing.style import ALARM, LINE, RC, SMALL, SOFT
 
 if TYPE_CHECKING:
     from afrad_bench.report.drawing.shapes import Figure
-
-_LINE = 0.145  # inches from one line of the stamp to the next
-
 
 HOW: Mapping[type[Any], tuple[Callable[[Any], tuple[float, float]], Callable[[Canvas, Any, float], None]]] = {
     Gallery: (tiles.size, tiles.fill),
@@ -106,12 +103,14 @@ def _canvas(figure: Figure) -> Canvas:
         width, height = size(drawing)
     room = int(width * 72 / (SMALL * 0.6))
     texts = [(part, line.startswith("⚠")) for line in figure.stamp for part in textwrap.wrap(line, room)]
-    below = _LINE * (len(texts) + 1)
+    below = LINE * (len(texts) + 1)
     canvas.set_size_inches(width, height + below)
     for number, (text, alarm) in enumerate(texts, 1):
-        y = (below - _LINE * (number + 0.25)) / (height + below)
+        y = (below - LINE * (number + 0.25)) / (height + below)
         style: dict[str, Any] = {"fontsize": SMALL, "color": ALARM if alarm else SOFT, "parse_math": False}
-        canvas.text(0.08 / width, y, text, va="bottom", in_layout=False, **style)
+        line = canvas.text(0.08 / width, y, text, va="bottom", in_layout=False, **style)
+        if alarm:
+            line.set_gid(f"alarm-{number}")
     if isinstance(drawing, Attempts):
         panels.above(canvas, below)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from statistics import median
 
 from matplotlib.axes import Axes
@@ -11,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from afrad_bench.report.drawing.panels import above
 from afrad_bench.report.drawing.shapes import Forest, ForestPanel, Interval
-from afrad_bench.report.drawing.style import COLOURS, INK, SMALL, SOFT
+from afrad_bench.report.drawing.style import COLOURS, INK, SMALL, SOFT, in_lines
 
 BETTER, WORSE = COLOURS[0], COLOURS[1]
 WIDTH, LINE, NAME = 10.8, 0.2, 34
@@ -20,7 +19,7 @@ WIDTH, LINE, NAME = 10.8, 0.2, 34
 
 def size(drawing: Forest) -> tuple[float, float]:
     """Width and height in inches."""
-    lines = sum(len(_wrapped(row).splitlines()) for row in drawing.rows)
+    lines = sum(len(in_lines(row, NAME).splitlines()) for row in drawing.rows)
     return WIDTH, 0.8 + LINE * max(lines, 2)
 
 
@@ -34,12 +33,8 @@ def fill(figure: Figure, drawing: Forest, below: float) -> None:
     for interval, at in zip(drawing.panels[0].intervals, range(len(drawing.rows)), strict=True):
         text = "not measured" if interval is None else interval.text
         grid[0].text(1.02, at, text, transform=grid[0].get_yaxis_transform(), va="center", fontsize=SMALL, color=INK)
-    grid[0].set_yticks(range(len(drawing.rows)), [_wrapped(row) for row in drawing.rows])
+    grid[0].set_yticks(range(len(drawing.rows)), [in_lines(row, NAME) for row in drawing.rows])
     grid[0].set_ylim(len(drawing.rows) - 0.4, -0.6)
-
-
-def _wrapped(row: str) -> str:
-    return "\n".join(textwrap.wrap(row, NAME)) or row
 
 
 def _panel(axes: Axes, panel: ForestPanel) -> None:

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import math
-import textwrap
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from afrad_bench.report.drawing.panels import above
+from afrad_bench.report.drawing.panels import above, legend, legend_size
 from afrad_bench.report.drawing.shapes import Losses, Panel
-from afrad_bench.report.drawing.style import SMALL, colour, dash
+from afrad_bench.report.drawing.style import SMALL, colour, dash, in_lines
 
 WIDTH, HEIGHT, ACROSS = 2.4, 1.75, 4
 """Size of a panel with its labels, in inches; maximum number of panels in a row."""
 LOGARITHMIC = 10.0
 """The scale of a panel is logarithmic if its largest loss divided by its smallest is above this."""
-NAME, FEW = 28, 12
+NAME, FEW = 20, 12
 """Characters of a name on a line; a line of so many epochs or fewer has dots."""
-SEED = 1.4
-"""Width of an entry of the legend, in inches."""
 
 
 def size(drawing: Losses) -> tuple[float, float]:
     """Width and height in inches."""
     columns, rows = _grid(drawing)
-    lines = max(len(_name(panel).splitlines()) for panel in drawing.panels)
+    lines = max(len(in_lines(panel.title, NAME).splitlines()) for panel in drawing.panels)
     width = max(columns * WIDTH, 5.0)
-    legend = 0.2 * math.ceil(len(drawing.labels) / _entries(width))
-    return width, rows * (HEIGHT + 0.15 * lines) + 0.3 + legend
+    return width, rows * (HEIGHT + 0.15 * lines) + 0.3 + legend_size(drawing.labels, width)[1]
 
 
 def fill(figure: Figure, drawing: Losses, below: float) -> None:
@@ -42,13 +37,7 @@ def fill(figure: Figure, drawing: Losses, below: float) -> None:
         _panel(axes, panel)
     for axes in grid[len(drawing.panels) :]:
         axes.set_axis_off()
-    handles = [Line2D([], [], color=colour(s), linestyle=dash(s), linewidth=1.6, label=n) for s, n in drawing.labels]
-    figure.legend(handles=handles, loc="outside upper center", ncols=_entries(size(drawing)[0]), handlelength=3.4)
-
-
-def _entries(width: float) -> int:
-    """How many entries of the legend stand beside each other."""
-    return int(width / SEED)
+    legend(figure, drawing.labels, size(drawing)[0])
 
 
 def _grid(drawing: Losses) -> tuple[int, int]:
@@ -57,12 +46,8 @@ def _grid(drawing: Losses) -> tuple[int, int]:
     return columns, math.ceil(count / columns)
 
 
-def _name(panel: Panel) -> str:
-    return "\n".join(textwrap.wrap(panel.title, NAME)) or panel.title
-
-
 def _panel(axes: Axes, panel: Panel) -> None:
-    axes.set_title(_name(panel), fontweight="bold")
+    axes.set_title(in_lines(panel.title, NAME), fontweight="bold")
     axes.grid(True)
     for stroke in panel.strokes:
         shade, marker = colour(stroke.style), "o" if len(stroke.x) <= FEW else ""

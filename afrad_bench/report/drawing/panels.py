@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,12 +13,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from afrad_bench.report.drawing.shapes import Bars, Curves, Histograms, Panel
-from afrad_bench.report.drawing.style import ANOMALOUS, FAINT, NORMAL, SMALL, SOFT, colour, dash
+from afrad_bench.report.drawing.style import ANOMALOUS, FAINT, NORMAL, SMALL, SOFT, colour, dash, in_lines
 
 SIDE, ACROSS = 2.3, 4
 """Side of a panel of curves with its labels, in inches; maximum number of panels in a row."""
+HANDLE, LETTER, NAME = 0.65, 0.078, 40
+"""Width of the line of a legend's entry and of a letter, in inches; letters of a name on a line."""
 BAR_WIDTH, BAR_HEIGHT = 1.45, 1.05
 """Size of a histogram with its labels, in inches."""
+
+Labels = Sequence[tuple[int, str]]
+"""Style of a line -> its name."""
 
 
 def above(figure: Figure, below: float) -> None:
@@ -26,13 +32,30 @@ def above(figure: Figure, below: float) -> None:
     figure.set_layout_engine("constrained", rect=(0.0, share, 1.0, 1.0 - share), w_pad=0.06, h_pad=0.06)
 
 
+def legend_size(labels: Labels, width: float) -> tuple[int, float]:
+    """How many entries of a legend stand beside each other in so many inches, and the height of the whole legend."""
+    names = [in_lines(name, NAME).splitlines() for _, name in labels]
+    columns = max(1, int(width / (HANDLE + LETTER * max(len(line) for lines in names for line in lines))))
+    rows = math.ceil(len(labels) / columns)
+    return columns, 0.2 * rows * max(map(len, names))
+
+
+def legend(figure: Figure, labels: Labels, width: float) -> None:
+    """A line for each style and its name, above the panels."""
+    handles = [
+        Line2D([], [], color=colour(s), linestyle=dash(s), linewidth=1.6, label=in_lines(n, NAME)) for s, n in labels
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=legend_size(labels, width)[0], handlelength=3.4)
+
+
 # -------------------------------------------------------------------------------------------------------------- curves
 
 
 def curves_size(drawing: Curves) -> tuple[float, float]:
     """Width and height in inches."""
     columns, rows = _grid(drawing)
-    return max(columns * SIDE, 5.0) + 0.3, rows * SIDE + 0.35 + 0.2 * math.ceil(len(drawing.labels) / columns)
+    width = max(columns * SIDE, 5.0) + 0.3
+    return width, rows * SIDE + 0.35 + legend_size(drawing.labels, width)[1]
 
 
 def fill_curves(figure: Figure, drawing: Curves, below: float) -> None:
@@ -49,8 +72,7 @@ def fill_curves(figure: Figure, drawing: Curves, below: float) -> None:
         axes.set_xlabel(drawing.x_label, fontsize=SMALL)
     for axes in grid[::columns]:
         axes.set_ylabel("\n".join(textwrap.wrap(drawing.y_label, 28)), fontsize=SMALL)
-    handles = [Line2D([], [], color=colour(s), linestyle=dash(s), linewidth=1.6, label=n) for s, n in drawing.labels]
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=3.4)
+    legend(figure, drawing.labels, curves_size(drawing)[0])
 
 
 def _grid(drawing: Curves) -> tuple[int, int]:
@@ -92,9 +114,9 @@ def fill_histograms(figure: Figure, drawing: Histograms, below: float) -> None:
             if row == 0:
                 axes.set_title(drawing.columns[column], fontweight="bold")
             if column == 0:
-                axes.set_ylabel("\n".join(textwrap.wrap(label, 16)))
+                axes.set_ylabel(in_lines(label, 16))
             _bars(axes, bars)
-    grid[-1][len(drawing.columns) // 2].set_xlabel("image score, each panel on its own scale", fontsize=SMALL)
+    grid[-1][0].set_xlabel("image score, each panel on its own scale", fontsize=SMALL, loc="left")
     kinds = (("normal", NORMAL), ("anomalous", ANOMALOUS))
     handles = [Patch(facecolor=f, edgecolor=e, hatch=h, label=name) for name, (f, e, h) in kinds]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)

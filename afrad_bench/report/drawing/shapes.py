@@ -320,6 +320,8 @@ class Strip:
     anomalous: Dots
     threshold: float | None
     """That of the best F1 on these images; None if there is none."""
+    operating: float | None = None
+    """The threshold of the stored operating point; None if none is stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -11,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from afrad_bench.report.drawing.panels import above
 from afrad_bench.report.drawing.shapes import Spans
-from afrad_bench.report.drawing.style import ALARM, COLOURS, SMALL
+from afrad_bench.report.drawing.style import ALARM, COLOURS, SMALL, in_lines
 
 WIDTH, LINE, NAME = 9.2, 0.2, 54
 """Inches; inches from one row to the next; characters of a row's name on a line."""
@@ -21,7 +20,7 @@ DECADE = 10.0
 
 def size(drawing: Spans) -> tuple[float, float]:
     """Width and height in inches."""
-    lines = sum(len(_wrapped(span.label).splitlines()) for span in drawing.spans)
+    lines = sum(len(in_lines(span.label, NAME).splitlines()) for span in drawing.spans)
     return WIDTH, 1.05 + LINE * max(lines, 2)
 
 
@@ -40,7 +39,7 @@ def fill(figure: Figure, drawing: Spans, below: float) -> None:
         axes.plot([span.value], [at], marker="o", markersize=5.5, markerfacecolor=face, markeredgecolor=shade, zorder=3)
         axes.text(1.01, at, span.text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
     _across(figure, drawing)
-    axes.set_yticks(range(len(drawing.spans)), [_wrapped(span.label) for span in drawing.spans])
+    axes.set_yticks(range(len(drawing.spans)), [in_lines(span.label, NAME) for span in drawing.spans])
     for label, span in zip(axes.get_yticklabels(), drawing.spans, strict=True):
         label.set_color(ALARM if span.doubted else label.get_color())
     axes.set_ylim(len(drawing.spans) - 0.4, -0.6)
@@ -60,7 +59,7 @@ def _across(figure: Figure, drawing: Spans) -> None:
         axes.set_xlim(low / room, high * room)
         subs = (1.0, 2.0, 5.0) if math.log10(high / low) < 3 else (1.0,)
         axes.xaxis.set_major_locator(LogLocator(subs=subs))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(f"{drawing.x_label} (log scale)")
     else:
@@ -76,7 +75,3 @@ def _legend(drawing: Spans) -> list[Line2D]:
         hollow.set_markerfacecolor("white")
         found.append(hollow)
     return found
-
-
-def _wrapped(label: str) -> str:
-    return "\n".join(textwrap.wrap(label, NAME)) or label

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import textwrap
 from collections.abc import Mapping
 
 from matplotlib.axes import Axes
@@ -14,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from afrad_bench.report.drawing.panels import above
 from afrad_bench.report.drawing.shapes import Dots, Strip, Strips
-from afrad_bench.report.drawing.style import COLOURS, INK, SMALL, SOFT
+from afrad_bench.report.drawing.style import COLOURS, INK, POINT, SMALL, SOFT, in_lines
 
 WIDTH, HEIGHT = 1.9, 0.95
 """Size of a panel with its labels, in inches."""
@@ -38,12 +37,14 @@ def fill(figure: Figure, drawing: Strips, below: float) -> None:
             if row == 0:
                 axes.set_title(drawing.columns[column], fontweight="bold")
             if column == 0:
-                axes.set_ylabel("\n".join(textwrap.wrap(label, 16)), rotation=0, ha="right", va="center")
+                axes.set_ylabel(in_lines(label, 16), rotation=0, ha="right", va="center")
             _strip(axes, strip, f"dots-{row}-{column}")
-    grid[-1][len(drawing.columns) // 2].set_xlabel("image score, each panel on its own scale", fontsize=SMALL)
+    grid[-1][0].set_xlabel("image score, each panel on its own scale", fontsize=SMALL, loc="left")
     handles = [Line2D([], [], linestyle="", marker=m, markersize=4, color=c, label=name) for name, c, m in KINDS]
     handles.append(Line2D([], [], color=INK, linestyle="--", linewidth=1.0, label="threshold of the best F1"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    if any(strip is not None and strip.operating is not None for of_row in drawing.strips for strip in of_row):
+        handles.append(Line2D([], [], color=POINT, linewidth=1.6, label="operating point"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles) if len(drawing.columns) > 2 else 2)
 
 
 def _strip(axes: Axes, strip: Strip | None, key: str) -> None:
@@ -60,8 +61,29 @@ def _strip(axes: Axes, strip: Strip | None, key: str) -> None:
             drawn.set_gid(f"{key}-{kind}")
     if strip.threshold is not None:
         axes.axvline(strip.threshold, color=INK, linestyle="--", linewidth=1.0, zorder=3)
-    axes.set_ylim(-0.55, 1.55)
+    if strip.operating is not None:
+        _operating(axes, strip.operating)
+    axes.set_ylim(-0.55, 1.55 if strip.operating is None else 2.0)  # its value stands above the dots
     axes.xaxis.set_major_locator(MaxNLocator(3))
+
+
+def _operating(axes: Axes, threshold: float) -> None:
+    """The line, and its value on the side that has more room."""
+    axes.axvline(threshold, color=POINT, linewidth=1.6, zorder=3)
+    low, high = axes.get_xlim()
+    left = threshold > (low + high) / 2
+    text = axes.annotate(
+        f"{threshold:.4g}",
+        (threshold, 1.0),
+        (-2.5 if left else 2.5, 0.0),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="top",
+        fontsize=SMALL - 1,
+        color=POINT,
+    )
+    text.set_in_layout(False)
 
 
 def named(svg: str, drawing: Strips) -> str:

@@ -6,14 +6,21 @@ perceptually uniform "inferno"; its lightness increases evenly, so it reads the 
 
 from __future__ import annotations
 
+import re
+import textwrap
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 DASHES: tuple[object, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 HEAT = "inferno"
 INK, SOFT, FAINT, ALARM = "#1b1d21", "#5c636e", "#c9ced6", "#a3161a"
+POINT = "#00664b"
+"""Of an operating point."""
 NORMAL, ANOMALOUS = ("#a9d5f5", "#0072B2", ""), ("none", "#a33c00", "////")
 """Fill colour, edge colour, hatch."""
 TEXT, SMALL = 9.0, 7.5
 """Font sizes in points."""
+LINE = 0.145
+"""Inches from one line of a figure's stamp to the next."""
 
 RC: dict[str, object] = {
     "font.family": "sans-serif",
@@ -48,6 +55,18 @@ RC: dict[str, object] = {
     "image.composite_image": False,
     "path.simplify": False,
 }
+
+
+def in_lines(name: str, letters: int) -> str:
+    """A name of a row on lines of at most so many letters: divided at spaces; long words at their signs.
+
+    >>> in_lines("PatchCore, backbone=wide_resnet50_2", 16).splitlines()
+    ['PatchCore,', 'backbone=wide_', 'resnet50_2']
+    """
+    wrapper = textwrap.TextWrapper(letters)
+    wrapper.wordsep_re = re.compile(r"(?<=[-_=/,])(?=\S)")
+    lines = textwrap.wrap(name, letters, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(part for line in lines for part in wrapper.wrap(line)) or name
 
 
 def colour(style: int) -> str:

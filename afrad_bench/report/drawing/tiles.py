@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from afrad_bench.report.drawing.shapes import Gallery, Tile
-from afrad_bench.report.drawing.style import FAINT, HEAT, SMALL, SOFT, TEXT
+from afrad_bench.report.drawing.style import FAINT, HEAT, SMALL, SOFT, TEXT, in_lines
 
 LABELS, TILE, GAP, GROUP, UNDER, HEAD, SCALE = 1.35, 1.22, 0.07, 0.1, 0.2, 0.44, 0.5
 """Sizes in inches: column of labels, image, gap between images, additional gap between categories, text below a map,
@@ -28,7 +28,7 @@ PIXELS = 128
 
 def size(drawing: Gallery) -> tuple[float, float]:
     """Width and height in inches."""
-    width = _lefts(drawing)[-1] + TILE + GAP
+    width = max(_lefts(drawing)[-1] + TILE + GAP, LABELS + 2.1)  # of one column: as wide as the colour scale
     more = LINE * (len(_wrapped(drawing.scale, width)) - 1)
     return width, HEAD + sum(map(_row_height, range(len(drawing.rows)))) + SCALE + more
 
@@ -42,7 +42,7 @@ def fill(figure: Figure, drawing: Gallery, below: float) -> None:
     _heads(axes, drawing, lefts, height)
     top = height - HEAD
     for number, label in enumerate(drawing.rows):
-        name = "\n".join(textwrap.wrap(label, 17))
+        name = in_lines(label, 15)
         axes.text(LABELS - 0.12, top - TILE / 2, name, ha="right", va="center", fontsize=TEXT)
         for left, column in zip(lefts, drawing.columns, strict=True):
             _tile(axes, column.tiles[number], left, top)

@@ -15,6 +15,7 @@ from itertools import groupby
 
 from afrad_bench.report.drawing.pictures import Picture, drawn
 from afrad_bench.report.drawing.shapes import Figure, Gallery
+from afrad_bench.report.drawing.style import LINE
 from afrad_bench.report.model import Heading, Line, Report, Table
 
 SCRIPTS = (
@@ -22,6 +23,7 @@ SCRIPTS = (
     "table.js",
     "tools.js",
     "take.js",
+    "notes.js",
     "gallery.js",
     "points.js",
     "search.js",
@@ -31,6 +33,10 @@ SCRIPTS = (
 """The parts of the page's script, in order; they share one scope."""
 SHADES = 5
 """Steps of colour in a table of categories."""
+ALARMS = re.compile(r' *<g id="alarm-\d+">.*?</g>\n', re.DOTALL)
+"""The last lines of a figure's stamp, if there are alarms."""
+LONG = 500
+"""Letters of footnotes that a page shows below a table without being asked, about four lines."""
 
 
 def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> str:
@@ -43,7 +49,7 @@ def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> st
     here = files("afrad_bench.report.formats")
     pages = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     pages.filters |= {"groupwise": _groups, "spreads": _spreads, "figures": _figures, "columns": _columns}
-    pages.filters |= {"heat": _heat, "contents": _contents, "json": _json}
+    pages.filters |= {"folds": _folds, "heat": _heat, "contents": _contents, "json": _json}
     pages.globals["first"] = _First()
     found = drawn(report.figures) if pictures is None else pictures
     inline = {
@@ -67,12 +73,14 @@ def _inline(svg: str, figure: Figure) -> str:
     """The drawing of an SVG file as an element of a page.
 
     Ids get the figure's key as prefix, since a page holds several drawings. What only a file needs (declarations,
-    metadata, namespace URLs) is left out."""
+    metadata, namespace URLs) is left out, and so are the alarms below it: the page has them at its top."""
     from markupsafe import escape
 
     opening = re.search(r"<svg[^>]*>", svg)
     assert opening is not None
-    size = dict(re.findall(r'\b(width|height|viewBox)="([^"]*)"', opening.group()))
+    svg, alarms = ALARMS.subn("", svg)
+    width, height = (float(each) for each in re.findall(r'\b(?:width|height)="([\d.]+)pt"', opening.group()))
+    height -= 72 * LINE * alarms
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[opening.end() :], flags=re.DOTALL)
     body = re.sub(r"<title>.*?</title>\s*", "", body, count=1, flags=re.DOTALL)
     body = re.sub(r'(\bid="|\bhref="#|url\(#)', rf"\1{figure.key}-", body).replace("xlink:href", "href")
@@ -82,8 +90,8 @@ def _inline(svg: str, figure: Figure) -> str:
     role = "group" if 'class="point"' in body else "img"  # an image has no parts that can be reached
     title, text = escape(figure.title), escape(figure.description)
     return (
-        f'<svg role="{role}" aria-labelledby="{name}-title {name}-text" viewBox="{size["viewBox"]}" '
-        f'width="{size["width"]}" height="{size["height"]}">\n'
+        f'<svg role="{role}" aria-labelledby="{name}-title {name}-text" viewBox="0 0 {width:g} {height:g}" '
+        f'width="{width:g}pt" height="{height:g}pt">\n'
         f'<title id="{name}-title">{title}</title>\n<desc id="{name}-text">{text}</desc>\n{body.strip()}'
     )
 
@@ -145,6 +153,11 @@ def _columns(table: Table) -> str:
     """A class for tables of many columns, which are printed smaller so that no column is lost; empty for others."""
     most = next((most for most in (28, 20, 14, 9) if len(table.headings) > most), None)
     return "" if most is None else f" over{most}"
+
+
+def _folds(notes: Sequence[str]) -> bool:
+    """Whether the footnotes of a table are so many or so long that a page hides them until they are asked for."""
+    return len(notes) > 1 and sum(map(len, notes)) > LONG
 
 
 def _spreads(table: Table) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from afrad_bench.report.basis import evidence
 from afrad_bench.report.basis.evidence import Evidence, RowEvidence, not_drawn
-from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, stamp
+from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, over, part_of, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.drawing.shapes import Bars, Curves, Figure, Histograms, Panel, Stroke
 from afrad_bench.report.model import Section
@@ -125,8 +125,7 @@ def _lines(
         return []
     title, x_label, y_label = TITLES[name]
     limit = max(x for panel in panels for stroke in panel.strokes for x in stroke.x)
-    seeds = sorted({one.seed for one in seen})
-    over = f"mean over seeds {', '.join(map(str, seeds))}" if seeds[1:] else f"seed {seeds[0]}"
+    seeds = over((one.seed for one in seen), "mean over ")
     names = [text for _, text in sorted(labels.items())]
     return [
         Figure(
@@ -134,8 +133,8 @@ def _lines(
             title=of_data(grid, title, dataset),
             description=f"{title}: one panel for each of {named([panel.title for panel in panels])}, "
             f"one line for each of {named(names)}. The areas under the lines stand in the tables by category.",
-            caption=(f"{over[0].upper()}{over[1:]}, profile {grid.spec.profile}.", *not_drawn(rest)),
-            stamp=stamp(grid, dataset, over),
+            caption=(f"{seeds[0].upper()}{seeds[1:]}, profile {grid.spec.profile}.", *not_drawn(rest)),
+            stamp=stamp(grid, dataset, seeds),
             drawing=Curves(tuple(panels), tuple(sorted(labels.items())), x_label, y_label, limit, name != "pro"),
             folded=True,
             dataset=dataset,
@@ -175,12 +174,11 @@ def _histograms(grid: Grid, dataset: str, seen: Sequence[RowEvidence[Score]]) ->
     figures = []
     for number, part in enumerate(parts, 1):
         names = categories[part]
-        several = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
         bars = tuple(tuple(_bars(one.by_category.get(name, ())) for name in names) for one in shown)
         figures.append(
             Figure(
                 key=key(grid, "score_histograms", dataset, number),
-                title=of_data(grid, f"Image scores{several}", dataset),
+                title=of_data(grid, part_of("Image scores", number, parts), dataset),
                 description=f"Histograms of the image scores of normal and anomalous images: a row for each of "
                 f"{named(labels)}, a column for each of {named(names)}.",
                 caption=(

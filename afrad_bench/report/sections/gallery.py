@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from afrad_bench.report.basis import evidence
 from afrad_bench.report.basis.evidence import Evidence, RowEvidence
-from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, packed, stamp
+from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, packed, part_of, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.drawing.shapes import Column, Figure, Gallery, Tile
 from afrad_bench.report.model import Section
@@ -120,8 +120,8 @@ def _figures(grid: Grid, shown: Shown, dataset: str) -> list[Figure]:
         ("gallery_more", "More images", packed([of_category[1:] for of_category in images], COLUMNS), True),
     ):
         for number, part in enumerate(parts, 1):
-            several = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
-            figure = _figure(grid, shown, dataset, part, key(grid, name, dataset, number), title + several)
+            name_of = key(grid, name, dataset, number)
+            figure = _figure(grid, shown, dataset, part, name_of, part_of(title, number, parts))
             made.append(replace(figure, folded=folded))
     return made
 

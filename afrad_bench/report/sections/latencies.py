@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from afrad_bench.report.basis.comparison import Item, fact, incomparable
-from afrad_bench.report.basis.figures import key, label, named, of_data, stamp
+from afrad_bench.report.basis.figures import key, label, named, of_data, over, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.results import doubts
 from afrad_bench.report.drawing.shapes import Figure, Span, Spans
@@ -45,11 +45,10 @@ def _figure(grid: Grid, dataset: str, items: Sequence[Item]) -> Figure | None:
         return None  # times of different machines share no axis
     missing = [row.label for row in rows if grid.at(row, dataset, median.measure, MEDIAN, None).summary.mean is None]
     seeds = sorted({cell.seed for row in rows for cell in row.cells if cell.dataset == dataset})
-    over = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     caption = ["Of several seeds, the means."] if len(seeds) > 1 else []
     caption += [f"Not drawn, since no time was measured: {named(missing)}."] if missing else []
     return spans_figure(
-        found, key(grid, KEY, dataset), of_data(grid, TITLE, dataset), caption, stamp(grid, dataset, over)
+        found, key(grid, KEY, dataset), of_data(grid, TITLE, dataset), caption, stamp(grid, dataset, over(seeds))
     )
 
 

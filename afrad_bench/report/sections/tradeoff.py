@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from afrad_bench.report.basis.comparison import Item, fact, incomparable
-from afrad_bench.report.basis.figures import key, label, named, of_data, stamp
+from afrad_bench.report.basis.figures import key, label, named, of_data, over, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.results import doubts
 from afrad_bench.report.drawing.shapes import Bubble, Bubbles, Figure, Mark
@@ -91,14 +91,13 @@ def _figure(grid: Grid, dataset: str, axis: Cost, items: Mapping[str, Item]) -> 
         return None  # times of different machines, for example, share no axis
     marks, of = _marks(grid, dataset, accuracy) if axis.quoted else ((), ())
     shared = of == (dataset,)
-    seeds = sorted({cell.seed for row in grid.spec.rows for cell in row.cells if cell.dataset == dataset})
-    over = f"mean over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    seeds = (cell.seed for row in grid.spec.rows for cell in row.cells if cell.dataset == dataset)
     return Figure(
         key=key(grid, axis.key, dataset),
         title=of_data(grid, f"I-AUROC against {axis.name}", dataset),
         description=_description(bubbles, marks),
         caption=tuple(_caption(bubbles, marks, left_out, of, shared, axis)),
-        stamp=stamp(grid, dataset, over),
+        stamp=stamp(grid, dataset, over(seeds, "mean over ")),
         drawing=Bubbles(
             bubbles=tuple(bubbles),
             marks=marks,

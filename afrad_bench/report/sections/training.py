@@ -8,7 +8,7 @@ from itertools import groupby
 from statistics import fmean
 
 from afrad_bench.report.basis.evidence import Evidence, RowEvidence
-from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, stamp
+from afrad_bench.report.basis.figures import blocks, key, label, named, of_data, over, part_of, stamp
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.drawing.shapes import Figure, Losses, Numbers, Panel, Stroke
 from afrad_bench.report.model import Entry, Heading, Line, RowSpec, Section, Table
@@ -155,9 +155,7 @@ def _figures(grid: Grid, trained: Sequence[Trained]) -> Iterator[Figure]:
     parts = blocks(len(trained), PANELS)
     for number, part in enumerate(parts, 1):
         shown, dataset = trained[part], trained[0].dataset
-        several = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
         panels = tuple(Panel(label(grid, each.row), tuple(_strokes(each, seeds))) for each in shown)
-        over = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
         divided = any(len(fits) > 1 for each in shown for fits in each.by_seed.values())
         caption = [f"Mean loss of each epoch; every panel has its own scale. Profile {grid.spec.profile}."]
         if divided:
@@ -167,11 +165,11 @@ def _figures(grid: Grid, trained: Sequence[Trained]) -> Iterator[Figure]:
             )
         yield Figure(
             key=key(grid, "training", dataset, number),
-            title=of_data(grid, f"Training loss{several}", dataset),
+            title=of_data(grid, part_of("Training loss", number, parts), dataset),
             description=f"Training loss by epoch, a panel for each method, a line for each seed. "
             f"{'; '.join(map(_words, shown))}.",
             caption=tuple(caption),
-            stamp=stamp(grid, dataset, over),
+            stamp=stamp(grid, dataset, over(seeds)),
             drawing=Losses(panels, tuple((style, f"seed {seed}") for style, seed in enumerate(seeds))),
             folded=len(parts) > 1,
         )

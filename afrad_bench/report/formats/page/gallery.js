@@ -1,5 +1,8 @@
 // Pictures of a gallery, larger: one image, the map of one method over it, and beside it, behind a slider, another's.
 
+/** Where the sliders stand at first: the dividing line, the opacity of maps in percent, the magnification. */
+const RANGES = { split: "50", opacity: "70", zoom: "1" };
+
 class Viewer {
   constructor(figure, save) {
     this.figure = figure;
@@ -13,7 +16,7 @@ class Viewer {
       tile.addEventListener("click", () => this.open(...place.split(",").map(Number)));
     }
     this.button = element("button", { type: "button", "aria-expanded": "false", onclick: () => this.open() }, "Look closer");
-    figure.querySelector("figcaption").before(element("div", { class: "tools" }, this.button));
+    figure.prepend(element("div", { class: "tools" }, this.button));
     this.box = null;
   }
 
@@ -28,6 +31,7 @@ class Viewer {
     this.image.value = String(column);
     if (row > 0) this.method.value = String(row - 1);
     this.update();
+    this.box.scrollIntoView({ block: "nearest" });
   }
 
   close() {
@@ -49,9 +53,9 @@ class Viewer {
     this.method = range(0, last, Math.min(1, last));
     this.other = element("select", { onchange: () => this.update() }, element("option", { value: "" }, "nothing"),
       ...this.overlays.map(({ name }, at) => element("option", { value: at }, name)));
-    this.split = range(0, 100, 50);
-    this.opacity = range(0, 100, 70, 5);
-    this.zoom = range(1, 8, 1, 0.5);
+    this.split = range(0, 100, RANGES.split);
+    this.opacity = range(0, 100, RANGES.opacity, 5);
+    this.zoom = range(1, 8, RANGES.zoom, 0.5);
     this.name = element("output", {});
     this.view = drawn("svg", { class: "closer", role: "img" });
     const labelled = (text, ...parts) => element("label", {}, element("span", {}, text), ...parts);
@@ -63,7 +67,7 @@ class Viewer {
       labelled("Divide at", this.split),
       labelled("Zoom", this.zoom));
     this.box = element("div", { class: "viewer" }, this.view, controls);
-    this.figure.querySelector("figcaption").before(this.box);
+    this.figure.querySelector(".scroll").before(this.box);
     this.drag();
   }
 
@@ -149,6 +153,7 @@ class Viewer {
     yield ["image", this.image.value];
     yield ["map", this.method.value];
     if (this.other.value !== "") yield ["beside", this.other.value];
+    for (const [name, first] of Object.entries(RANGES)) if (this[name].value !== first) yield [name, this[name].value];
   }
 
   restore(pairs) {
@@ -160,6 +165,7 @@ class Viewer {
     if (this.image.selectedIndex < 0) this.image.value = "0";
     this.method.value = asked.get("map") ?? "1";
     this.other.value = asked.get("beside") ?? "";
+    for (const [name, first] of Object.entries(RANGES)) this[name].value = asked.get(name) ?? first;
     this.update();
   }
 }

@@ -40,6 +40,7 @@ const within = new ScopeChoice(scope, tools, save);
 const viewers = [...document.querySelectorAll("figure[data-gallery]")].map((figure) => new Viewer(figure, save));
 document.querySelectorAll("figure svg").forEach((svg) => points(svg, pictureOf));
 document.querySelectorAll('a[rel="search"]').forEach(rowSearch);
+footnotes();
 
 const boxes = new Map();
 const linked = element("output", { class: "status" });

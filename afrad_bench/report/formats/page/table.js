@@ -12,7 +12,11 @@ function said(cell, less = "sup") {
 const number = (cell) => (cell.dataset.v === undefined ? null : Number(cell.dataset.v));
 
 /** How many decimals the measured value of an entry is printed with. */
-const decimals = (cell) => (cell.querySelector(".noted").textContent.match(/^\s*-?\d+\.(\d+)/)?.[1] ?? "").length;
+function decimals(cell) {
+  const copy = cell.querySelector(".noted").cloneNode(true);
+  copy.querySelectorAll("sup").forEach((each) => each.remove());
+  return (copy.textContent.match(/^\s*-?\d+\.(\d+)/)?.[1] ?? "").length;
+}
 
 const COLLATOR = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 

@@ -4,7 +4,8 @@
 function shown(table) {
   const columns = table.shownColumns();
   const below = table.table.closest(".scroll").nextElementSibling;
-  const notes = below?.matches(".footnotes") ? [...below.children] : [];
+  const list = below?.matches(".notes") ? below.querySelector(".footnotes") : below;
+  const notes = list?.matches(".footnotes") ? [...list.children] : [];
   const used = new Set();
   const entry = (cell) => {
     const refs = [...new Set([...cell.querySelectorAll("sup a")].map((each) => Number(each.textContent)))];

@@ -1,5 +1,8 @@
 // The tools above each table, made here so that a page without its script has no buttons that do nothing.
 
+/** A table with fewer lines is seen at a glance: it needs no filter. */
+const FEW = 5;
+
 class Tools {
   constructor(table, save) {
     this.of = table;
@@ -13,7 +16,7 @@ class Tools {
       "aria-label": "Filter rows",
       oninput: () => this.change(() => (table.filter = this.search.value)),
     });
-    const parts = [this.search];
+    const parts = table.lines.length < FEW ? [] : [this.search];
     if (table.columns.length > table.keys + 1) parts.push(...this.columnPanel());
     if (table.candidates.length > 1) parts.push(this.referenceChoice());
     if (table.lines.length > 1) {
@@ -85,7 +88,7 @@ class Tools {
 
   reset() {
     this.change(() => this.of.reset());
-    this.search.focus();
+    this.of.table.closest(".scroll").focus();
   }
 
   /** Make the tools say what the table shows. */
