@@ -301,6 +301,8 @@ class Report:
     """Base name of its files."""
     answer: tuple[str, ...] = ()
     """What the numbers say, in a few sentences; shown before everything else."""
+    verdict: Level = "plain"
+    """Of a gate: how the first sentence of the answer is shown; the others are then a list."""
     lead: Figure | None = None
     """The figure beside the answer."""
     paper: tuple[Table, ...] = ()

@@ -25,6 +25,8 @@ def test_the_page_of_a_gate_begins_with_its_verdict_and_holds_every_check() -> N
     assert set(decision.unmeasured) <= {w.text for w in report.warnings if w.level == "alarm"}
     assert "Measure it again" not in page.text
     assert "Suite" not in page.text
+    assert report.verdict == "alarm"
+    assert '<p class="said alarm">Verdict: regression' in to_html(report)
 
 
 def test_the_page_of_a_comparison_says_what_is_clear() -> None:
@@ -32,11 +34,13 @@ def test_the_page_of_a_comparison_says_what_is_clear() -> None:
     report = comparison_report(compare(base, new, count=300), everything=True)
     assert report.title == "after against before"
     assert report.answer[0].startswith("1 of 1 headline numbers with noise changed significantly")
+    assert ": worse AFRAD, demo: I-AUROC by -" in report.answer[0] or ": better AFRAD, demo" in report.answer[0]
+    assert report.answer[1] == "Changed, and without noise: worse AFRAD, demo: GFLOPs (MACs) by +0.5000 GMAC/image."
     text = to_markdown(report)
     assert "| AFRAD, demo | I-AUROC, a |" in text
     assert "Suite" not in text
     same = comparison_report(compare(base, base, count=300))
-    assert "0 of" in same.answer[0] or "None of" in same.answer[0]
+    assert same.answer == ("No headline number has noise to hold a change against.",)
 
 
 def test_hostile_names_are_only_text() -> None:

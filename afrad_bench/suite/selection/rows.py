@@ -113,7 +113,7 @@ class Rows:
             return tuple(rows)
         labels = [row.label for row in rows]
         strange = [name for name in wanted if name not in labels]
-        self.problems += [unknown("row of this suite", name, labels, "--set rows") for name in strange]
+        self.problems += [unknown("row of this suite", name, labels, "--only, or --set rows") for name in strange]
         return tuple(row for row in rows if row.label in wanted)
 
     def _check_profile(self) -> None:
