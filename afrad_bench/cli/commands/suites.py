@@ -179,6 +179,7 @@ def check(choice: SuiteChoice, place: Place) -> None:
         f"({len(selection.rows)} rows, {len(selection.seeds)} seeds), its data and weights are available"
     )
     out.print(Text("ok", style="green").append(text, style="default"))
+    console.show_cautions(out, (f"{data.name}: {note}" for data in found.datasets for note in data.cautions))
 
 
 def report(
