@@ -135,8 +135,10 @@ def _share(change: Change) -> float:
 
 
 def named(change: Change) -> str:
-    """Metric and category as they are shown: "I-AUROC, bottle"."""
-    title = metrics()[change.metric].title
+    """Metric and category as they are shown: "I-AUROC, bottle". Where several metrics have one title, with its name."""
+    metric = metrics()[change.metric]
+    alike = not metric.headline and sum(each.title == metric.title for each in metrics().values()) > 1
+    title = f"{metric.title} ({change.metric})" if alike else metric.title  # of one exported file among several
     return title if change.category in (MEAN, None) else f"{title}, {change.category}"
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from afrad_bench.comparing import compare, comparison_report, decision_report, default_rules
-from afrad_bench.comparing.show import gate_table, head, worst
+from afrad_bench.comparing.changes import Change
+from afrad_bench.comparing.show import gate_table, head, named, worst
+from afrad_bench.comparing.side import Key
 from afrad_bench.report import to_html, to_markdown
 from afrad_bench.report.model import Table
+from afrad_bench.types import MEAN
 from tests.comparing.test_comparing import judged, scored, side
 from tests.report.test_report import HOSTILE, Page
 
@@ -48,3 +51,9 @@ def test_hostile_names_are_only_text() -> None:
     page = Page(to_html(report))
     assert page.tags.count("script") == 1  # the page's own
     assert "img" not in page.tags
+
+
+def test_metrics_of_exported_files_that_share_a_title_are_told_apart() -> None:
+    key = Key("AFRAD", "demo", "unified", "demo")
+    assert named(Change(key, "onnx_int8_flips", None)) == "Label flips (onnx_int8_flips)"
+    assert named(Change(key, "image_auroc", MEAN)) == "I-AUROC"
