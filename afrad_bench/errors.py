@@ -67,6 +67,9 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str | None = None
     >>> print(unknown("method", "pathcore", ["afrad", "patchcore"], "suites/x.yaml:14"))
     suites/x.yaml:14: unknown method 'pathcore' (did you mean 'patchcore'?)
       known: afrad, patchcore
+    >>> print(unknown("row", "AFRAD, old", ["AFRAD, printed", "AFRAD"]))
+    unknown row 'AFRAD, old' (did you mean 'AFRAD, printed'?)
+      known: AFRAD; AFRAD, printed
     """
     names = sorted(known)
     match = nearest(name, names)
@@ -74,4 +77,5 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str | None = None
     if len(names) > MANY:
         near = difflib.get_close_matches(name.casefold(), names, n=8, cutoff=0.5)
         return Problem(what, where, f"near: {', '.join(near) if near else 'none'} ({len(names)} are known)")
-    return Problem(what, where, f"known: {', '.join(map(shortened, names)) if names else 'none'}")
+    between = "; " if any("," in each for each in names) else ", "
+    return Problem(what, where, f"known: {between.join(map(shortened, names)) if names else 'none'}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from afrad_bench.errors import Problem, UserError
+from afrad_bench.errors import Problem, UserError, fail
 
 STORE = "free some space there, or choose another folder: --store FOLDER"
 CACHE = (
@@ -50,6 +51,18 @@ def space(folder: Path, hint: str) -> Iterator[None]:
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise DiskFull(Problem(f"cannot be written, the disk is full: {reason}", str(folder), hint)) from error
+
+
+def must_be_writable(folder: Path, option: str) -> None:
+    """Create the folder, and a file in it that is removed again. Raises `UserError` that names this option if it cannot
+    be done: better now than after hours of work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable."):
+            pass
+    except OSError as error:
+        why = f"{folder} cannot be written: {error.strerror or error}"
+        raise fail(why, option, f"choose another folder: {option} FOLDER") from error
 
 
 @contextmanager

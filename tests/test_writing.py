@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from afrad_bench import writing
-from afrad_bench.errors import fail
+from afrad_bench.errors import UserError, fail
 from tests.full_disk import no_file_above
 
 
@@ -136,3 +136,11 @@ def test_other_errors_stay_what_they_are(tmp_path: Path, error: Exception) -> No
     with pytest.raises(type(error)) as caught, writing.space(tmp_path, ""):
         raise error
     assert caught.value is error
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    writing.must_be_writable(tmp_path / "new" / "store", "--store")
+    assert list((tmp_path / "new" / "store").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--store: .*store cannot be written(.|\n)*--store FOLDER"):
+        writing.must_be_writable(tmp_path / "file" / "store", "--store")

@@ -49,10 +49,7 @@ ThreadsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-SideArgument = Annotated[
-    str,
-    typer.Argument(help="A store folder, FOLDER:SUITE, SUITE, rev:REVISION, FOLDER:SUITE:rev:REVISION or NAME.json."),
-]
+SIDE = "A store folder, FOLDER:SUITE, SUITE, rev:REVISION, FOLDER:SUITE:rev:REVISION or NAME.json."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,8 +259,8 @@ class WorkingPlace(MeasuringPlace):
 class Sides:
     """Two sides of a comparison, and which of their differences are allowed."""
 
-    base: SideArgument
-    new: SideArgument
+    base: Annotated[str, typer.Argument(metavar="BASE", help=SIDE)]
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The same.")]
     allow: Annotated[
         list[str] | None,
         typer.Option(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from afrad_bench.comparing.changes import Comparison
 from afrad_bench.comparing.gate import Decision
-from afrad_bench.comparing.show import READING, compare_table, gate_table, head, remarks, worst
+from afrad_bench.comparing.show import LEVELS, READING, clear, compare_table, gate_table, head, remarks, worst
 from afrad_bench.report import Report
-from afrad_bench.report.model import Caution, Section, Term
+from afrad_bench.report.model import Caution, Level, Section, Term
 
 
 def comparison_report(comparison: Comparison, *, everything: bool = False) -> Report:
     """The changes from BASE to NEW; with `everything` also those of further metrics and single categories."""
     table = compare_table(comparison, everything=everything)
-    return _report(comparison, f"{comparison.new} against {comparison.base}", (_clear(comparison),), (
+    return _report(comparison, f"{comparison.new} against {comparison.base}", clear(comparison), (
         Section("changes", "Changes", (table,), (READING,)),
     ))  # fmt: skip
 
@@ -24,7 +24,7 @@ def decision_report(decision: Decision) -> Report:
     told = f"Each end of an interval errs at a rate of {rate}; false alarms of the whole gate: at most {rate}."
     answer = (f"Verdict: {head(decision)}.", *(f"{text}." for text in worst(decision)))
     checks = Section("checks", "Checks", (gate_table(decision),), (READING, told))
-    return _report(decision.comparison, title, answer, (checks,), decision.unmeasured)
+    return _report(decision.comparison, title, answer, (checks,), decision.unmeasured, LEVELS[decision.verdict])
 
 
 def _report(
@@ -33,6 +33,7 @@ def _report(
     answer: tuple[str, ...],
     sections: tuple[Section, ...],
     unmeasured: tuple[str, ...] = (),
+    verdict: Level = "plain",
 ) -> Report:
     alarms = (*unmeasured, *comparison.missing)
     return Report(
@@ -49,16 +50,5 @@ def _report(
         sections=sections,
         facts=(),
         answer=answer,
+        verdict=verdict,
     )
-
-
-def _clear(comparison: Comparison) -> str:
-    """How many of the headline numbers changed for certain."""
-    shown = [change for change in comparison.changes if change.headline]
-    tested = [change for change in shown if change.p_holm is not None]
-    clear = [change for change in tested if change.p_holm is not None and change.p_holm < 0.05]
-    if not tested:
-        return f"None of {len(shown)} headline numbers has noise to hold a change against."
-    names = "; ".join(f"{change.key}: {change.metric}" for change in clear)
-    said = f"{len(clear)} of {len(tested)} headline numbers with noise changed significantly (5 %, Holm's correction)"
-    return f"{said}: {names}." if clear else f"{said}."

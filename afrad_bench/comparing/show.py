@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
@@ -28,7 +28,8 @@ LEVELS: dict[str, Level] = {"pass": "good", "regression": "alarm", "cannot tell"
 
 
 def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
-    """One line for each headline number; with `everything` also for further metrics and single categories."""
+    """One line for each headline number; with `everything` also for further metrics and single categories. Details that
+    no line has are left out."""
     names = ["Row", "Metric", "BASE", "NEW", "Change", "95 % interval", "p"]
     names += ["images alone", "DeLong", "seeds alone", "n"]
     text = ("Row", "Metric", "n")
@@ -57,7 +58,9 @@ def compare_table(comparison: Comparison, *, everything: bool = False) -> Table:
     headings = tuple(
         Heading(name, numeric=name not in text, importance=(name in first) - (name in later)) for name in names
     )
-    return Table("Changes", headings, tuple(lines), keys=2)
+    used = [at for at in range(len(names)) if names[at] not in later or any(line.entries[at].text for line in lines)]
+    kept = tuple(Line(tuple(line.entries[at] for at in used)) for line in lines)
+    return Table("Changes", tuple(headings[at] for at in used), kept, keys=2)
 
 
 def gate_table(decision: Decision) -> Table:
@@ -93,9 +96,49 @@ def worst(decision: Decision) -> tuple[str, ...]:
     return tuple(f"{SIGNS[check.verdict]}: {_sentence(check)}" for check in order[:WORST])
 
 
+def clear(comparison: Comparison) -> tuple[str, ...]:
+    """What changed for certain, in sentences: the headline numbers with noise whose change is significant, and those
+    without noise that changed at all; the largest changes of each first, relative to BASE."""
+    shown = [change for change in comparison.changes if change.headline]
+    tested = [change for change in shown if change.p_holm is not None]
+    found = [change for change in tested if change.p_holm is not None and change.p_holm < 0.05]
+    said = f"{len(found)} of {len(tested)} headline numbers with noise changed significantly (5 %, Holm's correction)"
+    told = [f"{said}{_listed(found)}." if tested else "No headline number has noise to hold a change against."]
+    exact = [change for change in shown if change.estimate and not change.is_noisy and change.estimate.value]
+    told += [f"Changed, and without noise{_listed(exact)}."] if exact else []
+    refused = sum(change.refused for change in shown)
+    told += (
+        [f"{refused} of {len(shown)} headline numbers are not compared, since their terms differ."] if refused else []
+    )
+    return tuple(told)
+
+
+def _listed(changes: Sequence[Change]) -> str:
+    """ ": worse AFRAD, demo: I-AUROC by -2.0 [-3.1, -0.9]; better ...", with the number of those that are left out."""
+    order = sorted(changes, key=_share, reverse=True)
+    texts = []
+    for change in order[:WORST]:
+        assert change.estimate is not None
+        value = change.estimate.value
+        word = "better" if value * change.better > 0 else "worse"
+        interval = f" {_range(change, change.estimate.interval(0.95))}" if change.is_noisy else ""
+        unit = "" if change.relative else f" {_unit(change)}"
+        texts.append(f"{word} {change.key}: {named(change)} by {_amount(change, value, '+')}{interval}{unit}".rstrip())
+    texts += [f"and {len(changes) - WORST} more"] if len(changes) > WORST else []
+    return f": {'; '.join(texts)}" if texts else ""
+
+
+def _share(change: Change) -> float:
+    """The size of a change relative to BASE."""
+    assert change.estimate is not None
+    return abs(change.estimate.value) / (1.0 if change.relative else abs(change.base or 1.0))
+
+
 def named(change: Change) -> str:
-    """Metric and category as they are shown: "I-AUROC, bottle"."""
-    title = metrics()[change.metric].title
+    """Metric and category as they are shown: "I-AUROC, bottle". Where several metrics have one title, with its name."""
+    metric = metrics()[change.metric]
+    alike = not metric.headline and sum(each.title == metric.title for each in metrics().values()) > 1
+    title = f"{metric.title} ({change.metric})" if alike else metric.title  # of one exported file among several
     return title if change.category in (MEAN, None) else f"{title}, {change.category}"
 
 

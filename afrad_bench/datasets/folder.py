@@ -14,7 +14,7 @@ from afrad_bench.datasets._reading.faults import existing
 from afrad_bench.datasets._reading.layout import mvtec_layout, unused
 from afrad_bench.datasets._reading.options import Selection
 from afrad_bench.errors import UserError, fail, unknown
-from afrad_bench.images.folders import subfolders
+from afrad_bench.images.folders import images_in, subfolders
 from afrad_bench.types import Dataset, ImageFiles
 
 VERSION = "1"
@@ -53,8 +53,11 @@ def _categories(folder: Path) -> dict[str, Path]:
         return {folder.name: folder}
     found = {one.name: one for one in subfolders(folder) if _is_category(one)}
     if not found:
-        here = ", ".join(one.name for one in subfolders(folder)[:20]) or "no folders"
-        raise fail("contains no category in MVTec layout", str(folder), f"expected {HELP}\nfound: {here}")
+        here = subfolders(folder)[:20]
+        names = ", ".join(one.name for one in here) or f"no folders, {len(images_in(folder))} images"
+        deeper = next((one for one in here if any(map(_is_category, subfolders(one)))), None)
+        hint = f"\n{deeper} holds such categories: name that folder" if deeper else ""
+        raise fail("contains no category in MVTec layout", str(folder), f"expected {HELP}\nfound: {names}{hint}")
     return found
 
 

@@ -191,6 +191,10 @@ def _save(path: Path, tensors: Mapping[str, torch.Tensor], card: Card) -> Path:
     return path
 
 
+EXPORTED = (".onnx", ".pt2", ".pt", ".ts")
+"""Suffixes of files that `export` writes."""
+
+
 def read_card(path: Path) -> Card:
     """Read the card only, not the tensors. Raises `UserError` for a file that is missing, foreign, damaged or newer."""
     from safetensors import SafetensorError, safe_open
@@ -201,6 +205,9 @@ def read_card(path: Path) -> Card:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
+        if path.suffix in EXPORTED:
+            hint = "name the .safetensors file that it was made of; docs/deploy.md shows how exported files are run"
+            raise fail("this is an exported file, not a model file", str(path), hint) from error
         raise _damaged(path, f"not a complete safetensors file: {error}") from error
     if KEY not in metadata:
         raise fail(

@@ -301,6 +301,8 @@ class Report:
     """Base name of its files."""
     answer: tuple[str, ...] = ()
     """What the numbers say, in a few sentences; shown before everything else."""
+    verdict: Level = "plain"
+    """Of a gate: how the first sentence of the answer is shown; the others are then a list."""
     lead: Figure | None = None
     """The figure beside the answer."""
     paper: tuple[Table, ...] = ()
@@ -309,6 +311,8 @@ class Report:
     """The other pages of a site that this one belongs to, as links above its title."""
     search: str = ""
     """The link among them to the table that holds all rows of the site, to search in."""
+    tabbed: bool = False
+    """Whether a browser shows one section at a time; on paper and without scripts, all stand below each other."""
     datasets: tuple[str, ...] = ()
     """Its data sets, if there are several: groups of columns, lines, tables and figures are about one of them each."""
 

@@ -72,7 +72,7 @@ def history(stores: Sequence[Opened], shown: Sequence[Shown], records: Sequence[
         told = [_gates(records)]
         told += [_verdicts("Verdicts on runs that are not in these stores", left, {})] if left else []
         sections.append(Section("gates", "Gates", tuple(told)))
-    return framed(HISTORY, "History", tuple(sections), stores, _answer(records))
+    return framed(HISTORY, "History", tuple(sections), stores, _answer(records), tabbed=True)
 
 
 def _answer(records: Sequence[Record]) -> tuple[str, ...]:

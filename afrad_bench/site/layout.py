@@ -40,6 +40,8 @@ def framed(
     sections: tuple[Section, ...],
     stores: Sequence[Opened],
     answer: tuple[str, ...] = (),
+    *,
+    tabbed: bool = False,
 ) -> Report:
     """A page of the site (one of the names above) with these sections, and what could not be read of the stores."""
     return Report(
@@ -54,6 +56,7 @@ def framed(
         facts=(),
         name=page.removesuffix(".html"),
         answer=answer,
+        tabbed=tabbed and len(sections) > 1,
         **links(),
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from afrad_bench.report import Report, build
-from afrad_bench.report.basis.comparison import Footnotes
+from afrad_bench.report.basis.comparison import Footnotes, compare
+from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.tables import SEEDS, defined, items, summary_table
 from afrad_bench.report.model import Caution, Entry, Heading, Line, Section, Table
 from afrad_bench.site.layout import (
@@ -30,7 +32,8 @@ ALONE = (
 )
 RANKED = (
     "A table holds what one suite, profile and image size measured in one store; rows are ranked only within a table, "
-    "and not where data, versions of a measure or, for times, devices differ. Each row leads to its report.",
+    "and not where data, versions of a measure or, for times, devices differ. They stand by the first metric, the best "
+    "first. Each row leads to its report.",
     "Bold: best; underlined: second best.",
 )
 TOGETHER = (
@@ -48,7 +51,8 @@ def report_of(group: Group) -> Report:
 def index(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
     """What there is: suites with their reports, and data sets with their leaderboards."""
     headings = (
-        *(Heading(text, numeric=False) for text in ("Suite", "Data sets", "Profile, setting, image size")),
+        *(Heading(text, numeric=False) for text in ("Suite", "Data sets", "Profile", "Setting")),
+        Heading("Image size", unit="px", numeric=False),
         *(Heading(text) for text in ("Cells", "Failed")),
         *(Heading(text, numeric=False) for text in ("Newest run (UTC)", "Store")),
     )
@@ -85,12 +89,12 @@ def leaderboard(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
     """A section for each data set and setting, with a table for each suite, profile, image size and store."""
 
     def tables(one: Shown, dataset: str) -> tuple[Table, ...]:
-        grid = grid_on(one.group, dataset)
-        made = []
+        grid = _best_first(grid_on(one.group, dataset))
+        made: list[Table] = []
         for cost, name in ((False, ""), (True, " · efficiency")):
             columns, left_out = defined(grid, items(grid, cost=cost, headline=True))
             if columns:
-                table = summary_table(grid, columns, caption_of(one, shown) + name)
+                table = replace(summary_table(grid, columns, caption_of(one, shown) + name), folded=cost and bool(made))
                 alarms = (f"the report warns: {each.text}" for each in one.report.warnings if each.level == "alarm")
                 made.append(noted(_linked(table, one.link), (*left_out, *alarms)))
         return tuple(made)
@@ -99,7 +103,19 @@ def leaderboard(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
         Section(key, f"{dataset} · {setting}", tuple(table for one in here for table in tables(one, dataset)), RANKED)
         for key, (dataset, setting, here) in by_place(shown).items()
     )
-    return framed(BOARDS, "Leaderboards", tuple(sections), stores)
+    return framed(BOARDS, "Leaderboards", tuple(sections), stores, tabbed=True)
+
+
+def _best_first(grid: Grid) -> Grid:
+    """The rows by their first headline metric, the best first; in the order of the store if they must not be ranked."""
+    columns = defined(grid, (*items(grid, cost=False, headline=True), *items(grid, cost=True, headline=True)))[0]
+    compared = [compare(grid, grid.spec.rows, item, Footnotes()) for item in columns[:1]]
+    if not compared or not any(entry.rank for entry in compared[0].entries):
+        return grid
+    sign = -1.0 if columns[0].metric.higher_is_better else 1.0
+    values = [math.inf if each.number is None else sign * each.number for each in compared[0].entries]
+    order = sorted(range(len(values)), key=values.__getitem__)
+    return replace(grid, spec=replace(grid.spec, rows=tuple(grid.spec.rows[at] for at in order)))
 
 
 def rows(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
@@ -121,12 +137,15 @@ def rows(stores: Sequence[Opened], shown: Sequence[Shown]) -> Report:
                 metrics |= {heading.label: replace(heading, refs=()) for heading in table.headings[2:]}
                 newest = max(dates[cell.id] for cell in row.cells).strftime("%Y-%m-%d %H:%M")
                 of_metric = {heading.label: each for heading, each in zip(table.headings[2:], values, strict=True)}
-                first = (replace(name, link=one.link), Entry(dataset), Entry(setting), Entry(group.terms), seeds)
-                found.append((first, of_metric, (Entry(newest), Entry(group.store))))
+                first = (replace(name, link=one.link), Entry(dataset), Entry(setting))
+                of_group = (Entry(group.suite), Entry(group.profile), _size(group))
+                found.append((first, of_metric, (seeds, *of_group, Entry(newest), Entry(group.store))))
     headings = (
-        *(Heading(text, numeric=False) for text in ("Row", "Data set", "Setting", "Suite, profile, image size")),
-        SEEDS,
+        *(Heading(text, numeric=False) for text in ("Row", "Data set", "Setting")),
         *metrics.values(),
+        SEEDS,
+        *(Heading(text, numeric=False) for text in ("Suite", "Profile")),
+        Heading("Image size", unit="px", numeric=False),
         *(Heading(text, numeric=False) for text in ("Newest run (UTC)", "Store")),
     )
     lines = tuple(
@@ -145,15 +164,21 @@ def _linked(table: Table, link: str) -> Table:
     return replace(table, lines=tuple(lines))
 
 
+def _size(group: Group) -> Entry:
+    """The image size as a number to sort by."""
+    return Entry(group.image_size, number=float(group.image_size) if group.image_size.isdecimal() else None)
+
+
 def _suite_line(one: Shown) -> Line:
     group, cells = one.group, one.group.frames["cells"]
     newest = cells.drop_duplicates("cell_id", keep="last")
     failed = int((newest["status"] != "ok").sum())
-    names = (", ".join(group.datasets), f"{group.profile} · {group.setting} · {group.image_size}\N{NO-BREAK SPACE}px")
+    names = (", ".join(group.datasets), group.profile, group.setting)
     return Line(
         (
             Entry(group.suite, link=one.link),
             *map(Entry, names),
+            _size(group),
             Entry(str(len(newest)), number=len(newest)),
             Entry(str(failed), number=failed, level="alarm" if failed else "plain"),
             Entry(cells["started_at"].max().strftime("%Y-%m-%d %H:%M")),

@@ -15,6 +15,7 @@ from afrad_bench.site.history import history
 from afrad_bench.site.layout import INDEX, Shown, links
 from afrad_bench.site.pages import index, leaderboard, report_of, rows
 from afrad_bench.site.stored import Group, opened
+from afrad_bench.types import Watch, unwatched
 
 REPORTS = "reports"
 
@@ -29,7 +30,7 @@ class Written:
     """What of the stores could not be read; the index says it too."""
 
 
-def write_site(stores: Sequence[Path], out: Path, gates: Sequence[Path] = ()) -> Written:
+def write_site(stores: Sequence[Path], out: Path, gates: Sequence[Path] = (), watch: Watch = unwatched) -> Written:
     """Write index, leaderboards, history, all rows and the reports of these stores to `out`, for any host as it is.
 
     `gates`: folders of verdicts that the history shows. An earlier site in the folder is replaced file by file. Raises
@@ -44,9 +45,11 @@ def write_site(stores: Sequence[Path], out: Path, gates: Sequence[Path] = ()) ->
             names = (f"{number}-{store.name}", group.suite, f"{group.profile}-{group.setting}-{group.image_size}px")
             folders["/".join((REPORTS, *map(_name, names)))] = group
     shown = tuple(Shown(group, report_of(group), f"{folder}/report.html") for folder, group in folders.items())
-    for one in shown:
+    for done, one in enumerate(shown):
+        watch(done, len(shown), f"report of {one.group.suite} in {one.group.store}")
         folder = Path(one.link).parent
         write(replace(one.report, **links("../" * len(folder.parts))), out / folder)
+    watch(len(shown), len(shown), "leaderboards and history")
     for page in (leaderboard(found, shown), history(found, shown, verdicts), rows(found, shown), index(found, shown)):
         write(page, out)
     faults = tuple(f"{store.name}: {text}" for store in found for text in store.faults)

@@ -8,7 +8,21 @@ Shapes: B images in a batch, N images in a set, H x W pixels, always 3 channels 
 from typing import TYPE_CHECKING
 
 from afrad_bench.types.cells import Cell, Setting
-from afrad_bench.types.data import Dataset, DatasetModule, FileFacts, ImageFiles, Images, MaskFacts, Picture, Sample
+from afrad_bench.types.data import (
+    FEW,
+    LEAK,
+    NO_ANOMALOUS,
+    NO_NORMAL,
+    SERIOUS,
+    Dataset,
+    DatasetModule,
+    FileFacts,
+    ImageFiles,
+    Images,
+    MaskFacts,
+    Picture,
+    Sample,
+)
 from afrad_bench.types.measures import (
     MEAN,
     SPLITS,
@@ -49,7 +63,12 @@ if TYPE_CHECKING:
     from afrad_bench.types.data import FloatArray as FloatArray
 
 __all__ = [
+    "FEW",
+    "LEAK",
     "MEAN",
+    "NO_ANOMALOUS",
+    "NO_NORMAL",
+    "SERIOUS",
     "SPLITS",
     "Bench",
     "Cell",

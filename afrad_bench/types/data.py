@@ -98,6 +98,12 @@ class Sample:
     """Ground truth per pixel, of the image's size. A normal image without a mask has no anomalous pixel."""
 
 
+LEAK, FEW = "test images that are training images too", "few test images"
+NO_NORMAL, NO_ANOMALOUS = "no normal test images", "no anomalous test images"
+SERIOUS = (LEAK, FEW, NO_NORMAL, NO_ANOMALOUS)
+"""How the notes of a data set begin that cast doubt on every accuracy measured on it; reports show them as alarms."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A verified data set: the normal training images and the test images, in a fixed order."""
@@ -120,6 +126,11 @@ class Dataset:
     def categories(self) -> tuple[str, ...]:
         """Names of the categories, in the order of the test split."""
         return tuple(dict.fromkeys(sample.category for sample in self.test))
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """The serious ones of its notes."""
+        return tuple(note for note in self.notes if note.startswith(SERIOUS))
 
     def only(self, category: str) -> Dataset:
         """The same data set restricted to one category (setting `one_class`)."""

@@ -473,6 +473,23 @@ def test_test_images_that_were_trained_on_are_noted(tmp_path: Path) -> None:
     assert "test images that are training images too (1): part/test/crack/000" in load(folder, at).notes
 
 
+def test_few_test_images_of_a_kind_are_noted(tmp_path: Path) -> None:
+    category(tmp_path / "small")
+    data = load(folder, tmp_path)
+    normal, anomalous = (sum(bool(one.gt_label) is kind for one in data.test) for kind in (False, True))
+    assert (
+        f"few test images, so that one image moves an accuracy by points: small {normal} normal, {anomalous} anomalous"
+        in (data.cautions)
+    )
+
+
+def test_categories_one_folder_deeper_are_pointed_at(tmp_path: Path) -> None:
+    category(tmp_path / "archive" / "part")
+    assert f"{tmp_path / 'archive'} holds such categories: name that folder" in refusal(folder, tmp_path)
+    paint(tmp_path / "flat" / "000.png")
+    assert "found: no folders, 1 images" in refusal(folder, tmp_path / "flat")
+
+
 def test_training_images_that_count_twice_are_noted(tmp_path: Path) -> None:
     at = category(tmp_path / "part")
     assert not any("there already" in note for note in load(folder, at).notes)

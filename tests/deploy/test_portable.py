@@ -213,7 +213,11 @@ def rewritten(path: Path, **changes: Any) -> Path:
     return path
 
 
-def test_an_absent_file() -> None:
+def test_an_absent_file_and_an_exported_one(tmp_path: Path) -> None:
+    exported = tmp_path / "afrad.onnx"
+    exported.write_bytes(b"\x08\x0a" * 100)
+    with pytest.raises(UserError, match=r"an exported file, not a model file(.|\n)*safetensors file"):
+        AFRAD.load(exported)
     with pytest.raises(UserError, match=r"nowhere: no such model file(.|\n)*--keep-models"):
         AFRAD.load("nowhere")
 

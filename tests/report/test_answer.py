@@ -277,6 +277,16 @@ def test_unreliable_times_are_left_out(book: Bookkeeper) -> None:
     assert book.report(spec).answer == ("a takes 11.0 ms/image.", "1 unreliable value is left out.")
 
 
+def test_accuracies_that_the_data_leave_undefined_are_said_before_costs(book: Bookkeeper) -> None:
+    spec = suite(row("a"), measures={"accuracy": ACCURACY, "complexity": COMPLEXITY})
+    why = {("image_auroc", MEAN): "no anomalous image"}
+    values = {"accuracy": {("image_auroc", MEAN): None}, "complexity": {("gmacs", None): 1.5}}
+    book.run(spec.rows[0].cells[0], values, notes=why)
+    first, second = book.report(spec).answer
+    assert first == "Undefined on these data: I-AUROC, P-AUPRO; footnotes of the results say why."
+    assert second == "a takes 1.50 GMAC/image."
+
+
 def test_a_suite_of_counts(book: Bookkeeper) -> None:
     spec = suite(row("a"), row("b"), measures={"complexity": COMPLEXITY})
     for each, count in zip(spec.rows, (1.5, 0.5), strict=True):

@@ -49,7 +49,7 @@ from afrad_bench.report.formats import html, markdown
 from afrad_bench.report.model import Entry, Fact, Heading, Line, Section, Table
 from afrad_bench.report.sections import timing
 from afrad_bench.store import COLUMNS, Store
-from afrad_bench.types import MEAN, Metric
+from afrad_bench.types import FEW, LEAK, MEAN, Metric
 from tests.browser.chrome import CHROMIUM, FLAGS, NEEDS_CHROMIUM
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
@@ -435,6 +435,19 @@ def test_undefined_values_are_named_with_their_reason(book: Bookkeeper) -> None:
     lines = list(csv.DictReader(io.StringIO(to_csv(report))))
     (line,) = (each for each in lines if (each["row"], each["metric"], each["category"]) == ("a", "pixel_aupro", MEAN))
     assert (line["mean"], line["note"]) == ("", "undefined; no masks in this data set")
+
+
+def test_what_spoils_every_accuracy_of_the_data_is_an_alarm(book: Bookkeeper) -> None:
+    spec = suite(row("a"))
+    told = [
+        f"{LEAK} (1): part/test/good/000",
+        f"{FEW}, so that one image moves an accuracy by points: part 1 normal",
+        "more",
+    ]
+    book.run(spec.rows[0].cells[0], auroc(0.9), notes_=told)
+    report = book.report(spec)
+    assert set(told[:2]) <= set(alarms(report).splitlines())
+    assert "more" not in alarms(report)
 
 
 def test_undefined_for_one_seed_is_left_out_in_the_open(book: Bookkeeper) -> None:

@@ -106,8 +106,9 @@ def test_the_leaderboard_ranks_the_newest_runs_and_gives_the_warnings_of_the_rep
     (table,) = section.tables
     assert section.title == "demo · unified"
     assert table.caption == "decoders · demo · 128 px"
-    assert column(table, "I-AUROC") == ["70.5", "80.5"]
-    assert [line.entries[2].rank for line in table.lines] == ["second", "best"]
+    assert column(table, "Method") == ["two", "one"]  # the best first, whatever was measured first
+    assert column(table, "I-AUROC") == ["80.5", "70.5"]
+    assert [line.entries[2].rank for line in table.lines] == ["best", "second"]
     assert {line.entries[0].link for line in table.lines} == {"x/report.html"}
     warned = [table.footnotes[ref - 1] for ref in table.headings[0].refs]
     assert any("Mixed revisions of the code" in text for text in warned)
@@ -142,11 +143,20 @@ def test_labels_stay_apart_however_many_options_differ(tmp_path: Path) -> None:
     store = tmp_path / "results"
     (section,) = leaderboard(stored.opened([store]), shown(store)).sections
     assert column(section.tables[0], "Method") == [
+        *(f"one (a=1, b=1, c=1, and 2 more fields) #{number}" for number in (4, 3, 2)),
         "one (a=1, b=1, c=1, and 2 more fields)",
-        *(f"one (a=1, b=1, c=1, and 2 more fields) #{number}" for number in (2, 3, 4)),
         "one (a=0, b=0, c=0, and 2 more fields)",
     ]
-    assert column(section.tables[0], "I-AUROC") == ["50.0", "60.0", "70.0", "80.0", "40.0"]
+    assert column(section.tables[0], "I-AUROC") == ["80.0", "70.0", "60.0", "50.0", "40.0"]
+
+
+def test_a_leaderboard_that_must_not_be_ranked_keeps_the_order_of_the_store(tmp_path: Path) -> None:
+    book = Bookkeeper(tmp_path / "results")
+    run(book, "one", 0.5)
+    run(book, "two", 0.9, data_fingerprint="ef" * 32)  # other images
+    store = tmp_path / "results"
+    (section,) = leaderboard(stored.opened([store]), shown(store)).sections
+    assert column(section.tables[0], "Method") == ["one", "two"]
 
 
 def test_the_history_has_a_line_for_each_row_and_revision(tmp_path: Path) -> None:

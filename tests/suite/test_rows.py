@@ -36,6 +36,19 @@ profiles:
       afrad: {mfpn: {topology: cascade}, frm: {depth: 1, expansion: 2.0}, training: {clip: 0.1}}
 """
 
+TWO = """\
+suite: example
+title: An example
+measures: [accuracy]
+methods:
+  - method: afrad
+    variants:
+      - {label: full}
+      - {label: short, params: {training: {epochs: 3}}}
+profiles:
+  demo: {datasets: [demo]}
+"""
+
 SHARED = """\
 suite: example
 title: An example
@@ -129,6 +142,30 @@ def test_the_default_is_found_whatever_it_is(tmp_path: Path) -> None:
 def test_mistakes_in_a_sweep_have_a_line(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert SWEEP.count(old) == 1
     assert message in refusal(tmp_path, SWEEP.replace(old, new))
+
+
+def test_a_mistake_in_many_rows_is_told_once(tmp_path: Path) -> None:
+    path = suite_file(tmp_path)
+    with pytest.raises(UserError) as caught:
+        suite.load(path).select("demo", ["afrad.training.epochs=-1"])
+    (problem,) = caught.value.problems
+    assert problem.what.startswith("afrad (full): training.epochs: ")
+    assert problem.what.endswith("2 rows: full; short")
+
+
+def test_rows_that_are_not_run_may_be_equal(tmp_path: Path) -> None:
+    loaded = suite.load(suite_file(tmp_path))
+    with pytest.raises(UserError, match="are the same configuration"):
+        loaded.select("demo", ["afrad.training.epochs=1"])
+    (row,) = loaded.select("demo", ["afrad.training.epochs=1", "rows=[short]"]).rows
+    assert row.label == "short"
+
+
+def suite_file(folder: Path) -> Path:
+    """Two rows that differ in their epochs alone."""
+    path = folder / "s.yaml"
+    path.write_text(TWO, encoding="utf-8")
+    return path
 
 
 def test_a_profile_may_add_axes_to_a_sweep(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def site(
     from afrad_bench.site import write_site
 
     screen = console.make()
-    with console.busy(screen):
-        written = write_site(stores, out, gates or ())
+    with console.busy(screen) as watch:
+        written = write_site(stores, out, gates or (), watch)
     console.show_cautions(screen, written.faults)
     screen.print(f"site: {written.index}, with {len(written.reports)} reports", soft_wrap=True, markup=False)

@@ -24,6 +24,7 @@ from afrad_bench.cli.options import (
 )
 from afrad_bench.cli.planning import plan_of, publish, timed_plan_of
 from afrad_bench.errors import fail
+from afrad_bench.writing import must_be_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +82,8 @@ def run(
     options = RunOptions(force=force, keep_models=keep_models, keep_maps=keep_maps, startup=startup)
     interrupted, ended = False, frozenset[str]()
     if todo:
+        must_be_writable(place.store, "--store")
+        must_be_writable(output.reports, "--reports")
         try:
             with followers(plan, len(todo), log_json, tensorboard) as more:
                 ended = run_shown(plan, todo, workspace, options, out, more)
@@ -179,6 +182,7 @@ def check(choice: SuiteChoice, place: Place) -> None:
         f"({len(selection.rows)} rows, {len(selection.seeds)} seeds), its data and weights are available"
     )
     out.print(Text("ok", style="green").append(text, style="default"))
+    console.show_cautions(out, (f"{data.name}: {note}" for data in found.datasets for note in data.cautions))
 
 
 def report(

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def show_comparison(out: Console, comparison: Comparison, everything: bool) -> None:
-    """Print the changes and the remarks on them."""
-    from afrad_bench.comparing.show import READING, compare_table, remarks
+    """Print the changes, the remarks on them, and last what is clear."""
+    from afrad_bench.comparing.show import READING, clear, compare_table, remarks
     from afrad_bench.report.formats.terminal import table_parts
 
     out.print(Text(f"{comparison.new} against {comparison.base}", style="bold"))
@@ -24,6 +24,7 @@ def show_comparison(out: Console, comparison: Comparison, everything: bool) -> N
     for text in remarks(comparison):
         out.print(Text(f"• {text}"))
     out.print(Text(READING, style="dim"))
+    out.print(Text(" ".join(clear(comparison)), style="bold"))
 
 
 def show_decision(out: Console, decision: Decision) -> None:

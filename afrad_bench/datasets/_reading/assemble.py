@@ -18,11 +18,13 @@ from afrad_bench.datasets._reading.layout import ScanResult, Split, place
 from afrad_bench.datasets._reading.options import Limits, Reading
 from afrad_bench.errors import UserError, fail
 from afrad_bench.hashing import digest
-from afrad_bench.types import MEAN, Dataset, ImageFiles, Sample
+from afrad_bench.types import FEW, LEAK, MEAN, NO_ANOMALOUS, NO_NORMAL, Dataset, ImageFiles, Sample
 
 Masks = Literal["auto", "required", "none"]
 """`auto`: a category has masks for all its anomalous images or for none; `required`: for all; `none`: unused."""
 AS_EVER = Reading()
+FEWEST = 10
+"""With fewer test images of a kind in a category, a note says so."""
 EMPTY: dict[Split, kinds.Kind] = {"train": kinds.EMPTY_TRAIN, "test": kinds.EMPTY_TEST}
 PARTS: tuple[tuple[Split, bool], ...] = (("train", False), ("test", False), ("test", True))
 """Split and label of the three parts of a category."""
@@ -99,7 +101,7 @@ def finish(about: About, train: Sequence[Sample], test: Sequence[Sample], notes:
         train=tuple(train),
         test=tuple(test),
         fingerprint=_fingerprint(about.version, train, test),
-        notes=(*notes, *_undefined(test), *_repeated(train, test)),
+        notes=(*notes, *_undefined(test), *_few(test), *_repeated(train, test)),
         licence=about.licence,
         source=about.source,
     )
@@ -186,9 +188,21 @@ def _undefined(test: Sequence[Sample]) -> Iterator[str]:
     if unmasked:
         yield f"image labels only, no masks: {', '.join(unmasked)}"
     if one_sided := [name for name in anomalous if name not in normal]:
-        yield f"no normal test images, so image-level metrics are undefined: {', '.join(one_sided)}"
+        yield f"{NO_NORMAL}, so image-level metrics are undefined: {', '.join(one_sided)}"
     if one_sided := [name for name in normal if name not in anomalous]:
-        yield f"no anomalous test images, so all accuracy metrics are undefined: {', '.join(one_sided)}"
+        yield f"{NO_ANOMALOUS}, so all accuracy metrics are undefined: {', '.join(one_sided)}"
+
+
+def _few(test: Sequence[Sample]) -> Iterator[str]:
+    """A note on categories with so few test images of a kind that one of them moves an accuracy by points."""
+    counts = Counter((one.category, bool(one.gt_label)) for one in test)
+    few = []
+    for category in dict.fromkeys(one.category for one in test):
+        normal, anomalous = counts[category, False], counts[category, True]
+        if 0 < min(normal, anomalous) < FEWEST:
+            few.append(f"{category} {normal} normal, {anomalous} anomalous")
+    if few:
+        yield f"{FEW}, so that one image moves an accuracy by points: {'; '.join(few)}"
 
 
 def _repeated(train: Iterable[Sample], test: Iterable[Sample]) -> Iterator[str]:
@@ -203,7 +217,7 @@ def _repeated(train: Iterable[Sample], test: Iterable[Sample]) -> Iterator[str]:
         seen.add(content)
     leaks = [one.id for one in test if one.image.fingerprint() in seen]
     if leaks:
-        yield f"test images that are training images too ({len(leaks)}): {_some(leaks)}"
+        yield f"{LEAK} ({len(leaks)}): {_some(leaks)}"
     if again:
         yield f"training images that are there already ({len(again)}): {_some(again)}"
 

@@ -102,6 +102,8 @@ def _columns(grid: Grid, dataset: str) -> list[Item]:
 def _of_data(grid: Grid, dataset: str) -> Iterator[str]:
     measured = [item for item in _columns(grid, dataset) if _values(grid, item)]
     if not measured:
+        if undefined := [item.metric.title for item in _columns(grid, dataset) if _undefined(grid, item)]:
+            yield f"Undefined on these data: {', '.join(undefined)}; footnotes of the results say why."
         yield from _of_costs(grid, dataset)
         return
     reference = reference_of(grid)
@@ -116,6 +118,10 @@ def _of_data(grid: Grid, dataset: str) -> Iterator[str]:
 def _values(grid: Grid, item: Item) -> int:
     """The number of rows with a value."""
     return sum(fact(grid, row, item)[0].summary.mean is not None for row in grid.spec.rows if row.cells)
+
+
+def _undefined(grid: Grid, item: Item) -> bool:
+    return any(fact(grid, row, item)[0].summary.state == "undefined" for row in grid.spec.rows if row.cells)
 
 
 # --------------------------------------------------------------------------------------------------------------- leader

@@ -23,15 +23,19 @@ from afrad_bench.report.basis.terms import (
     some,
 )
 from afrad_bench.report.model import Caution
+from afrad_bench.types import SERIOUS
 
 
 def cautions(grid: Grid, *, times: bool = True) -> tuple[Caution, ...]:
-    """Alarms first (random weights, differing terms, overrides, failures), then notes of data sets and methods.
+    """Alarms first (random weights, data that spoil every accuracy, differing terms, overrides, failures), then notes
+    of data sets and methods.
 
     `times`: whether the page shows times, so that unreliable ones must be named."""
     uses = grid.counted
-    alarms = [*_random(uses), *mixed(grid), *_overrides(grid), *_newer_failures(uses), *_gaps(grid)]
-    notes = [*_notes(grid, uses), *(_unreliable(grid) if times else ())]
+    noted = list(_notes(grid, uses))
+    serious = [text for text in noted if text.startswith(SERIOUS)]
+    alarms = [*_random(uses), *serious, *mixed(grid), *_overrides(grid), *_newer_failures(uses), *_gaps(grid)]
+    notes = [*(text for text in noted if text not in serious), *(_unreliable(grid) if times else ())]
     return (*(Caution(text, "alarm") for text in alarms), *map(Caution, notes))
 
 
@@ -42,7 +46,7 @@ def mixed(grid: Grid) -> tuple[str, ...]:
     for term, plural in MUST_AGREE.items():
         values = by_term(uses, term)
         if len(values) > 1:
-            found.append(f"Mixed {plural}: {listed({short(value): labels for value, labels in values.items()})}.")
+            found.append(f"Mixed {plural}: {listed(values)}.")
     for dataset in grid.datasets:
         here = [use for use in uses if use.cell.dataset == dataset]
         for part in dict.fromkeys(use.cell.part for use in here):

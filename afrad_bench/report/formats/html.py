@@ -28,6 +28,7 @@ SCRIPTS = (
     "points.js",
     "search.js",
     "scope.js",
+    "tabs.js",
     "start.js",
 )
 """The parts of the page's script, in order; they share one scope."""

@@ -99,7 +99,9 @@ class Resolver:
         return place[0] == "profiles" and place[2] in self.overrides.profile
 
     def _place(self, place: Place) -> str:
-        return f"--set {place[2]}" if self._overridden(place) else self.where(place)
+        if not self._overridden(place):
+            return self.where(place)
+        return f"--on, or --set {place[2]}" if place[2] == "datasets" else f"--set {place[2]}"
 
     def _measures(self, profile: Profile) -> tuple[ChosenMeasure, ...]:
         own = profile.measures is not None

@@ -84,6 +84,8 @@ class Rows:
         self, where: Where, file: SuiteFile, profile: str, overrides: Overrides, problems: list[Problem]
     ) -> None:
         self.where, self.file, self.overrides, self.problems = where, file, overrides, problems
+        self.refused: dict[tuple[str, Problem], list[str]] = {}
+        """Method and what is wrong with its options -> labels of the rows."""
         self.name = profile
         self.profile: Profile = file.profiles[profile]
         chosen = overrides.only
@@ -103,8 +105,11 @@ class Rows:
                 continue
             rows += self._rows_of(one, known[one.entry.method].load().Config)
         rows += self._again(rows)
-        self._check_rows(rows, complete=len(self.problems) == before)
-        return self._chosen(rows) if len(self.problems) == before else tuple(rows)
+        self.problems += _told(self.refused)
+        complete = len(self.problems) == before
+        chosen = self._chosen(rows) if complete else tuple(rows)
+        self._check_rows(rows, chosen, complete=complete)
+        return chosen
 
     def _chosen(self, rows: Sequence[SuiteRow]) -> tuple[SuiteRow, ...]:
         """The rows that `--set rows=[...]` names, or all."""
@@ -113,7 +118,7 @@ class Rows:
             return tuple(rows)
         labels = [row.label for row in rows]
         strange = [name for name in wanted if name not in labels]
-        self.problems += [unknown("row of this suite", name, labels, "--set rows") for name in strange]
+        self.problems += [unknown("row of this suite", name, labels, "--only, or --set rows") for name in strange]
         return tuple(row for row in rows if row.label in wanted)
 
     def _check_profile(self) -> None:
@@ -142,13 +147,14 @@ class Rows:
                     kind = "shared field (no method of this suite has it)"
                     self.problems.append(unknown(kind, ".".join(location), names, layer.at(location)))
 
-    def _check_rows(self, rows: Sequence[SuiteRow], *, complete: bool) -> None:
+    def _check_rows(self, rows: Sequence[SuiteRow], chosen: Sequence[SuiteRow], *, complete: bool) -> None:
+        """Labels are unique in the suite; rows that are run are not equal."""
         place = self.where(("methods",))
         labels = [row.label for row in rows]
         for label in dict.fromkeys(label for label in labels if labels.count(label) > 1):
             self.problems.append(Problem(f"two rows are called {shortened(label)!r}", place, "give each a label"))
         first: dict[tuple[str, str], str] = {}
-        for row in rows:
+        for row in chosen:
             other = first.setdefault((row.method, row.params), row.label)
             if other != row.label:
                 text = f"the rows {other!r} and {row.label!r} are the same configuration of {row.method}"
@@ -247,15 +253,24 @@ class Rows:
 
     def _row(self, one: Declared, model: type[BaseModel], variant: _Variant) -> SuiteRow | None:
         method, label = one.entry.method, variant.label
-        checked = resolved(model, variant.layers, f"{method} ({shortened(label)})" if label != method else method)
+        checked = resolved(model, variant.layers, "")
         if isinstance(checked, list):
-            self.problems.extend(checked)
+            for problem in checked:
+                self.refused.setdefault((method, problem), []).append(label)
             return None
         params = canonical(checked.model_dump(mode="json"))
         changed = canonical(merged(variant.layers))
         place = self.where(one.location)
         about = (variant.published, changed, variant.axis, variant.searched, place, variant.grid, variant.point)
         return SuiteRow(label, method, params, *about)
+
+
+def _told(refused: Mapping[tuple[str, Problem], Sequence[str]]) -> Iterator[Problem]:
+    """What is wrong with rows, once for all rows of a method that it is wrong with."""
+    for (method, problem), labels in refused.items():
+        row = method if labels[0] == method else f"{method} ({shortened(labels[0])})"
+        more = "" if len(labels) == 1 else f"; {len(labels)} rows: {shortened('; '.join(labels))}"
+        yield replace(problem, what=f"{row}: {problem.what}{more}")
 
 
 def _reaches(layer: Layer, location: Sequence[str], model: type[BaseModel]) -> bool:

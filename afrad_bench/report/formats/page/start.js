@@ -33,10 +33,12 @@ function pictureOf(point) {
   return point.dataset.image ? viewers.find(has)?.small(point.dataset.image) : null;
 }
 
-const scope = new Scope(JSON.parse(document.querySelector("main").dataset.datasets ?? "[]"));
+const page = document.querySelector("main");
+const scope = new Scope(JSON.parse(page.dataset.datasets ?? "[]"));
 const tools = [...document.querySelectorAll("main table[data-keys]")].filter((table) => table.tBodies[0]?.rows.length)
   .map((table) => new Tools(new ReportTable(table, scope), save));
 const within = new ScopeChoice(scope, tools, save);
+const tabs = "tabbed" in page.dataset ? new Tabs(page, save) : null;
 const viewers = [...document.querySelectorAll("figure[data-gallery]")].map((figure) => new Viewer(figure, save));
 document.querySelectorAll("figure svg").forEach((svg) => points(svg, pictureOf));
 document.querySelectorAll('a[rel="search"]').forEach(rowSearch);
@@ -69,7 +71,7 @@ function wholePage() {
 function save() {
   linked.textContent = "";
   const state = new URLSearchParams();
-  for (const [name, value] of within.state()) state.append(name, value);
+  for (const [name, value] of [...(tabs?.state() ?? []), ...within.state()]) state.append(name, value);
   for (const each of tools) for (const [name, value] of each.state()) state.append(`${each.of.key}.${name}`, value);
   for (const each of viewers) for (const [name, value] of each.state()) state.append(`${each.key}.${name}`, value);
   for (const [name, , first] of WHOLE) if (showing(name) !== first) state.append(name, first ? "0" : "1");
@@ -80,6 +82,7 @@ function save() {
 function restore() {
   if (!location.hash.startsWith("#view&")) return;
   const found = [...new URLSearchParams(location.hash.slice(6))];
+  tabs?.restore(found);
   within.restore(found);
   const of = (key) => found.filter(([name]) => name.startsWith(`${key}.`)).map(([name, value]) => [name.slice(key.length + 1), value]);
   for (const each of tools) each.restore(of(each.of.key));
@@ -92,5 +95,6 @@ function restore() {
   }
 }
 
+tabs?.follow() || tabs?.restore([]);
 addEventListener("hashchange", restore);
 restore();
