@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from afrad_bench.backbone.entries import CacheEntry, Entries, NewEntry
-from afrad_bench.backbone.maps import FeatureMaps, Part
+from afrad_bench.backbone.maps import Part, ReadMaps
 from afrad_bench.backbone.weights import BackboneConfig, Weights, known_models, locate
 from afrad_bench.errors import fail
 from afrad_bench.hashing import digest
@@ -37,7 +37,7 @@ DEFAULT_LIMIT = 80 * 2**30
 """Holds the features of every published configuration: RD4AD's of VisA are 74 GiB."""
 
 
-Foreseen = Mapping[str, Sequence[FeatureMaps]]
+Foreseen = Mapping[str, Sequence[ReadMaps]]
 """Fingerprint of an image set -> the maps that will be read of it."""
 NOTHING: Foreseen = MappingProxyType({})
 
