@@ -205,8 +205,8 @@ class Check:
         data = f'datasets=[{{"name": "folder", "root": "{PACK / "demo"}"}}]'
         few = data.replace("}]", ', "params": {"limit_train": 8, "limit_test": 2}}]')
         card = device.startswith("cuda")
-        modes = ["eager", "bf16", *(["fp16", "cuda_graphs", "bf16+cuda_graphs"] if card else [])]
-        compiled = ["eager", "channels_last", "compile"]
+        modes = ["eager", "contiguous", "bf16", *(["fp16", "cuda_graphs", "bf16+cuda_graphs"] if card else [])]
+        compiled = ["eager", "contiguous", "compile"]
         compiled += ["compile+cuda_graphs", "bf16+compile+cuda_graphs"] if card else []
 
         def only(labels: Sequence[str]) -> list[str]:

@@ -121,7 +121,7 @@ def endless(method: Any, maps: TrainingMaps, bench: Bench, how: Step = "eager", 
     loss_of = prepared(net, loss, how, bench.device)
     for epoch in itertools.count():
         for (features,) in maps.epoch(BATCH, epoch):
-            original = scorer.standardise(features.contiguous(memory_format=torch.channels_last))
+            original = scorer.standardise(scorer.arranged(features))
             source = jittered(original, config.jitter, noise)
             source = masked(source, config.mask, noise) if config.mask else source
             yield stepped(loss_of(source, original), optimizer, config.clip)

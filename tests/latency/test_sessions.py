@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench.backbone.weights import Weights
 from afrad_bench.comparing.place import locate
 from afrad_bench.errors import UserError
@@ -133,6 +134,7 @@ def test_modes_have_one_name_each():
         ("bf16+cuda_graphs", "mps", "CUDA graphs need a CUDA device, this is mps"),
         ("compiled", "cpu", "unknown mode 'compiled' (did you mean 'compile'?)"),
         ("eager+amp", "cpu", "eager means that nothing is changed"),
+        ("channels_last+contiguous", "cpu", "a network has one memory format"),
     ],
 )
 def test_modes_that_a_device_does_not_have_are_refused(text, device, told):
@@ -176,6 +178,29 @@ def test_amp_and_channels_last_are_held_against_eager():
     assert 1e-5 < amp.facts["map_difference_relative"] < 0.1
     assert amp.facts["precision"] == "autocast to bfloat16"
     assert amp.call()[0].shape == (2, 8, 8)
+
+
+def test_a_memory_format_reaches_weights_and_maps_and_leaves_the_method_alone():
+    seen = []
+
+    class Last(Net, Arranged):
+        def forward(self, images):
+            return super().forward(self.arranged(images))
+
+    method = Method(Last())
+    method.net.conv.register_forward_pre_hook(
+        lambda part, given: seen.append((given[0].stride(), part.weight.stride()))
+    )
+    found = _calls.prepared(method, PIXELS, "cpu", Mode(frozenset({"contiguous"})))
+    assert found.facts["map_difference_relative"] < 1e-5
+    assert found.facts["precision"] == "float32"
+    found.call()
+    _calls.prepared(method, PIXELS, "cpu", Mode()).call()
+    _calls.prepared(method, PIXELS, "cpu", Mode(frozenset({"channels_last"}))).call()
+    innermost, within = (192, 1, 24, 3), (192, 64, 8, 1)
+    assert [maps for maps, _ in seen] == [innermost, *[within] * 3, *[innermost] * 6]
+    assert [weights[1] == 1 for _, weights in seen[1:4]] == [False] * 3
+    assert [weights[1] == 1 for _, weights in seen[-2:]] == [True] * 2
 
 
 def test_a_method_without_network_is_timed_by_predict_in_eager_only():

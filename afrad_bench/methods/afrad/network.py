@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench import registry
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench.methods.afrad import own_decoders
 from afrad_bench.methods.afrad.config import Config
 from afrad_bench.methods.afrad.decoders import (
@@ -93,7 +94,7 @@ class Standardise(nn.Module):
         return (features - self.mean) / self.deviation
 
 
-class Scorer(nn.Module):
+class Scorer(Arranged):
     """A sequence of one F_ori (B, C, h, w) -> (anomaly map (B, H, W), image score (B,)): all after the backbone."""
 
     means: Tensor
@@ -114,7 +115,7 @@ class Scorer(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         (features,) = maps
-        original = self.standardise(features.contiguous(memory_format=torch.channels_last))
+        original = self.standardise(self.arranged(features))
         stages = stage_errors(self.reconstruction(original), original, self.means, self.config.relative)
         errors = error_map(stages, self.weights)
         pixels = pixel_map(errors, self.image)
