@@ -159,6 +159,9 @@ class Features(Protocol):
     def parts(self, extractor: Any, images: Images) -> tuple[FloatArray, ...]:
         """What is kept of these maps, of which `extractor.finished` makes them; smaller, and shared by methods."""
 
+    def tensors(self, extractor: Any, images: Images) -> tuple[Any, ...]:
+        """The same maps as torch tensors on the extractor's device."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:
