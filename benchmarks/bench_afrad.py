@@ -1,6 +1,7 @@
 """Time of AFRAD for one image, compared with its backbone alone, and the time of each part.
 
     python benchmarks/bench_afrad.py [--rounds 40] [--threads 1 2] [--image-size 256] [--onnx]
+                                     [--device cpu]
 
 EfficientNet-B4, batch 1, random weights (they do not affect the time). "Backbone" has two meanings; both are measured:
 
@@ -10,12 +11,12 @@ EfficientNet-B4, batch 1, random weights (they do not affect the time). "Backbon
 AFRAD is its whole network, from an image in [0, 1] to pixel map and score. It is measured with the most and the least
 expensive patch embedding, and on a grid twice as fine. All candidates take turns (A B C A B C ...), so that a slow
 phase of the machine affects all of them equally. A ratio is the median of the ratios within a round; the ratio of the
-fastest rounds is given too, and on a quiet machine both agree. `--onnx` does the same with ONNX Runtime."""
+fastest rounds is given too, and on a quiet machine both agree. `--onnx` does the same with ONNX Runtime, on
+the CPU. On a card, the clock waits for it before and after each call, and before and after each part."""
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ from platformdirs import user_cache_path
 from torch import nn
 
 from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.instruments.clock import WallClock, clock_for
 from afrad_bench.methods import afrad
 from afrad_bench.methods.afrad.method import Afrad
 from afrad_bench.types import Bench, Seeds
@@ -51,40 +53,47 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--onnx", action="store_true")
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    methods = {name: made(changes, args.image_size) for name, changes in READINGS.items()}
-    image = torch.rand((1, 3, args.image_size, args.image_size), generator=torch.Generator().manual_seed(0))
+    if args.onnx and args.device != "cpu":
+        parser.error("--onnx measures on the CPU alone")
+    clock = clock_for(args.device)
+    methods = {name: made(changes, args.image_size, args.device) for name, changes in READINGS.items()}
+    draws = torch.Generator().manual_seed(0)
+    image = torch.rand((1, 3, args.image_size, args.image_size), generator=draws).to(args.device)
     whole, inner = [], []
     for threads in args.threads:
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            whole += ratios({"threads": threads}, in_turns(whole_networks(methods, image), args.rounds))
+            whole += ratios({"threads": threads}, in_turns(whole_networks(methods, image), args.rounds, clock))
             for name, method in methods.items():
-                inner += shares({"threads": threads, "network": name}, parts(method, image, args.rounds))
+                inner += shares({"threads": threads, "network": name}, parts(method, image, args.rounds, clock))
         if args.onnx:
             timed = {name: in_onnx(net, image, threads) for name, net in networks(methods).items()}
-            whole += ratios({"threads": threads, "by": "ONNX Runtime"}, in_turns(timed, args.rounds))
+            whole += ratios({"threads": threads, "by": "ONNX Runtime"}, in_turns(timed, args.rounds, clock))
     default = afrad.Config()
     about = (
         f"{BACKBONE}, batch 1, {args.image_size} x {args.image_size}, random weights, {args.rounds} rounds "
         f"in turns. Defaults of AFRAD: {default.mfpn.embedding} embedding, {default.features.grid}-px grid."
     )
     ratio = "A ratio is the median of the ratios within a round; `fastest` is the ratio of the fastest rounds."
-    record("bench_afrad", "Inference time of AFRAD compared with its backbone", whole, [about, ratio])
-    record("bench_afrad_parts", "Inference time of AFRAD by part", inner, [about])
+    on = "" if args.device == "cpu" else "_card"
+    told = [] if args.device == "cpu" else [f"{clock.name}."]
+    record(f"bench_afrad{on}", "Inference time of AFRAD compared with its backbone", whole, [about, ratio, *told])
+    record(f"bench_afrad_parts{on}", "Inference time of AFRAD by part", inner, [about, *told])
 
 
-def made(changes: Mapping[str, Any], side: int) -> Afrad:
+def made(changes: Mapping[str, Any], side: int, device: str) -> Afrad:
     """An AFRAD with random weights."""
     features = FeatureCache(Path(user_cache_path("afrad-bench")))
     config = afrad.Config.model_validate({"backbone": {"name": BACKBONE, "weights": "random"}, **changes})
-    return afrad.build(config, Bench("cpu", side, Seeds(0, 0), features))
+    return afrad.build(config, Bench(device, side, Seeds(0, 0), features))
 
 
 def networks(methods: Mapping[str, Afrad]) -> dict[str, nn.Module]:
     """The compared networks; each takes an image."""
     first = next(iter(methods.values()))
-    whole = timm.create_model(BACKBONE).eval().to(memory_format=torch.channels_last)
+    whole = timm.create_model(BACKBONE).eval().to(first.bench.device).to(memory_format=torch.channels_last)
     return {CUT: first.extractor.net, CLASSIFIER: whole, **{name: m.network() for name, m in methods.items()}}
 
 
@@ -112,18 +121,16 @@ def in_onnx(net: nn.Module, image: torch.Tensor, threads: int) -> Callable[[], o
     return lambda: session.run(None, fed)
 
 
-def in_turns(timed: Timed, rounds: int) -> dict[str, list[float]]:
+def in_turns(timed: Timed, rounds: int, clock: WallClock) -> dict[str, list[float]]:
     """Milliseconds of each call in `rounds` rounds, after `WARMUP` rounds that do not count."""
     spent: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(WARMUP + rounds):
         for name, call in timed.items():
-            began = time.perf_counter()
-            call()
-            spent[name].append(1e3 * (time.perf_counter() - began))
+            spent[name].append(clock.time_ms(call))
     return {name: values[WARMUP:] for name, values in spent.items()}
 
 
-def parts(method: Afrad, image: torch.Tensor, rounds: int) -> dict[str, list[float]]:
+def parts(method: Afrad, image: torch.Tensor, rounds: int, clock: WallClock) -> dict[str, list[float]]:
     """Milliseconds of each part of one pass, in each round; the rest is the time outside all parts."""
     network = method.network()
     extractor, scorer = method.extractor, method.scorer
@@ -131,11 +138,9 @@ def parts(method: Afrad, image: torch.Tensor, rounds: int) -> dict[str, list[flo
     named |= {name: part for name, part in method.parts().items() if name != "backbone"}
     spent: dict[str, list[float]] = {name: [] for name in named}
     total = []
-    with watched(named, spent):
+    with watched(named, spent, clock):
         for _ in range(WARMUP + rounds):
-            began = time.perf_counter()
-            network(image)
-            total.append(1e3 * (time.perf_counter() - began))
+            total.append(clock.time_ms(lambda: network(image)))
     resizing = [a - b for a, b in zip(spent.pop("extractor"), spent["backbone"], strict=True)]
     counted = {"backbone": spent.pop("backbone"), "normalising, resizing, joining": resizing, **spent}
     rest = [whole - sum(each) for whole, each in zip(total, zip(*counted.values(), strict=True), strict=True)]
@@ -144,15 +149,19 @@ def parts(method: Afrad, image: torch.Tensor, rounds: int) -> dict[str, list[flo
 
 
 @contextmanager
-def watched(named: Mapping[str, nn.Module], spent: Mapping[str, list[float]]) -> Iterator[None]:
+def watched(named: Mapping[str, nn.Module], spent: Mapping[str, list[float]], clock: WallClock) -> Iterator[None]:
     """Hooks that record how long each module runs."""
     began: dict[str, float] = {}
 
+    def now() -> float:
+        clock.synchronise()
+        return clock.now()
+
     def start(name: str) -> Callable[..., None]:
-        return lambda *_: began.update({name: time.perf_counter()})
+        return lambda *_: began.update({name: now()})
 
     def stop(name: str) -> Callable[..., None]:
-        return lambda *_: spent[name].append(1e3 * (time.perf_counter() - began[name]))
+        return lambda *_: spent[name].append(1e3 * (now() - began[name]))
 
     hooks = [module.register_forward_pre_hook(start(name)) for name, module in named.items()]
     hooks += [module.register_forward_hook(stop(name)) for name, module in named.items()]

@@ -3,18 +3,18 @@
     make gpu-pack      here: gathers into .gpu/ what such a machine lacks (wheels for its Python, the demo's images)
     make gpu-check     there: runs the steps below, and writes reports/performance/gpu/<card>.md and .json
 
-The machine needs Linux, a card, and a Python with torch, torchvision, timm, pandas, scipy and scikit-learn; no network.
-Each step has a limit of its own, none begins after the deadline, and one that fails does not end the others: the most
-telling come first.
+The machine needs Linux, a card, and a Python with torch, torchvision, timm, pandas, pyarrow, scipy, scikit-learn,
+matplotlib and psutil; no network. Each step has a limit of its own, none begins after the deadline, and one that fails
+does not end the others: the most telling come first.
 
     environment   driver, memory, and what `doctor` finds
     parity        `doctor --check-device`: every method fitted on the CPU, its maps and scores compared on both
-    training      AFRAD's step at the paper's size: milliseconds, how busy the card is, and what more could be gained
-    table4        `afrad-bench latency table4_latency`, some rows: every mode in turns
+    training      AFRAD's step at the paper's size: milliseconds, how busy the card is, in bfloat16 and as a CUDA graph
+    table4        `afrad-bench latency table4_latency`, some rows: every mode in turns, and how busy each keeps the card
     memory        `afrad-bench run table4_latency`: stream times and peak memory
-    demo          `methods`, one seed, on both devices, and `compare`
+    demo          `methods`, some rows and one seed, on both devices, and `compare`
     contract      the contract of methods on the card
-    compile       AFRAD with torch.compile and as a compiled graph"""
+    compile       AFRAD and its training step with torch.compile"""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,11 +36,14 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 PACK = ROOT / ".gpu"
 RECORDS = ROOT / "reports" / "performance" / "gpu"
-DEADLINE = 540
-"""Seconds after which no step begins."""
+DEADLINE, END = 520, 565
+"""Seconds from the start, the installation included: after the first no step begins, at the second the last ends."""
+SHORTEST = 15
+"""Seconds; with less time left a command does not begin."""
 LACKING = (
     "pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions", "ruamel.yaml", "optuna",
     "alembic", "Mako", "SQLAlchemy", "colorlog", "platformdirs", "termcolor", "yacs", "typer", "rich", "shellingham",
+    "click", "annotated-doc", "markdown-it-py", "mdurl", "pygments", "tabulate", "portalocker", "tqdm",
     "threadpoolctl", "hypothesis", "sortedcontainers", "pytest", "iniconfig", "pluggy", "pytest-xdist", "execnet",
 )  # fmt: skip
 """Packages that a machine for training lacks; their own dependencies are named too, since pip takes none here."""
@@ -51,6 +55,8 @@ UNPACKED = ("anoddpm", "ddad", "diad", "diad_weights", "efficientad", "fcdd")
 """Tests of methods that need diffusers or scikit-image, which are too large to carry."""
 TIMED = ("AFRAD", "DeSTSeg", "SimpleNet", "DRAEM", "RD4AD", "UniAD", "PatchCore")
 """Rows of Table 4 that are timed: they need no package that is not packed, and fit into minutes."""
+COMPARED = ("AFRAD", "PaDiM", "PatchCore")
+"""Rows of `methods` that are measured on both devices."""
 
 
 def main() -> int:
@@ -115,7 +121,7 @@ def _images(root: Path) -> None:
             place = root / sample.category / split / kind
             place.mkdir(parents=True, exist_ok=True)
             picture = Image.fromarray(np.asarray(sample.image.read())).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-            picture.save(place / f"{i:04d}.png")
+            picture.save(place / f"{i:04d}.png", optimize=True)
             if sample.mask is not None and sample.gt_label:
                 truth = root / sample.category / "ground_truth" / kind
                 truth.mkdir(parents=True, exist_ok=True)
@@ -127,13 +133,13 @@ def _images(root: Path) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: commands that run one after the other, within so many seconds together."""
+    """One step: commands that run one after the other, also if one fails, within so many seconds together."""
 
     name: str
     seconds: int
     commands: Sequence[Sequence[str]]
-    facts: Callable[[str], Any] = lambda text: None
-    """What of the output goes into the record as data."""
+    facts: Callable[[str], Any] = lambda output: None
+    """What goes into the record as data, besides the output."""
 
 
 @dataclass
@@ -147,8 +153,8 @@ class Check:
 
     def run(self, only: Sequence[str] | None) -> int:
         """Run the steps and write the record after each; returns the number of steps that failed."""
-        self._environment = self._installed()
         self._began = time.monotonic()
+        self._environment = self._installed()
         for step in self._steps():
             if only and step.name not in only:
                 continue
@@ -174,6 +180,7 @@ class Check:
             "COLUMNS": "160",
             "PYTHONWARNINGS": "ignore",
             "PYTHONUNBUFFERED": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # those of the machine are not ours
         }
 
     def _install_checkout(self, site: Path) -> None:
@@ -198,26 +205,43 @@ class Check:
         data = f'datasets=[{{"name": "folder", "root": "{PACK / "demo"}"}}]'
         few = data.replace("}]", ', "params": {"limit_train": 8, "limit_test": 2}}]')
         card = device.startswith("cuda")
-        modes = ["eager", "bf16", *(["fp16", "cuda_graphs", "bf16+cuda_graphs"] if card else [])]
-        compiled = ["eager", "channels_last", "compile"]
+        modes = ["eager", "contiguous", "bf16", *(["fp16", "cuda_graphs", "bf16+cuda_graphs"] if card else [])]
+        compiled = ["eager", "contiguous", "compile"]
         compiled += ["compile+cuda_graphs", "bf16+compile+cuda_graphs"] if card else []
+
+        def only(labels: Sequence[str]) -> list[str]:
+            return [part for label in labels for part in ("--only", label)]
 
         def demo(on: str, name: str) -> list[str]:
             sets = [part for each in ("seeds=[0]", data, "threads=8") for part in ("--set", each)]
             places = ["--store", str(work / name), "--reports", str(work / "reports" / name)]
-            return [*program, "run", "methods", "--profile", "demo", *sets, "--device", on, *places]
+            return [*program, "run", "methods", "--profile", "demo", *only(COMPARED), *sets, "--device", on, *places]
 
         def given(modes: Sequence[str]) -> list[str]:
             return [part for mode in modes for part in ("--mode", mode)]
 
-        rows = [part for label in TIMED for part in ("--only", label)]
-        table4 = ["table4_latency", "--profile", "demo", "--set", few, *rows, "--device", device]
+        table4 = ["table4_latency", "--profile", "demo", "--set", few, *only(TIMED), "--device", device]
         alone = ["afrad", "--backbone", "efficientnet_b4", "--weights", "random", "--device", device]
         query = "--query-gpu=name,driver_version,memory.total,clocks.max.sm"
         smi = [["nvidia-smi", query, "--format=csv"]] if card else []
         step = [python, str(ROOT / "benchmarks" / "gpu_training.py"), "--device", device]
         step += [] if card else ["--images", "16", "--steps", "2"]
-        contract = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "6", "--device", device]
+        steps = [[*step, "--kind", "eager", "bfloat16"], [*step, "--kind", "graph"]] if card else [step]
+        contract = [
+            python,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "xdist",
+            "-n",
+            "8",
+            "--device",
+            device,
+        ]
+        contract += ["-o", "filterwarnings=ignore"]  # other versions of torch and numpy may warn of what is right
         contract += [f"--ignore={ROOT / 'tests' / 'baselines' / f'test_{name}.py'}" for name in UNPACKED]
         contract += [
             "-k",
@@ -230,8 +254,13 @@ class Check:
         return [
             Step("environment", 60, [*smi, [*program, "doctor"]]),
             Step("parity", 150, [[*program, "doctor", "--check-device", device, "--json"]], _parity),
-            Step("training", 90, [step], _last_json),
-            Step("table4", 150, [[*turns, "--store", str(work / "turns"), "--out", str(work / "turns_report")]]),
+            Step("training", 90, steps, _figures),
+            Step(
+                "table4",
+                150,
+                [[*turns, "--store", str(work / "turns"), "--out", str(work / "turns_report")]],
+                lambda _: _lines(work / "turns_report" / "report.json"),
+            ),
             Step(
                 "memory",
                 90,
@@ -248,21 +277,20 @@ class Check:
                 "compile",
                 110,
                 [[*program, "latency", *alone, "--rounds", "40", *given(compiled), "--store", str(work / "turns"),
-                  "--out", str(work / "compiled_report")]],
+                  "--out", str(work / "compiled_report")], [*step, "--kind", "compile"]],
+                lambda output: {"modes": _lines(work / "compiled_report" / "report.json"), **_figures(output)},
             ),
         ]  # fmt: skip
 
     def _done(self, step: Step) -> dict[str, Any]:
         began, rc, texts = time.monotonic(), 0, []
+        late = began - self._began > DEADLINE
         for command in step.commands:
-            left = min(step.seconds - (time.monotonic() - began), DEADLINE + 40 - (time.monotonic() - self._began))
-            if left < 15 or time.monotonic() - self._began > DEADLINE:
-                rc, said = 124, "not run: no time was left"
-            else:
-                rc, said = self._ran(command, left)
+            now = time.monotonic()
+            left = min(began + step.seconds - now, self._began + END - now)
+            ended, said = (124, "not run: no time was left") if late or left < SHORTEST else self._ran(command, left)
+            rc = rc or ended
             texts.append(said)
-            if rc:
-                break
         seconds = time.monotonic() - began
         output = "\n".join(texts)
         print(f"{step.name}: rc {rc}, {seconds:.0f} s", flush=True)
@@ -276,17 +304,21 @@ class Check:
         }
 
     def _ran(self, command: Sequence[str], limit: float) -> tuple[int, str]:
+        """Exit status and output of a command, which ends after `limit` seconds with all processes that it started."""
         try:
-            done = subprocess.run(
-                command, cwd=ROOT, env=self._environment, timeout=limit, text=True, check=False,
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, text=True, errors="replace", start_new_session=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
-        except subprocess.TimeoutExpired as late:
-            said = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else late.stdout or ""
-            return 124, f"{said}\nended after {limit:.0f} s"
         except OSError as error:
             return 127, str(error)
-        return done.returncode, done.stdout
+        try:
+            said, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            said, _ = process.communicate()
+            return 124, f"{said}\nended after {limit:.0f} s"
+        return process.returncode, said
 
     def _write(self) -> None:
         """The record so far, without paths of this machine."""
@@ -298,8 +330,14 @@ class Check:
         date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
 
         def clean(text: str) -> str:
-            for path, called in ((str(self.work), "WORK"), (str(ROOT), "."), (sys.executable, "python")):
-                text = text.replace(path, called)
+            places = {
+                self.work: "WORK",
+                ROOT: ".",
+                sys.executable: "python",
+                sys.prefix: "ENV",
+            }
+            for path, called in places.items():
+                text = text.replace(str(path), called)
             return text
 
         kept = [{**each, "output": clean(each["output"])} for each in self.results]
@@ -320,9 +358,33 @@ def _parity(output: str) -> Any:
     return json.loads(brace + rest) if brace else None
 
 
-def _last_json(output: str) -> Any:
-    lines = [line for line in output.splitlines() if line.startswith("{")]
-    return json.loads(lines[-1]) if lines else None
+def _figures(output: str) -> dict[str, Any]:
+    """What the lines of JSON objects hold together."""
+    found: dict[str, Any] = {}
+    for line in output.splitlines():
+        if line.startswith("{"):
+            found |= json.loads(line)
+    return found
+
+
+def _lines(report: Path) -> list[dict[str, Any]] | None:
+    """The figures of a latency session; None if it did not end."""
+    if not report.is_file():
+        return None
+    figures = (
+        "label",
+        "mode",
+        "batch",
+        "median_ms",
+        "p5_ms",
+        "p95_ms",
+        "kernels_ms",
+        "busy_percent",
+        "unreliable",
+        "error",
+    )
+    (session,) = json.loads(report.read_text("utf-8"))
+    return [{name: line[name] for name in figures if name in line} for line in session["lines"]]
 
 
 if __name__ == "__main__":

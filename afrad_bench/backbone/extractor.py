@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afrad_bench.backbone.maps import FeatureMaps, Part, Resize
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench.backbone.nets import channels_last, cut, feature_net, positions, size_arguments
 from afrad_bench.backbone.weights import BackboneConfig, Weights
 from afrad_bench.errors import fail
@@ -24,7 +25,7 @@ from afrad_bench.hashing import digest, seed_for
 VERSION = "1"
 
 
-class Extractor(nn.Module):
+class Extractor(Arranged):
     """(B, 3, H, W) in [0, 1] -> feature maps of a frozen backbone, in eval mode.
 
     Without `grid`: one map (B, C_i, H/r_i, W/r_i) per requested reduction r_i. With `grid` = r: the maps resized to
@@ -88,7 +89,7 @@ class Extractor(nn.Module):
         if after_ones:
             pass_ones(net, image_size)
         self.eval()
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=self.memory_format)
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -115,7 +116,7 @@ class Extractor(nn.Module):
 
     def _raw(self, images: Tensor) -> list[Tensor]:
         """The backbone's maps (B, C_i, H_i, W_i)."""
-        pixels = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        pixels = self.arranged((images - self.mean) / self.std)
         maps: list[Tensor] = self.net(pixels)
         return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_last else maps
 
@@ -145,7 +146,7 @@ class Extractor(nn.Module):
             return tuple(kept)
         size = (self.image_size // self.grid, self.image_size // self.grid)
         # In the memory format in which the backbone gives its maps: another one is rounded in another way.
-        maps = [resized(one.contiguous(memory_format=torch.channels_last), size, self.resize) for one in kept]
+        maps = [resized(self.arranged(one), size, self.resize) for one in kept]
         return (torch.cat(maps, dim=1).contiguous(),)
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from afrad_bench.backbone.entries import CacheEntry, Entries, NewEntry
-from afrad_bench.backbone.maps import FeatureMaps, Part
+from afrad_bench.backbone.maps import Part, ReadMaps
 from afrad_bench.backbone.weights import BackboneConfig, Weights, known_models, locate
 from afrad_bench.errors import fail
 from afrad_bench.hashing import digest
@@ -37,7 +37,7 @@ DEFAULT_LIMIT = 80 * 2**30
 """Holds the features of every published configuration: RD4AD's of VisA are 74 GiB."""
 
 
-Foreseen = Mapping[str, Sequence[FeatureMaps]]
+Foreseen = Mapping[str, Sequence[ReadMaps]]
 """Fingerprint of an image set -> the maps that will be read of it."""
 NOTHING: Foreseen = MappingProxyType({})
 
@@ -121,18 +121,20 @@ class FeatureCache:
 
         For image sets with a fingerprint, they are read from the cache; if they are missing there, the features of the
         whole set are computed first. For images in memory they are computed directly. Raises `DiskFull`."""
-        import numpy as np
+        kept = self._kept(extractor, images)
+        return self._compute(extractor, images) if kept is None else kept
 
-        if images.fingerprint is None or self._entries is None:
-            return self._compute(extractor, images)
-        before = self.seconds
-        whole = self._whole(self._entries, extractor, images.root)
-        if whole is None:
-            return self._compute(extractor, images)
-        if self.seconds == before:
-            self.found += len(images)
-        rows = np.asarray(images.indices)
-        return tuple(maps[rows] for maps in whole)
+    def tensors(self, extractor: Extractor, images: Images) -> tuple[Tensor, ...]:
+        """The feature maps of these images, (N, C, H, W) for each output of the extractor, on its device. What the
+        cache does not keep is computed there and stays there. Raises as `parts`."""
+        import torch
+
+        kept = self._kept(extractor, images)
+        if kept is not None:
+            return extractor.finished([moved(torch.from_numpy(one), str(extractor.mean.device)) for one in kept])
+        batches = list(self._computed(extractor, extractor.parts, images, self._told(images)))
+        joined = batches[0] if len(batches) == 1 else [torch.cat(one) for one in zip(*batches, strict=True)]
+        return extractor.finished(joined)
 
     def entries(self) -> list[CacheEntry]:
         """The stored entries, most recently used first."""
@@ -150,6 +152,22 @@ class FeatureCache:
         return removed
 
     # ---------------------------------------------------------------------------------------------- internal
+
+    def _kept(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...] | None:
+        """The parts of these images from the cache, which computes those of the whole set if they are missing; None if
+        it does not keep them."""
+        import numpy as np
+
+        if images.fingerprint is None or self._entries is None:
+            return None
+        before = self.seconds
+        whole = self._whole(self._entries, extractor, images.root)
+        if whole is None:
+            return None
+        if self.seconds == before:
+            self.found += len(images)
+        rows = np.asarray(images.indices)
+        return tuple(maps[rows] for maps in whole)
 
     def _whole(self, entries: Entries, extractor: Extractor, root: Images) -> tuple[FloatArray, ...] | None:
         """The parts of the whole set; None if they cannot be kept."""
@@ -237,11 +255,9 @@ class FeatureCache:
     def _compute(self, extractor: Extractor, images: Images) -> tuple[FloatArray, ...]:
         import numpy as np
 
-        # Few images are a batch within a step that tells its own progress.
-        told = images.fingerprint is not None and len(images) > FEW
         arrays: list[FloatArray] = []
         done = 0
-        for maps in self._batches(extractor, extractor.parts, images, told):
+        for maps in self._batches(extractor, extractor.parts, images, self._told(images)):
             if len(maps[0]) == len(images):
                 return maps
             if not arrays:  # whole arrays at once: joining them in the end would take the memory twice
@@ -251,10 +267,22 @@ class FeatureCache:
             done += len(maps[0])
         return tuple(arrays)
 
+    def _told(self, images: Images) -> bool:
+        """Whether to report the progress: few images are a batch within a step that tells its own."""
+        return images.fingerprint is not None and len(images) > FEW
+
     def _batches(
         self, extractor: Extractor, parts: tuple[Part, ...], images: Images, told: bool
     ) -> Iterator[tuple[FloatArray, ...]]:
-        """These parts batch by batch, while a thread decodes the next batch. `told`: whether to report the progress."""
+        """These parts batch by batch, as arrays."""
+        for maps in self._computed(extractor, parts, images, told):
+            yield tuple(one.cpu().numpy() for one in maps)
+
+    def _computed(
+        self, extractor: Extractor, parts: tuple[Part, ...], images: Images, told: bool
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """These parts batch by batch, on the device, while a thread decodes the next batch. `told`: whether to report
+        the progress."""
         import torch
 
         began = time.perf_counter()
@@ -266,12 +294,21 @@ class FeatureCache:
                 pixels = torch.from_numpy(ahead.result())
                 if i + 1 < len(batches):
                     ahead = pool.submit(batches[i + 1].array)
-                with torch.inference_mode():  # closed before `yield`: what fails there must not leave it on
+                # Closed before `yield`: what fails there must not leave it on. Training cannot use inference tensors.
+                with torch.no_grad():
                     maps = extractor.kept(pixels.to(device), parts)
-                yield tuple(rounded(m, part).cpu().contiguous().numpy() for m, part in zip(maps, parts, strict=True))
+                    maps = tuple(rounded(one, part).contiguous() for one, part in zip(maps, parts, strict=True))
+                yield maps
                 if told:
                     self._watch(min((i + 1) * BATCH, len(images)), len(images), "backbone features")
+        if device.type == "cuda":  # else this would be the time of the launches
+            torch.cuda.synchronize(device)
         self.seconds += time.perf_counter() - began
+
+
+def moved(tensor: Tensor, device: str) -> Tensor:
+    """Copied to the device; to a CUDA device from pinned memory, while the device goes on computing."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor.to(device)
 
 
 def rounded(maps: Tensor, part: Part) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from afrad_bench.backbone.offered import OfferedMap, needed
 from afrad_bench.backbone.weights import BackboneConfig, Precision, Weights
@@ -51,6 +51,27 @@ class Part:
         """Bytes for one image."""
         channels, height, width = self.shape
         return (2 if self.precision == "float16" else 4) * channels * height * width
+
+
+class ReadMaps(Protocol):
+    """Maps of a frozen backbone that a method reads, as a hashable value: what `reads` of a method's module returns."""
+
+    @property
+    def backbone(self) -> BackboneConfig: ...
+
+    @property
+    def image_size(self) -> int: ...
+
+    @property
+    def scored(self) -> bool:
+        """Whether images are scored from these maps, too. False: only those of the training images are read."""
+
+    @property
+    def net(self) -> ReadMaps:
+        """The backbone alone, equal for all maps that one forward pass gives alike."""
+
+    def parts(self, weights: Weights) -> tuple[Part, ...]:
+        """The arrays that the cache keeps."""
 
 
 @dataclass(frozen=True)

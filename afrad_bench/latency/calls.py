@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from afrad_bench.backbone.memory_format import arrange
 from afrad_bench.images.sets import ImageArray
 from afrad_bench.latency.modes import Mode
 from afrad_bench.types import HasNetwork, Method
@@ -45,9 +46,9 @@ def prepared(method: Method, pixels: Tensor, device: str, mode: Mode) -> Prepare
     expected = _scores(_inferring(network)(others))
     if not mode.changes:
         return Prepared(lambda: _inferring(network)(images), facts)
-    if "channels_last" in mode:
-        network = copy.deepcopy(network).to(memory_format=torch.channels_last)
-        images, others = (each.contiguous(memory_format=torch.channels_last) for each in (images, others))
+    if (order := _memory_format(mode)) is not None:
+        network = arrange(copy.deepcopy(network), order)
+        images, others = (each.contiguous(memory_format=order) for each in (images, others))
     run = _inferring(_compiled(network) if "compile" in mode else network, _autocast(device, mode))
     began = time.perf_counter()
     with _compiling(facts) if "compile" in mode else nullcontext():
@@ -92,6 +93,12 @@ def _precision(mode: Mode) -> str:
 def _half(mode: Mode) -> torch.dtype | None:
     """The half precision of the mode, or None."""
     return torch.float16 if "fp16" in mode else torch.bfloat16 if "bf16" in mode else None
+
+
+def _memory_format(mode: Mode) -> torch.memory_format | None:
+    """The memory format of the mode, or None: as the method has it."""
+    named = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+    return next((order for name, order in named.items() if name in mode), None)
 
 
 def _type(device: str) -> str:

@@ -10,7 +10,8 @@ from afrad_bench.errors import Problem, UserError, unknown
 CHANGES: Mapping[str, str] = {
     "fp16": "automatic mixed precision with float16; distances, errors and maps stay in float32",
     "bf16": "automatic mixed precision with bfloat16; distances, errors and maps stay in float32",
-    "channels_last": "weights and images with the channels innermost in memory",
+    "channels_last": "weights and maps with the channels innermost in memory",
+    "contiguous": "weights and maps channel by channel in memory",
     "compile": "torch.compile, its default backend; compiling is not timed with the calls",
     "cuda_graphs": "one captured CUDA graph, replayed; copying the image into it is timed",
 }
@@ -47,6 +48,9 @@ def parse_modes(texts: Iterable[str], device: str) -> tuple[Mode, ...]:
             problems.append(Problem(what, "--mode", "name the changes alone, e.g. bf16+compile"))
         elif {"fp16", "bf16"} <= set(parts):
             problems.append(Problem(f"{text!r}: a network runs in one precision", "--mode", "name fp16 or bf16"))
+        elif {"channels_last", "contiguous"} <= set(parts):
+            what = f"{text!r}: a network has one memory format"
+            problems.append(Problem(what, "--mode", "name channels_last or contiguous"))
         elif "cuda_graphs" in parts and not device.startswith("cuda"):
             problems.append(Problem(f"{text!r}: CUDA graphs need a CUDA device, this is {device}", "--mode"))
         else:

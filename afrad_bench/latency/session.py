@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -10,13 +11,14 @@ from typing import Any
 from afrad_bench import registry
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.instruments.clock import clock_for, pinned_threads
+from afrad_bench.instruments.kernels import CALLS, NotRecorded, recorded
 from afrad_bench.latency.entrants import Entrant
 from afrad_bench.latency.machine import Readings, gauges_for, settings
 from afrad_bench.latency.modes import Mode
 from afrad_bench.latency.rounds import Length, Turns, take_turns
 from afrad_bench.latency.samples import Session, Timed
 from afrad_bench.machine.arithmetic import refused
-from afrad_bench.machine.environment import Environment
+from afrad_bench.machine.environment import Environment, device_type
 from afrad_bench.machine.load import LoadWatch
 from afrad_bench.methods.recipes import Undeclared, differences
 from afrad_bench.running.build import build
@@ -25,6 +27,8 @@ from afrad_bench.types import Method, Watch, unwatched
 
 READINGS = 10
 """Times at which the machine is asked during the rounds."""
+RECORDED_SECONDS = 2.0
+"""Kernels of a call are recorded for about so long; a call that takes longer has too many of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,9 @@ def measure(
     """Time every entrant in every mode and batch size, in turns. `about` joins the terms of the session; `tell`
     receives a line before each long step, `watch` the progress of the fits; neither while rounds are timed.
 
+    On CUDA, the kernels of each call are recorded after the last round. This may slow the process down for good: time
+    nothing in it afterwards.
+
     A method that cannot be fitted, prepared or called fails alone: its line holds the reason."""
     import torch
 
@@ -83,6 +90,10 @@ def measure(
         turns: Turns[Key] = take_turns(ordered, clock, length, before)
     doubts = load.load(wait=True).doubts
     machine.read()
+    if device_type(device) == "cuda":
+        for key in turns.times:
+            tell(f"record the kernels of {key.label}, {key.mode}, batch {key.batch}")
+            ready.facts[key] |= _kernels(ordered[key], statistics.median(turns.times[key]), device)
     errors = ready.errors | {key: _told(error) for key, error in turns.failed.items()}
     by_label = {one.label: one for one in entrants}
     return Session(
@@ -158,6 +169,20 @@ def _timed(key: Key, one: Entrant, turns: Turns[Key], facts: dict[str, Any], err
     }
     times = () if error else tuple(turns.times[key])
     return Timed(one.label, cell.method, key.mode, key.batch, times, known, error, columns)
+
+
+def _kernels(call: Callable[[], object], median_ms: float, device: str) -> dict[str, Any]:
+    """Facts on the kernels of a call, or why there are none."""
+    calls = min(CALLS, int(1e3 * RECORDED_SECONDS / median_ms))
+    if calls < 2:
+        return {"kernels_missing": f"a call takes more than {RECORDED_SECONDS / 2:g} s"}
+    try:
+        found = recorded(call, device, calls)
+    except NotRecorded as why:
+        return {"kernels_missing": str(why)}
+    except Exception as error:  # noqa: BLE001 - a profiler may fail in any way; the times are good all the same
+        return {"kernels_missing": _told(error)}
+    return {"kernels_ms": found.ms, "kernels": found.count}
 
 
 def _fitted(one: Entrant, device: str, features: FeatureCache, watch: Watch) -> tuple[Method, Any, dict[str, Any]]:

@@ -7,6 +7,7 @@ import io
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 from afrad_bench import published
@@ -26,6 +27,11 @@ MEANING = (
     "After a warm-up, every row was called once per round, in turn. Ratio: median over the rounds of the ratio to the "
     "first row of the same batch and session, with a 95 % interval by bootstrap over the rounds. "
     f"Images/s: batch divided by the median. {STEADY}"
+)
+
+BUSY = (
+    "Kernels: milliseconds of a call in which the card computes or copies, recorded by torch's profiler after the last "
+    "round. Busy: the same as a share of the median; the rest of the time the card waits for the host."
 )
 
 
@@ -71,6 +77,8 @@ def _lines(session: Session) -> Iterator[dict[str, Any]]:
             "p5_ms": timing.percentile(5),
             "p95_ms": timing.percentile(95),
             "images_per_second": images_per_second(one.batch, median),
+            "kernels_ms": (kernels := one.facts.get("kernels_ms")),
+            "busy_percent": None if kernels is None else 100 * kernels / median,
             "ratio": ratio and ratio.value,
             "ratio_low": ratio and ratio.low,
             "ratio_high": ratio and ratio.high,
@@ -96,6 +104,8 @@ CSV_COLUMNS = (
     "p5_ms",
     "p95_ms",
     "images_per_second",
+    "kernels_ms",
+    "busy_percent",
     "ratio",
     "ratio_low",
     "ratio_high",
@@ -125,28 +135,38 @@ def latency_report(sessions: Sequence[Session], *, pictured: bool = True) -> Rep
     known = records(sessions)
     notes: list[str] = []
     several = len(sessions) > 1
+    quoted = any("published_ms" in line for session in known for line in session["lines"])
+    on_card = any(line.get("kernels_ms") is not None for session in known for line in session["lines"])
     lines = [
         _line(line, notes, session["session"][:8] if several else "") for session in known for line in session["lines"]
     ]
     lines += [_absent(row, known[0]) for row in dict.fromkeys(row for each in known for row in each["absent"])]
-    quoted = any("published_ms" in line for session in known for line in session["lines"])
     unlike = _unlike_paper(known[0]) if quoted else ""
     refs = (_ref(notes, unlike),) if unlike else ()
-    headings = [
-        Heading("Method", numeric=False),
-        Heading("Mode", hint="Changes to eager float32"),
-        Heading("Batch"),
-        Heading("median", arrow="↓", unit="ms"),
-        Heading("p5–p95", unit="ms"),
-        Heading("images/s", arrow="↑"),
-        Heading("ratio", arrow="↓", hint="To the first row of the same batch"),
-        Heading("95 %"),
-        Heading("rounds"),
-        Heading("off eager", unit="% of range", hint="Largest difference of the map from eager, relative to its range"),
-        *([Heading("paper", unit="ms", refs=refs), Heading("paper, ratio")] if quoted else []),
-    ]
-    cut = len(headings)
-    table = Table("Latency", tuple(headings), tuple(Line(each.entries[:cut]) for each in lines), tuple(notes), keys=3)
+    columns = {
+        Heading("Method", numeric=False): True,
+        Heading("Mode", hint="Changes to eager float32"): True,
+        Heading("Batch"): True,
+        Heading("median", arrow="↓", unit="ms"): True,
+        Heading("p5–p95", unit="ms"): True,
+        Heading("images/s", arrow="↑"): True,
+        Heading("kernels", unit="ms", hint="Time of a call in which the card computes or copies"): on_card,
+        Heading("busy", unit="%", hint="The same as a share of the median"): on_card,
+        Heading("ratio", arrow="↓", hint="To the first row of the same batch"): True,
+        Heading("95 %"): True,
+        Heading("rounds"): True,
+        Heading("off eager", unit="% of range", hint="Largest difference of the map from eager"): True,
+        Heading("paper", unit="ms", refs=refs): quoted,
+        Heading("paper, ratio"): quoted,
+    }
+    shown = tuple(columns.values())
+    table = Table(
+        "Latency",
+        tuple(compress(columns, shown)),
+        tuple(Line(tuple(compress(each.entries, shown))) for each in lines),
+        tuple(notes),
+        keys=3,
+    )
     details = Table(
         "What was timed",
         (
@@ -170,7 +190,7 @@ def latency_report(sessions: Sequence[Session], *, pictured: bool = True) -> Rep
         folded=True,
         keys=3,
     )
-    intro = (MEANING, *([_about_paper()] if quoted else []))
+    intro = (MEANING, *([BUSY] if on_card else []), *([_about_paper()] if quoted else []))
     places = _order(known[0]["lines"])
     paper = order.table_name(PAPER)
     drawn = latency_figure(known) if pictured else None
@@ -227,7 +247,7 @@ def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
     flag = "random weights" if line["facts"].get("random_weights") else ""
     entries = [Entry(label, flag=flag), Entry(line["mode"]), _counted(line["batch"])]
     if "error" in line:
-        entries += [Entry("failed", "failed", refs=(_ref(notes, line["error"]),)), *[Entry("–", "missing")] * 6]
+        entries += [Entry("failed", "failed", refs=(_ref(notes, line["error"]),)), *[Entry("–", "missing")] * 8]
     else:
         doubts = line["unreliable"]
         refs = (_ref(notes, f"unreliable: {', '.join(doubts)}"),) if doubts else ()
@@ -237,6 +257,8 @@ def _line(line: dict[str, Any], notes: list[str], session: str) -> Line:
             replace(_number(line["median_ms"], _ms), state="value", refs=refs, flag="unreliable" if doubts else ""),
             _range(line["p5_ms"], line["p95_ms"], _ms),
             _number(line["images_per_second"], "{:.4g}".format),
+            _number(line["kernels_ms"], _ms),
+            _number(line["busy_percent"], "{:.3g}".format),
             _number(line["ratio"], "{:.3f}".format),
             _range(low, high, "{:.3f}".format),
             _counted(line["rounds"]),
@@ -273,7 +295,7 @@ def _absent(row: str, session: dict[str, Any]) -> Line:
     """A row of the paper for which no method is installed."""
     paper = {figure.row: figure.value for figure in published.figures(PAPER)}
     first = next((paper[name] for line in session["lines"] if (name := line["facts"].get("published"))), None)
-    dashes = [Entry("–", "missing")] * 9
+    dashes = [Entry("–", "missing")] * 11
     quoted = _number(paper[row], "{:g}".format), _number(paper[row] / first if first else None, "{:.2f}".format)
     return Line((Entry(f"{published.printed(row)} (no adapter)"), *dashes, *quoted))
 
@@ -293,6 +315,10 @@ def _details(facts: dict[str, Any]) -> Iterator[str]:
         yield f"{facts['clock']}; {facts['inside']}; {facts['precision']}; {facts['warmup_calls']} warm-up calls"
     if "buffers_mib" in facts:
         yield f"buffers (memory banks, statistics) {facts['buffers_mib']:.1f} MiB"
+    if "kernels" in facts:
+        yield f"{facts['kernels']} kernels, copies and fills a call"
+    if "kernels_missing" in facts:
+        yield f"kernels not recorded: {facts['kernels_missing']}"
     if "compile_seconds" in facts:
         yield f"compiled in {facts['compile_seconds']:.1f} s to {facts['compiled_graphs']} graphs, not timed"
     if "map_difference" in facts:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.backbone.extractor import Extractor
+from afrad_bench.backbone.features import moved
 from afrad_bench.machine.free_memory import free_bytes
 from afrad_bench.methods.fitting import batches
 from afrad_bench.methods.inference import gathered
@@ -42,20 +43,15 @@ class FrozenNetwork(nn.Module):
 
 def feature_maps(bench: Bench, extractor: Extractor, images: Images) -> list[Tensor]:
     """Feature maps of these images on the bench's device: one (N, C_i, H_i, W_i) per output of the extractor."""
-    return _finished(bench, extractor, bench.features.parts(extractor, images))
+    return list(bench.features.tensors(extractor, images))
 
 
 def _finished(bench: Bench, extractor: Extractor, parts: Sequence[FloatArray]) -> list[Tensor]:
-    return list(extractor.finished([_moved(_tensor(values), bench.device) for values in parts]))
+    return list(extractor.finished([moved(_tensor(values), bench.device) for values in parts]))
 
 
 def _tensor(values: FloatArray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
-
-
-def _moved(tensor: Tensor, device: str) -> Tensor:
-    """Copied to the device; to a CUDA device from pinned memory, while the device goes on computing."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor.to(device)
 
 
 class TrainingMaps:
@@ -89,7 +85,7 @@ class TrainingMaps:
         """The maps of `size` images at a time, in the order of this epoch; of the last ones there may be fewer."""
         order = torch.cat(batches(self._bench, len(self), len(self), epoch))
         if self._held is not None:
-            order = _moved(order, self._bench.device)
+            order = moved(order, self._bench.device)
         return map(self._maps, order.split(size))
 
     def _maps(self, indices: Tensor) -> list[Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from afrad_bench import registry
 from afrad_bench.backbone.entries import Entries
 from afrad_bench.backbone.features import Foreseen, entry_of, rounding
-from afrad_bench.backbone.maps import FeatureMaps, Part
+from afrad_bench.backbone.maps import Part, ReadMaps
 from afrad_bench.backbone.weights import Weights
 from afrad_bench.images.sets import ImageSet, test_images, train_images
 from afrad_bench.running.plan import Plan, PlannedCell
@@ -85,14 +85,14 @@ class _Read:
 
     images: ImageSet
     data: str
-    maps: FeatureMaps
+    maps: ReadMaps
     weights: Weights
     row: str
 
 
 def foreseen(cells: Iterable[PlannedCell]) -> Foreseen:
     """What these cells will read, for the cache."""
-    found: dict[str, dict[FeatureMaps, None]] = {}
+    found: dict[str, dict[ReadMaps, None]] = {}
     for read in _reads(cells):
         found.setdefault(read.images.fingerprint, {})[read.maps] = None
     return {fingerprint: tuple(maps) for fingerprint, maps in found.items()}
@@ -124,14 +124,14 @@ def sizes(plan: Plan, cells: Iterable[PlannedCell], workspace: Workspace) -> Fea
 
 def _reads(cells: Iterable[PlannedCell]) -> Iterator[_Read]:
     """Each once, though cells of several seeds read it."""
-    seen: set[tuple[str, FeatureMaps, str]] = set()
+    seen: set[tuple[str, ReadMaps, str]] = set()
     for one in cells:
         module = registry.find("method", one.cell.method).load()
         reads = getattr(module, "reads", None)
         if reads is None or one.weights is None:
             continue
         side = one.cell.image_size
-        maps: FeatureMaps | None = reads(module.Config.model_validate_json(one.cell.params), side)
+        maps: ReadMaps | None = reads(module.Config.model_validate_json(one.cell.params), side)
         if maps is None:
             continue
         name = f"{one.cell.dataset}/{one.cell.category}" if one.cell.category else one.cell.dataset

@@ -159,6 +159,9 @@ class Features(Protocol):
     def parts(self, extractor: Any, images: Images) -> tuple[FloatArray, ...]:
         """What is kept of these maps, of which `extractor.finished` makes them; smaller, and shared by methods."""
 
+    def tensors(self, extractor: Any, images: Images) -> tuple[Any, ...]:
+        """The same maps as torch tensors on the extractor's device."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:
@@ -207,9 +210,9 @@ class MethodModule(Protocol):
     The module may also define `warn(config, image_size, train_images)`, which returns one line for `plan` and `run` if
     a fit on so many images would take very long or much memory, else None.
 
-    The module may also define `reads(config, image_size)`: the feature maps (`backbone.maps.FeatureMaps`) that the
-    method reads by `Bench.features`, or None. `plan` then tells their size on disk, and they are computed in one pass
-    with those that other cells read of the same backbone.
+    The module may also define `reads(config, image_size)`: the feature maps that the method reads by `Bench.features`
+    (`backbone.maps.FeatureMaps`, or a `ReadMaps` of its own), or None. `plan` then tells their size on disk, and they
+    are computed in one pass with those that other cells read of the same backbone.
 
     The module may also define `version(config)`, which counts instead of `VERSION` where results depend on code outside
     the module, such as a decoder of another package."""

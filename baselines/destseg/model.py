@@ -59,7 +59,7 @@ class Destseg:
             path = Path(config.start).expanduser()
             load_official(network, path)
             self.notes += (note(path),)
-        self.net = network.to(bench.device).to(memory_format=torch.channels_last).eval()
+        self.net = network.to(bench.device).to(memory_format=network.memory_format).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
         """Train the student, then the segmentation, on corrupted copies of normal images (section 3)."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afrad_bench.backbone.extractor import Extractor
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench.errors import fail
 from afrad_bench_baselines.destseg import DEEPEST, REDUCTIONS
 
@@ -104,7 +105,7 @@ def normalised(maps: Tensor) -> Tensor:
     return maps / (torch.linalg.vector_norm(maps, dim=1, keepdim=True) + 1e-12)
 
 
-class Network(nn.Module):
+class Network(Arranged):
     """Image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,))."""
 
     def __init__(self, teacher: Extractor, student: Student, segmentation: Segmentation, top: int) -> None:
@@ -116,8 +117,8 @@ class Network(nn.Module):
 
     def restored(self, images: Tensor) -> list[Tensor]:
         """The student's maps, normalised at every position, finest first."""
-        pixels = (images - self.teacher.mean) / self.teacher.std
-        return [normalised(maps) for maps in self.student(pixels.contiguous(memory_format=torch.channels_last))]
+        pixels = self.arranged((images - self.teacher.mean) / self.teacher.std)
+        return [normalised(maps) for maps in self.student(pixels)]
 
     def products(self, images: Tensor) -> Tensor:
         """Input of the segmentation, (B, sum of C_k, H/4, W/4): minus the products, lower where both networks agree."""

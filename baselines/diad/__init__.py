@@ -249,8 +249,7 @@ def must_fit(config: Config, image_size: int) -> None:
 
 
 def check(config: Config, image_size: int) -> None:
-    """Raise `UserError` if the image size or the backbone is unusable, or the extra is not installed."""
-    require("DiAD", "transformers")
+    """Raise `UserError` if the image size or the backbone is unusable."""
     must_fit(config, image_size)
     needed(config.backbone.name, REDUCTIONS, image_size)
 
@@ -320,7 +319,9 @@ def lpips_at(config: Config) -> Path | None:
 
 
 def must_be_here(config: Config) -> None:
-    """Raise `UserError` if the weights of Stable Diffusion, of the autoencoder or of LPIPS are not here."""
+    """Raise `UserError` if the extra is not installed, or the weights of Stable Diffusion, of the autoencoder or of
+    LPIPS are not here."""
+    require("DiAD", "transformers")
     weights_at(config)
     autoencoder_at(config)
     lpips_at(config)

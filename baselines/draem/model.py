@@ -45,7 +45,7 @@ class Draem:
             path = Path(config.start).expanduser()
             load_official(network, path)
             self.notes += (note(path),)
-        self.net = network.to(bench.device).to(memory_format=torch.channels_last).eval()
+        self.net = network.to(bench.device).to(memory_format=network.memory_format).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
         """Train both networks on corrupted copies of normal images (section 3)."""
@@ -88,8 +88,7 @@ class Draem:
     def _step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
         """One training step on a batch; returns its loss."""
         clean, corrupted, mask = (
-            part.to(self.bench.device).contiguous(memory_format=torch.channels_last)
-            for part in (batch.clean, batch.corrupted, batch.mask)
+            self.net.arranged(part.to(self.bench.device)) for part in (batch.clean, batch.corrupted, batch.mask)
         )
         restored, probabilities = self.net.compare(corrupted)
         return stepped(loss(clean, restored, mask, probabilities), optimizer)

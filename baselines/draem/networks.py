@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench_baselines.draem import Score
 
 
@@ -101,7 +102,7 @@ class Discrimination(Net):
         return self.output(out)
 
 
-class Network(nn.Module):
+class Network(Arranged):
     """Image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W): probability of each pixel, image score (B,))."""
 
     def __init__(self, reconstruction: Reconstruction, discrimination: Discrimination, score: Score) -> None:
@@ -116,6 +117,6 @@ class Network(nn.Module):
         return restored, torch.softmax(self.discrimination(torch.cat([restored, images], dim=1)), dim=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        anomalous = self.compare(images.contiguous(memory_format=torch.channels_last))[1][:, 1]
+        anomalous = self.compare(self.arranged(images))[1][:, 1]
         means = F.avg_pool2d(anomalous[:, None], self.window, stride=1, padding=self.window // 2)
         return anomalous, means.amax((1, 2, 3))

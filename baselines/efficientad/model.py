@@ -54,7 +54,7 @@ class EfficientAd:
         if side < 32 * LARGEST_KERNEL:
             notes.append(f"the autoencoder's deepest convolution is {side // 32} wide instead of {LARGEST_KERNEL}")
         self.notes = tuple(notes)
-        self.net = net.to(bench.device).to(memory_format=torch.channels_last).eval()
+        self.net = net.to(bench.device).to(memory_format=net.memory_format).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
         """Distil the teacher if that is asked for, standardise it, train student and autoencoder (section 3), and find

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench_baselines.efficientad import Config
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -60,7 +61,7 @@ class Autoencoder(nn.Sequential):
         super().__init__(*encoder, *decoder, nn.ReLU(inplace=True), nn.Conv2d(64, channels, 3, padding=1))
 
 
-class Network(nn.Module):
+class Network(Arranged):
     """Image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,))."""
 
     pixel_mean: Tensor
@@ -87,8 +88,8 @@ class Network(nn.Module):
         self.register_buffer("span", torch.full((1, 2, 1, 1), 0.1))
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Pixels with ImageNet's mean and deviation, channels last."""
-        return ((images - self.pixel_mean) / self.pixel_std).contiguous(memory_format=torch.channels_last)
+        """Pixels with ImageNet's mean and deviation."""
+        return self.arranged((images - self.pixel_mean) / self.pixel_std)
 
     def target(self, pixels: Tensor) -> Tensor:
         """The teacher's maps of normalised pixels, standardised."""

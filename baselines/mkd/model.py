@@ -40,7 +40,7 @@ class Mkd:
             notes.append(note(path))
         self.notes = tuple(notes)
         network = Network(config, teacher, student, seed_for(bench.seeds.init, "smooth"))
-        self.net = network.to(bench.device).to(memory_format=torch.channels_last).eval()
+        self.net = network.to(bench.device).to(memory_format=network.memory_format).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
         """Train the student to give the teacher's taps of normal images (section 3.1)."""

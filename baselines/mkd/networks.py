@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afrad_bench.backbone.extractor import Extractor
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench.methods.inference import everywhere
 from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench.methods.precision import in_float32
@@ -70,7 +71,7 @@ def apart(theirs: Tensor, ours: Tensor, balance: float) -> Tensor:
     return 1 - F.cosine_similarity(a, b, dim=1) + balance * (a - b).square().mean(1)
 
 
-class Network(nn.Module):
+class Network(Arranged):
     """Image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,)); without `localisation` the map
     is the score at every pixel."""
 
@@ -88,11 +89,11 @@ class Network(nn.Module):
     def pixels(self, images: Tensor) -> Tensor:
         """What both networks see."""
         seen = images if self.config.pixels == "raw" else (images - self.teacher.mean) / self.teacher.std
-        return seen.contiguous(memory_format=torch.channels_last)
+        return self.arranged(seen)
 
     def taps(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The teacher's taps from the maps of its backbone."""
-        planes = [each.contiguous(memory_format=torch.channels_last) for each in maps]
+        planes = [self.arranged(each) for each in maps]
         return [F.max_pool2d(each, 2) for each in planes] if self.pooled else planes
 
     def teach(self, pixels: Tensor) -> list[Tensor]:

@@ -43,7 +43,7 @@ class Rd4ad:
             load_official(student, path)
             self.notes += (note(path),)
         head = Head(student, (side, side), config.score)
-        self.head = head.to(bench.device).to(memory_format=torch.channels_last).eval()
+        self.head = head.to(bench.device).to(memory_format=head.memory_format).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
         """Train the student to restore the teacher's maps of normal images (section 3.2)."""
@@ -73,7 +73,7 @@ class Rd4ad:
             return mean_loss(map(step, maps.epoch(config.batch_size, epoch)), len(train))
 
         def step(taught: Sequence[Tensor]) -> tuple[Tensor, int]:
-            teacher = [each.contiguous(memory_format=torch.channels_last) for each in taught]
+            teacher = [self.head.arranged(each) for each in taught]
             return stepped(loss_of(*teacher), optimizer, config.clip), len(teacher[0])
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), student, one_epoch, self.notes)

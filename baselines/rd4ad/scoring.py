@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench.methods.postprocessing import PixelMap
 from afrad_bench_baselines.rd4ad import Score
 from afrad_bench_baselines.rd4ad.student import Student
@@ -30,7 +31,7 @@ def cosine_loss(
     return torch.stack(losses).sum()
 
 
-class Head(nn.Module):
+class Head(Arranged):
     """The teacher's maps -> (anomaly map (B, H, W), image score (B,)): student, cosines, smoothing."""
 
     def __init__(self, student: Student, image: tuple[int, int], config: Score) -> None:
@@ -41,7 +42,7 @@ class Head(nn.Module):
         self.smooth = PixelMap(image, image, config.sigma)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        teacher = [each.contiguous(memory_format=torch.channels_last) for each in maps]
+        teacher = [self.arranged(each) for each in maps]
         parts = []
         for theirs, ours in zip(teacher, self.student(teacher), strict=True):
             distance = 1 - F.cosine_similarity(theirs, ours, dim=1)

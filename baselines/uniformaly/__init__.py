@@ -27,11 +27,13 @@ the tokens and each block twice more for the attention. Other ways to join the b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from afrad_bench.backbone.weights import BackboneConfig
+from afrad_bench.backbone.maps import Part
+from afrad_bench.backbone.weights import BackboneConfig, Weights
 from afrad_bench.errors import fail
 from afrad_bench.methods.demands import costly_bank, multiple_of
 from afrad_bench.methods.fields import BankLimit, OddSide, Smoothing
@@ -128,6 +130,30 @@ def warn(config: Config, image_size: int, train_images: int) -> str | None:
     _, patch = plain(config.backbone.name)
     width = width_of(config.backbone.name)
     return costly_bank((image_size // patch) ** 2, train_images, config.fraction, width, config.projection)
+
+
+@dataclass(frozen=True)
+class TokenMaps:
+    """The mean tokens of some blocks and the attention of the last one, which no other method reads."""
+
+    backbone: VitB8
+    layers: tuple[int, ...]
+    image_size: int
+    scored: bool = True
+
+    @property
+    def net(self) -> TokenMaps:
+        return self
+
+    def parts(self, weights: Weights) -> tuple[Part, ...]:
+        from afrad_bench_baselines.uniformaly.backbone import parts_of
+
+        return parts_of(self.backbone, weights, self.layers, self.image_size)
+
+
+def reads(config: Config, image_size: int) -> TokenMaps:
+    """The feature maps that the method reads."""
+    return TokenMaps(config.backbone, config.layers, image_size)
 
 
 def build(config: Config, bench: Bench) -> Uniformaly:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import timm
 import torch
@@ -24,9 +25,21 @@ NUDGE = 0.1
 """DINO's addition to the sides of the grid, against rounding when positions are interpolated."""
 
 
+class Described(NamedTuple):
+    """What is known of a vision transformer without its weights."""
+
+    blocks: int
+    patch: int
+    """Pixels of a patch's side."""
+    width: int
+    """Values of a token."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 @lru_cache(maxsize=16)
-def _described(name: str) -> tuple[int, int, int]:
-    """Blocks, pixels of a patch's side and values of a token. Raises `UserError` if it is no such transformer."""
+def _described(name: str) -> Described:
+    """Raises `UserError` if the backbone is no such transformer."""
     with torch.device("meta"):
         net = timm.create_model(name, pretrained=False)
     prefixed = getattr(net, "num_prefix_tokens", 0) == 1 and not getattr(net, "no_embed_class", True)
@@ -35,18 +48,38 @@ def _described(name: str) -> tuple[int, int, int]:
             f"the backbone {name} is no vision transformer with a class token, whose attention masks the background",
             hint="the published one is vit_base_patch8_224.dino; vit_small_patch8_224.dino is a smaller one",
         )
-    return len(net.blocks), int(net.patch_embed.patch_size[0]), int(net.embed_dim)
+    norm = net.pretrained_cfg
+    return Described(len(net.blocks), int(net.patch_embed.patch_size[0]), int(net.embed_dim), norm["mean"], norm["std"])
 
 
 def plain(name: str) -> tuple[int, int]:
     """Number of blocks and pixels of a patch's side of a timm model. Raises `UserError` if Uniformaly cannot use it."""
-    blocks, patch, _ = _described(name)
-    return blocks, patch
+    found = _described(name)
+    return found.blocks, found.patch
 
 
 def width_of(name: str) -> int:
     """Values of a token of a timm model."""
-    return _described(name)[2]
+    return _described(name).width
+
+
+def _key(config: BackboneConfig, weights: Weights, layers: tuple[int, ...]) -> str:
+    """Digest of everything that the maps of a given image depend on, except the device."""
+    found = _described(config.name)
+    parts = (VERSION, timm.__version__, config.name, weights.sha256, repr(layers), repr((found.mean, found.std)))
+    return digest("uniformaly", *parts, *(["float16"] if config.precision == "float16" else []))
+
+
+def parts_of(config: BackboneConfig, weights: Weights, layers: tuple[int, ...], image_size: int) -> tuple[Part, ...]:
+    """What the cache keeps: mean tokens and attention."""
+    found = _described(config.name)
+    side = image_size // found.patch
+    shapes = {"tokens": (found.width, side, side), "attention": (1, side, side)}
+    key = _key(config, weights, layers)
+    return tuple(
+        Part(digest(key, what), f"{config.name} {what}", found.patch, shape, precision=config.precision)
+        for what, shape in shapes.items()
+    )
 
 
 class Tokens(Extractor):
@@ -54,7 +87,8 @@ class Tokens(Extractor):
 
     def __init__(self, config: BackboneConfig, weights: Weights, layers: tuple[int, ...], image_size: int) -> None:
         nn.Module.__init__(self)
-        _, patch, width = _described(config.name)
+        described = _described(config.name)
+        patch, width = described.patch, described.width
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("backbone", config.name))  # seed of `random` weights
             net = timm.create_model(config.name, pretrained=False)
@@ -74,16 +108,11 @@ class Tokens(Extractor):
         self.grid = None
         self.precision = config.precision
         self.channels_last = False
-        mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        parts = (VERSION, timm.__version__, config.name, weights.sha256, repr(layers), repr((mean, std)))
-        self.key = digest("uniformaly", *parts, *(["float16"] if config.precision == "float16" else []))
+        self.register_buffer("mean", torch.tensor(described.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(described.std).view(1, 3, 1, 1), persistent=False)
+        self.key = _key(config, weights, layers)
         self.maps = None
-        self.parts = tuple(
-            Part(digest(self.key, what), f"{config.name} {what}", patch, shape, precision=config.precision)
-            for what, shape in zip(("tokens", "attention"), self.shapes, strict=True)
-        )
+        self.parts = parts_of(config, weights, layers, image_size)
         self.requires_grad_(False)
         self.eval()
 

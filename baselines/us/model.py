@@ -36,7 +36,7 @@ class Us:
                 load(net.scales[str(field)].teacher, path)
                 notes.append(note(path, "teacher of the file"))
         self.notes = tuple(notes)
-        self.net = net.to(bench.device).to(memory_format=torch.channels_last).eval()
+        self.net = net.to(bench.device).to(memory_format=net.memory_format).eval()
 
     def fit(self, train: Images) -> TrainingRecord:
         """Distil the teachers if that is asked for, standardise them, train the students (section 3.2), and find the

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench_baselines.us import Config
 
 SLOPE = 5e-3
@@ -98,17 +99,16 @@ class Scale(nn.Module):
         return torch.stack([(values - moments[0]) / moments[1] for values, moments in pairs]).sum(0)
 
 
-class Network(nn.Module):
+class Network(Arranged):
     """Image (B, 3, H, W) in [0, 1] -> (anomaly map (B, H, W), image score (B,))."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.scales = nn.ModuleDict({str(field): Scale(field, config) for field in config.receptive_fields})
 
-    @staticmethod
-    def pixels(images: Tensor) -> Tensor:
-        """With mean and deviation 0.5, channels last."""
-        return (2 * images - 1).contiguous(memory_format=torch.channels_last)
+    def pixels(self, images: Tensor) -> Tensor:
+        """With mean and deviation 0.5."""
+        return self.arranged(2 * images - 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         pixels = self.pixels(images)

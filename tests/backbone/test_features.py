@@ -104,6 +104,25 @@ def test_images_in_memory_are_not_cached(tmp_path: Path, images: ImageSet) -> No
     assert len(cache.entries()) == 2  # of the set, none of the array
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("grid", [None, 8, 16])
+def test_tensors_are_what_is_read_to_the_bit(
+    tmp_path: Path, images: ImageSet, grid: int | None, precision: str
+) -> None:
+    config = BackboneConfig(name="resnet18", weights="random", precision=precision)
+    kept, computed = FeatureCache(tmp_path), FeatureCache(None)
+    pixels = ImageArray(images.array())
+    for chosen in (images, images.subset([5, 0]), pixels):  # several batches, one, images without a fingerprint
+        for cache in (kept, computed):
+            net = cache.extractor(config, (8, 16), 64, "cpu", grid=grid)
+            tensors, arrays = cache.tensors(net, chosen), cache.read(net, chosen)
+            assert len(tensors) == len(arrays)
+            for ours, theirs in zip(tensors, arrays, strict=True):
+                assert ours.dtype == torch.float32
+                assert np.array_equal(ours.numpy(), theirs)
+                assert not ours.is_inference()  # a method trains on them
+
+
 def test_every_term_has_its_own_entry(tmp_path: Path, dataset: Dataset) -> None:
     cache, net = opened(tmp_path)
     cache.read(net, train_images(dataset, 64))

@@ -16,12 +16,15 @@ import torch
 from torch import nn
 
 from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench.backbone.weights import Weights
 from afrad_bench.comparing.place import locate
 from afrad_bench.errors import UserError
 from afrad_bench.instruments.clock import WallClock
+from afrad_bench.instruments.kernels import Kernels, NotRecorded
 from afrad_bench.latency import calls as _calls
 from afrad_bench.latency import machine
+from afrad_bench.latency import session as _session
 from afrad_bench.latency.entrants import EntrantOptions, entrants
 from afrad_bench.latency.modes import Mode, parse_modes
 from afrad_bench.latency.rounds import Length, take_turns
@@ -131,6 +134,7 @@ def test_modes_have_one_name_each():
         ("bf16+cuda_graphs", "mps", "CUDA graphs need a CUDA device, this is mps"),
         ("compiled", "cpu", "unknown mode 'compiled' (did you mean 'compile'?)"),
         ("eager+amp", "cpu", "eager means that nothing is changed"),
+        ("channels_last+contiguous", "cpu", "a network has one memory format"),
     ],
 )
 def test_modes_that_a_device_does_not_have_are_refused(text, device, told):
@@ -174,6 +178,29 @@ def test_amp_and_channels_last_are_held_against_eager():
     assert 1e-5 < amp.facts["map_difference_relative"] < 0.1
     assert amp.facts["precision"] == "autocast to bfloat16"
     assert amp.call()[0].shape == (2, 8, 8)
+
+
+def test_a_memory_format_reaches_weights_and_maps_and_leaves_the_method_alone():
+    seen = []
+
+    class Last(Net, Arranged):
+        def forward(self, images):
+            return super().forward(self.arranged(images))
+
+    method = Method(Last())
+    method.net.conv.register_forward_pre_hook(
+        lambda part, given: seen.append((given[0].stride(), part.weight.stride()))
+    )
+    found = _calls.prepared(method, PIXELS, "cpu", Mode(frozenset({"contiguous"})))
+    assert found.facts["map_difference_relative"] < 1e-5
+    assert found.facts["precision"] == "float32"
+    found.call()
+    _calls.prepared(method, PIXELS, "cpu", Mode()).call()
+    _calls.prepared(method, PIXELS, "cpu", Mode(frozenset({"channels_last"}))).call()
+    innermost, within = (192, 1, 24, 3), (192, 64, 8, 1)
+    assert [maps for maps, _ in seen] == [innermost, *[within] * 3, *[innermost] * 6]
+    assert [weights[1] == 1 for _, weights in seen[1:4]] == [False] * 3
+    assert [weights[1] == 1 for _, weights in seen[-2:]] == [True] * 2
 
 
 def test_a_method_without_network_is_timed_by_predict_in_eager_only():
@@ -434,6 +461,73 @@ def test_a_session_notices_what_else_runs(cache_folder):
     (doubt,) = made.doubts
     assert doubt.startswith("other processes used ")
     assert doubt in records([made])[0]["lines"][0]["unreliable"]
+
+
+def test_kernels_are_recorded_after_the_last_round_and_fail_no_time(cache_folder, monkeypatch):
+    """torch's profiler slows down what is timed after it."""
+    asked = []
+
+    def recorded(call, device, calls):
+        asked.append(calls)
+        call()
+        if len(asked) == 1:
+            raise NotRecorded("no right to")
+        if len(asked) == 2:
+            raise RuntimeError("CUPTI broke\nat line 3")
+        return Kernels(0.125, 77)
+
+    rounds = []
+    monkeypatch.setattr(_session, "device_type", lambda device: "cuda")
+    monkeypatch.setattr(_session, "recorded", lambda *asked: (rounds.append("recorded"), recorded(*asked))[1])
+    take = _session.take_turns
+    monkeypatch.setattr(_session, "take_turns", lambda *given: (take(*given), rounds.append("timed"))[0])
+    made = measure(
+        alone("padim:channels=4", cache=cache_folder, backbone="resnet18", weights="random", train=2),
+        parse_modes(["eager"], "cpu"),
+        [1, 2, 3],
+        current("cpu", 1),
+        FeatureCache(cache_folder),
+        Length(rounds=2, warmup=1, warmup_seconds=0),
+        {"suites": [], "profiles": [], "absent": [], "command": []},
+        lambda what: None,
+    )
+    assert rounds == ["timed", *["recorded"] * 3]
+    assert asked == [5, 5, 5]
+    refused, broken, good = records([made])[0]["lines"]
+    assert refused["facts"]["kernels_missing"] == "no right to"
+    assert broken["facts"]["kernels_missing"] == "RuntimeError: CUPTI broke"
+    assert (refused["kernels_ms"], refused["busy_percent"]) == (None, None)
+    assert (good["kernels_ms"], good["facts"]["kernels"]) == (0.125, 77)
+    assert good["busy_percent"] == pytest.approx(12.5 / good["median_ms"])
+    assert {line["rounds"] for line in (refused, broken, good)} == {2}
+
+
+@pytest.mark.parametrize(("milliseconds", "calls"), [(1, 5), (500, 4), (1000, 2), (1001, 0)])
+def test_few_calls_that_are_slow_are_recorded(monkeypatch, milliseconds, calls):
+    asked = []
+    monkeypatch.setattr(_session, "recorded", lambda *given: (asked.append(given[2]), Kernels(1.0, 1))[1])
+    facts = _session._kernels(lambda: None, milliseconds, "cuda:0")
+    assert asked == [calls] * bool(calls)
+    assert ("kernels_missing" in facts) is not bool(calls)
+
+
+def test_kernels_have_columns_where_a_card_was_recorded():
+    busy, slower, *others = session().timed
+    busy = replace(busy, facts=busy.facts | {"kernels_ms": 2.02, "kernels": 597})
+    slower = replace(slower, facts=slower.facts | {"kernels_missing": "a call takes more than 1 s"})
+    text = to_markdown(latency_report([replace(session(), timed=(busy, slower, *others))]))
+    assert "| AFRAD **⚠ random weights** | eager | 1 | 10.1 | 10–10.2 | 99.01 | 2.02 | 20 | 1.000 |" in text
+    assert "| PatchCore **⚠ random weights** | eager | 1 | 40.4 | 40–40.8 | 24.75 | – | – | 4.000 |" in text
+    assert "597 kernels, copies and fills a call" in text
+    assert "kernels not recorded: a call takes more than 1 s" in text
+    assert "torch's profiler" in text
+    table = [line for line in text.splitlines() if line.startswith("| ") and ("median" in line or "adapter" in line)]
+    assert len({line.count("|") for line in table}) == 1
+    assert "busy" not in to_markdown(latency_report([session()]))
+    header, first, second, *_ = to_csv([replace(session(), timed=(busy, slower, *others))]).splitlines()
+    place = header.split(",").index("kernels_ms")
+    assert first.split(",")[place : place + 2] == ["2.02", "20.0"]
+    assert second.split(",")[place : place + 2] == ["", ""]
 
 
 def test_the_papers_times_stand_beside_times_of_another_device_as_not_comparable():

@@ -48,9 +48,18 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "results", tmp_path / "cache", 2**30, "cpu", roots={"folder": str(data)})
 
 
-def planned(workspace: Workspace) -> Plan:
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of images of the batches that are decoded."""
+    found: list[int] = []
+    real = ImageSet.array
+    monkeypatch.setattr(ImageSet, "array", lambda inner: (found.append(len(inner)), real(inner))[1])
+    return found
+
+
+def planned(workspace: Workspace, suite: str = SUITE) -> Plan:
     path = workspace.store.parent / "suite.yaml"
-    path.write_text(SUITE, encoding="utf-8")
+    path.write_text(suite, encoding="utf-8")
     return make(load(path).select(), workspace, workspace.files())
 
 
@@ -60,7 +69,7 @@ def foretold(plan: Plan, workspace: Workspace) -> FeatureSizes:
     return found
 
 
-def test_a_run_keeps_what_was_foretold_in_one_pass(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_keeps_what_was_foretold_in_one_pass(workspace: Workspace, decoded: list[int]) -> None:
     plan = planned(workspace)
     found = foretold(plan, workspace)
     images = len(plan.datasets[0].train) + len(plan.datasets[0].test)
@@ -73,9 +82,6 @@ def test_a_run_keeps_what_was_foretold_in_one_pass(workspace: Workspace, monkeyp
         (8, True, ("SimpleNet",)),
         (16, True, ("SimpleNet",)),
     ]
-    decoded: list[int] = []
-    real = ImageSet.array
-    monkeypatch.setattr(ImageSet, "array", lambda inner: (decoded.append(len(inner)), real(inner))[1])
     outcomes = list(run_suite(plan, [one for one in plan.cells if one.cell.method != "draem"], workspace))
     assert [done.error for done in outcomes] == ["", "", ""]
     assert sum(decoded) == 2 * images  # once as the backbone is, once with moved norms
@@ -86,6 +92,33 @@ def test_a_run_keeps_what_was_foretold_in_one_pass(workspace: Workspace, monkeyp
     assert again is not None
     assert again.missing == 0
     assert foretold(replace(plan, cells=plan.cells), workspace).bytes == found.bytes
+
+
+def test_methods_that_move_norms_alike_share_the_pass(workspace: Workspace, decoded: list[int]) -> None:
+    plan = planned(workspace, SUITE.replace("batch_norm: pretrained", "batch_norm: official"))
+    cells = [one for one in plan.cells if one.cell.method in ("patchcore", "simplenet")]
+    found = sizes(plan, cells, workspace)
+    assert found is not None
+    assert [one.rows for one in found.kept] == [("PatchCore", "SimpleNet")] * 2
+    assert [done.error for done in run_suite(plan, cells, workspace)] == ["", ""]
+    assert sum(decoded) == len(plan.datasets[0].train) + len(plan.datasets[0].test)
+
+
+def test_a_transformer_of_a_methods_own_is_foretold(workspace: Workspace) -> None:
+    start, end = SUITE.split("methods:\n")[0], SUITE.split("profiles:\n")[1]
+    row = "  - {method: uniformaly, label: Uniformaly, params: {layers: [1, 2]}}\n"
+    plan = planned(workspace, f"{start}methods:\n{row}profiles:\n{end}".replace("resnet18", "test_vit"))
+    cells = [one for one in plan.cells if one.cell.method == "uniformaly"]
+    found = sizes(plan, cells, workspace)
+    assert found is not None
+    assert [(one.part.backbone, one.part.shape) for one in found.kept] == [
+        ("test_vit tokens", (64, 4, 4)),
+        ("test_vit attention", (1, 4, 4)),
+    ]
+    assert [done.error for done in run_suite(plan, cells, workspace)] == [""]
+    assert workspace.cache is not None
+    entries = Entries(workspace.cache / "features", 2**30).listed()
+    assert 0 < sum(entry.bytes for entry in entries) - found.bytes < 1000 * len(entries)
 
 
 def test_nothing_is_said_of_methods_that_keep_nothing(workspace: Workspace) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -22,14 +23,17 @@ import numpy as np
 import torch
 
 from afrad_bench.backbone.features import FeatureCache
+from afrad_bench.images.sets import train_images
 from afrad_bench.methods.small import small_images
 from afrad_bench.testing import MethodContract
 from afrad_bench.types import Bench, HasState, Seeds
+from tests.conftest import drawn_dataset
 from tests.simulated_card import card
 
 Inside = Callable[[], AbstractContextManager[None]]
 TESTS = Path(__file__).parents[1]
 CROWDED = "UniAD on a card without memory for its features"
+UNCACHED = "UniAD there, with a cache that keeps nothing"
 
 
 def contracts() -> dict[str, type[MethodContract]]:
@@ -43,24 +47,27 @@ def contracts() -> dict[str, type[MethodContract]]:
     return found
 
 
-def run(contract: type[MethodContract], name: str, inside: Inside, devices: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """What the method does on each device, compared with the CPU."""
+def run(
+    contract: type[MethodContract], name: str, inside: Inside, devices: Sequence[str], cache: Path | None = None
+) -> Iterator[dict[str, Any]]:
+    """What the method does on each device, compared with the CPU. `cache`: keeps features of the training images."""
     case = contract()
     side = case.small().image_size
     train, images = small_images(case.train_count, side, 1), small_images(3, side, 2)
+    kept = train if cache is None else train_images(drawn_dataset(), side)
 
     def made(device: str) -> Any:
-        bench = Bench(device=device, image_size=side, seeds=Seeds(init=3, order=4), features=FeatureCache(None))
+        bench = Bench(device=device, image_size=side, seeds=Seeds(init=3, order=4), features=FeatureCache(cache))
         return case.build(bench)
 
     on_cpu = made("cpu")
-    on_cpu.fit(train)
+    on_cpu.fit(kept)
     expected = on_cpu.predict(images)
     for device in devices:
         with inside():
             method = made(device)
             with card.counted() as fit:
-                record = method.fit(train)
+                record = method.fit(kept)
             with card.counted() as scoring:
                 found = method.predict(images)
             line: dict[str, Any] = {
@@ -104,14 +111,17 @@ def main(names: list[str]) -> None:
         found = contracts()
     card.prepare()
     devices = [f"cuda:{i}" for i in range(card.CARDS)]
-    cases: list[tuple[str, type[MethodContract], Inside]] = [
-        *((each, found[each], partial(card.simulated, 2**34)) for each in found),
-        (CROWDED, found["TestUniadContract"], partial(card.simulated, 2**12)),
+    uniad, crowded = found["TestUniadContract"], partial(card.simulated, 2**12)
+    folder = tempfile.TemporaryDirectory()
+    cases: list[tuple[str, type[MethodContract], Inside, Path | None]] = [
+        *((each, found[each], partial(card.simulated, 2**34), None) for each in found),
+        (UNCACHED, uniad, crowded, None),
+        (CROWDED, uniad, crowded, Path(folder.name)),
     ]
-    for name, contract, inside in cases:
+    for name, contract, inside, cache in cases:
         if not names or name in names:
             try:
-                for line in run(contract, name, inside, devices):
+                for line in run(contract, name, inside, devices, cache):
                     print(json.dumps(line), flush=True)
             except Exception as error:
                 print(json.dumps({"name": name, "error": f"{type(error).__name__}: {error}"}), flush=True)

@@ -66,7 +66,8 @@ class Schedule:
     mode: Annotated[
         list[str] | None,
         typer.Option(
-            "--mode", help="eager (default), fp16, bf16, channels_last, compile, cuda_graphs; bf16+compile, ..."
+            "--mode",
+            help="eager (default), fp16, bf16, channels_last, contiguous, compile, cuda_graphs; bf16+compile, ...",
         ),
     ] = None
     batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Images per call; repeatable.")] = None

@@ -33,7 +33,7 @@ class Afrad:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(bench.seeds.init)
             scorer = Scorer(self.extractor.map_channels, (side, side), (bench.image_size, bench.image_size), config)
-        self.scorer = scorer.to(bench.device).to(memory_format=torch.channels_last).eval()
+        self.scorer = scorer.to(bench.device).to(memory_format=scorer.memory_format).eval()
 
     def fit(self, train_images: Images) -> TrainingRecord:
         """Train the reconstruction on the features of normal images."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench import registry
+from afrad_bench.backbone.memory_format import Arranged
 from afrad_bench.methods.afrad import own_decoders
 from afrad_bench.methods.afrad.config import Config
 from afrad_bench.methods.afrad.decoders import (
@@ -94,7 +95,7 @@ class Standardise(nn.Module):
         return (features - self.mean) / self.deviation
 
 
-class Scorer(nn.Module):
+class Scorer(Arranged):
     """A sequence of one F_ori (B, C, h, w) -> (anomaly map (B, H, W), image score (B,)): all after the backbone."""
 
     means: Tensor
@@ -115,7 +116,7 @@ class Scorer(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         (features,) = maps
-        original = self.standardise(features.contiguous(memory_format=torch.channels_last))
+        original = self.standardise(self.arranged(features))
         stages = stage_errors(self.reconstruction(original), original, self.means)
         score = self.config
         errors = error_map(relative_errors(stages, original, self.means, score.relative), self.weights)

@@ -68,7 +68,7 @@ def train(
     def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
         noise = noise_of(bench, "jitter", epoch)
         for (features,) in maps.epoch(config.batch_size, epoch):
-            original = scorer.standardise(features.contiguous(memory_format=torch.channels_last))
+            original = scorer.standardise(scorer.arranged(features))
             source = jittered(original, config.jitter, noise) if config.jitter else original
             source = masked(source, config.mask, noise) if config.mask else source
             yield stepped(loss_of(source, original), optimizer, config.clip), len(features)
