@@ -154,15 +154,27 @@ def rgb(made: Decoded, white: float | None = None) -> npt.NDArray[np.uint8]:
     return scaled if scaled.ndim == 3 else np.repeat(scaled[:, :, None], 3, axis=2)
 
 
-def resized(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[np.floating[Any]]:
-    """(3, side, side) float32 in [0, 1] of (H, W, 3) uint8: bilinear with antialiasing, directly to the square."""
+def squared(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[np.uint8]:
+    """(side, side, 3) uint8 of (H, W, 3) uint8: bilinear with antialiasing, directly to the square."""
     import numpy as np
     from PIL import Image
 
     image = Image.fromarray(pixels)
     if image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.BILINEAR)
-    return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255.0
+    return np.asarray(image)
+
+
+def as_floats(square: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
+    """(3, side, side) float32 in [0, 1] of (side, side, 3) uint8."""
+    import numpy as np
+
+    return square.astype(np.float32).transpose(2, 0, 1) / 255.0
+
+
+def resized(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[np.floating[Any]]:
+    """(3, side, side) float32 in [0, 1] of (H, W, 3) uint8, as `squared` resizes it."""
+    return as_floats(squared(pixels, side))
 
 
 # ------------------------------------------------------------------------------------------------------- opening a file

@@ -7,18 +7,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 from afrad_bench.hashing import digest
-from afrad_bench.images.decoding import resized
+from afrad_bench.images.decoding import as_floats, resized, squared
 from afrad_bench.types import Dataset, Sample
 
 if TYPE_CHECKING:
-    from afrad_bench.types import BoolArray, FloatArray
+    from afrad_bench.types import BoolArray, ByteArray, FloatArray
 
 PREPROCESSING = "pil-bilinear-direct/1"
+MOST_KEPT = 2**31
+"""Bytes of resized training images that stay in memory; MVTec AD at 256 px has 0.7e9."""
+
+
+class KeptImages:
+    """Resized images in memory, one byte a value, for methods that read them in every epoch.
+
+    An image is kept when it is read for the second time, so that a method that reads its images once needs no memory
+    for it. Those that do not fit into `limit` bytes are decoded each time. Several threads may read; another process
+    keeps its own."""
+
+    def __init__(self, limit: int = MOST_KEPT) -> None:
+        self._limit, self._free, self._lock = limit, limit, Lock()
+        self._read: set[int] = set()
+        self._kept: dict[int, ByteArray] = {}
+
+    def __reduce__(self) -> tuple[type[KeptImages], tuple[int]]:
+        return (KeptImages, (self._limit,))
+
+    def image(self, index: int, sample: Sample, side: int) -> FloatArray:
+        """As `resized_image`; `index` is that of the sample in its root set."""
+        square = self._kept.get(index)
+        if square is None:
+            square = squared(sample.image.read(), side)
+            with self._lock:
+                if index in self._read and index not in self._kept and square.nbytes <= self._free:
+                    self._kept[index] = square
+                    self._free -= square.nbytes
+                self._read.add(index)
+        return as_floats(square)
 
 
 @dataclass(frozen=True)
@@ -30,6 +61,8 @@ class ImageSet:
     fingerprint: str
     whole: ImageSet | None = None
     positions: tuple[int, ...] | None = None
+    kept: KeptImages | None = field(default=None, compare=False, repr=False)
+    """Shared by all subsets; None: every read decodes the images."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,7 +106,8 @@ class ImageSet:
         out = np.empty((len(self), 3, self.side, self.side), dtype=np.float32)
 
         def fill(i: int) -> None:
-            out[i] = resized_image(self.samples[i], self.side)
+            sample, side = self.samples[i], self.side
+            out[i] = self.kept.image(self.indices[i], sample, side) if self.kept else resized_image(sample, side)
 
         with ThreadPoolExecutor() as pool:
             for _ in pool.map(fill, range(len(self))):
@@ -82,8 +116,9 @@ class ImageSet:
 
 
 def train_images(dataset: Dataset, side: int) -> ImageSet:
-    """The normal training images of a data set at `side` x `side` pixels."""
-    return ImageSet(dataset.train, side, digest(dataset.fingerprint, "train", PREPROCESSING, str(side)))
+    """The normal training images of a data set at `side` x `side` pixels; what is read again stays in memory."""
+    fingerprint = digest(dataset.fingerprint, "train", PREPROCESSING, str(side))
+    return ImageSet(dataset.train, side, fingerprint, kept=KeptImages())
 
 
 def held_out_images(dataset: Dataset, side: int) -> ImageSet:

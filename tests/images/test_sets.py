@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from afrad_bench.images.sets import ImageArray, resized_image, resized_mask, test_images, train_images
-from afrad_bench.types import Dataset, Images, Sample
+from afrad_bench.images.sets import (
+    ImageArray,
+    ImageSet,
+    KeptImages,
+    resized_image,
+    resized_mask,
+    test_images,
+    train_images,
+)
+from afrad_bench.types import Dataset, Images, Picture, Sample
 from tests.conftest import DrawnPicture, SquareMask, drawn_dataset
 
 
@@ -68,6 +78,42 @@ def test_one_category_alone(dataset: Dataset) -> None:
 def test_sets_cross_process_borders(dataset: Dataset) -> None:
     images = pickle.loads(pickle.dumps(train_images(dataset, 16).subset([3, 1])))
     assert np.array_equal(images.array(), train_images(dataset, 16).array()[[3, 1]])
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A picture that counts how often it is decoded."""
+
+    picture: Picture
+    reads: list[int] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.picture, name)
+
+    def read(self) -> Any:
+        self.reads.append(1)
+        return self.picture.read()
+
+
+@pytest.mark.parametrize(("limit", "decoded"), [(10**9, 2), (0, 4), (3 * 16 * 16, None)])
+def test_images_that_are_read_in_every_epoch_are_decoded_twice(
+    dataset: Dataset, limit: int, decoded: int | None
+) -> None:
+    samples = tuple(replace(sample, image=Counted(sample.image)) for sample in dataset.train[:5])
+    images = ImageSet(samples, 16, "", kept=KeptImages(limit))
+    once = images.array()
+    assert np.array_equal(once, ImageSet(samples, 16, "").array())
+    for sample in samples:
+        sample.image.reads.clear()  # type: ignore[attr-defined]
+        sample.image.reads.append(1)  # type: ignore[attr-defined]
+    for order in ([4, 2, 0, 1, 3], [0, 1, 2, 3, 4], [3, 3, 1, 4, 0, 2]):
+        assert np.array_equal(images.subset(order).array(), once[order])
+    counts = sorted(len(sample.image.reads) for sample in samples)  # type: ignore[attr-defined]
+    if decoded is None:  # there is room for one
+        assert counts[0] == 2
+        assert counts[1:] == [4, 4, 4, 5]
+    else:
+        assert counts[:4] == [decoded] * 4
 
 
 def test_arrays_are_images_too(dataset: Dataset) -> None:
