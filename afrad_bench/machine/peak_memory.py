@@ -1,4 +1,5 @@
-"""Peak memory of a block of code: on CUDA the maximum that torch allocated, elsewhere the sampled increase."""
+"""Peak memory of a block of code: on CUDA the maximum that torch allocated above a baseline, elsewhere the sampled
+increase."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ INTERVAL_SECONDS = 0.02
 
 MEASURED: Mapping[str, str] = {
     "cpu": "peak increase of the process's resident memory, sampled every 20 ms; pages of mapped files count",
-    "cuda": "peak memory allocated by torch on the device, the model included; neither its cache nor the CUDA context",
+    "cuda": "peak memory allocated by torch on the device, the model included, less what was allocated before the method "
+    "was built; neither torch's cache nor the CUDA context",
     "mps": "peak increase of the memory that the Metal driver allocated, sampled every 20 ms",
 }
 """What `PeakMemory.bytes` means, by type of device."""
@@ -28,9 +30,10 @@ class PeakMemory:
 
     Contexts on the same CUDA device must not be nested: each resets the statistics of the device."""
 
-    def __init__(self, device: str, interval: float = INTERVAL_SECONDS) -> None:
-        """`device` as in `Bench.device`; `interval` in seconds. Raises `UserError` for devices other than these."""
-        self._gauge = _gauge(device, interval)
+    def __init__(self, device: str, interval: float = INTERVAL_SECONDS, baseline: int = 0) -> None:
+        """`device` as in `Bench.device`; `interval` in seconds; `baseline`: bytes on a CUDA device that do not count,
+        from `allocated`. Raises `UserError` for devices other than these."""
+        self._gauge = _gauge(device, interval, baseline)
         self._bytes: int | None = None
 
     @property
@@ -60,8 +63,9 @@ class _Gauge(Protocol):
 class _Allocated:
     """Read from torch's statistics, which record the peak on CUDA."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, baseline: int) -> None:
         self._device = device
+        self._baseline = baseline
 
     def start(self) -> None:
         import torch
@@ -71,7 +75,7 @@ class _Allocated:
     def stop(self) -> int:
         import torch
 
-        return int(torch.cuda.max_memory_allocated(self._device))
+        return int(torch.cuda.max_memory_allocated(self._device)) - self._baseline
 
 
 class _Sampled:
@@ -99,10 +103,19 @@ class _Sampled:
             self._most = max(self._most, self._read())
 
 
-def _gauge(device: str, interval: float) -> _Gauge:
+def allocated(device: str) -> int:
+    """Bytes that torch has allocated on a CUDA device now; 0 for other devices, whose peak is an increase anyway."""
+    if device_type(device) != "cuda":
+        return 0
+    import torch
+
+    return int(torch.cuda.memory_allocated(device))
+
+
+def _gauge(device: str, interval: float, baseline: int) -> _Gauge:
     match device_type(device):
         case "cuda":
-            return _Allocated(device)
+            return _Allocated(device, baseline)
         case "cpu":
             return _Sampled(_resident_memory(), interval)
         case "mps":

@@ -86,7 +86,7 @@ def _predict_peak(subject: Subject) -> Measurement:
 
     call = scoring(subject).call
     call()  # what only the first call allocates does not belong to a prediction
-    with PeakMemory(subject.device) as peak:
+    with PeakMemory(subject.device, baseline=subject.bytes_before) as peak:
         call()
     return _row("predict_peak_memory", peak.bytes / MEBI, f"{MEASURED['cuda']}, batch 1, after one warm-up call")
 

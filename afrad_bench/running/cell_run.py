@@ -21,7 +21,7 @@ from afrad_bench.images.sets import held_out_images, test_images, train_images
 from afrad_bench.machine import lock
 from afrad_bench.machine.arithmetic import refused
 from afrad_bench.machine.load import LoadWatch
-from afrad_bench.machine.peak_memory import PeakMemory
+from afrad_bench.machine.peak_memory import PeakMemory, allocated
 from afrad_bench.methods.recipes import Undeclared, differences
 from afrad_bench.running import kept_maps, kept_models
 from afrad_bench.running.build import build
@@ -139,6 +139,8 @@ class CellRun:
         self.maps = kept_maps.place_of(workspace.store, self.cell) if options.keep_maps else None
         self.subject: Subject | None = None
         """The fitted method; None until the fit succeeds."""
+        self.bytes_before = 0
+        """Bytes on a CUDA device that earlier work of the process has left."""
         self.point: OperatingPoint | None = None
         """The operating point that a measure chose; None if none did."""
 
@@ -251,6 +253,7 @@ class CellRun:
         if self.environment.device.startswith("cuda"):  # so that free and peak memory do not depend on the cells before
             self.features.release()
             give_back(self.environment.device)
+        self.bytes_before = allocated(self.environment.device)
 
     def _subject(self, method: Method, record: TrainingRecord) -> Subject:
         """A fitted method, and the data on which it is measured."""
@@ -264,6 +267,7 @@ class CellRun:
             record=record,
             fit_seconds=self.clock.seconds.get("fit", 0.0),
             fit_peak_bytes=None,
+            bytes_before=self.bytes_before,
             device=self.environment.device,
             threads=self.environment.threads,
             watch=self.options.watch,
@@ -292,7 +296,11 @@ class CellRun:
             )
         computed, found = self.features.seconds, self.features.found
         machine.mark()
-        with self.clock.phase("peak memory"), PeakMemory(device) as peak, self._phase("fit"):
+        with (
+            self.clock.phase("peak memory"),
+            PeakMemory(device, baseline=self.bytes_before) as peak,
+            self._phase("fit"),
+        ):
             record = method.fit(train_images(self.planned.dataset, self.cell.image_size))
         with self.clock.phase("peak memory"):
             load = machine.load(wait=any(measure.name == "cost" for measure in self.measures))

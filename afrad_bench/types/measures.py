@@ -168,6 +168,8 @@ class Subject:
     device: str
     threads: int
     watch: Watch = unwatched
+    bytes_before: int = 0
+    """Bytes that were allocated on a CUDA device before the method was built; no peak counts them."""
     feature_seconds: float = 0.0
     """Seconds spent on backbone features during the fit; not included in `fit_seconds`."""
     features_found: bool = False

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from afrad_bench.errors import UserError
-from afrad_bench.machine.peak_memory import PeakMemory
+from afrad_bench.machine.peak_memory import PeakMemory, allocated
 
 MEBI = 2**20
 
@@ -74,6 +74,16 @@ def test_cuda_resets_and_reads_its_own_statistics(monkeypatch):
         log.append("work")
     assert peak.bytes == 12345
     assert log == [("reset", "cuda:1"), "work", ("read", "cuda:1")]
+
+
+def test_what_earlier_work_has_left_on_a_card_does_not_count(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: {"cuda:1": 2000}[device])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 12345)
+    with PeakMemory("cuda:1", baseline=allocated("cuda:1")) as peak:
+        pass
+    assert peak.bytes == 10345
+    assert allocated("cpu") == 0
 
 
 def test_an_unknown_device_is_refused():

@@ -139,6 +139,7 @@ def test_the_memory_of_a_prediction_is_taken_after_a_warm_up_on_cuda(monkeypatch
     found = rows(peak=2**20, device="cuda:0", method=method)
     assert log == [1, 2]
     assert found["predict_peak_memory"].value == 3.0
+    assert rows(device="cuda:0", method=method, bytes_before=2**20)["predict_peak_memory"].value == 2.0
     assert "allocated by torch on the device" in found["predict_peak_memory"].note
     assert "allocated by torch on the device" in found["fit_peak_memory"].note
 
