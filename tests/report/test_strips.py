@@ -101,6 +101,20 @@ def test_a_stored_operating_point_is_a_line_with_its_value_and_what_decided_it()
     assert all(f">{text}<" in svg for text in ("3.25", "4.5", "operating point"))
 
 
+def test_an_operating_point_far_from_all_dots_is_an_arrow_that_leaves_them_their_room() -> None:
+    (figure,) = figures_of(categories=2)
+    assert isinstance(figure.drawing, Strips)
+    (first, second), *_ = figure.drawing.strips
+    assert first is not None
+    assert second is not None
+    strips = ((replace(first, operating=900.5), replace(second, operating=-80.25)),)
+    svg = drawn([replace(figure, drawing=replace(figure.drawing, strips=strips))])["score_strips"].svg
+    assert ">900.5 →<" in svg
+    assert ">← −80.25<" in svg or ">← -80.25<" in svg
+    assert svg.count("stroke: #00664b") == 1  # no line but that of the legend
+    assert ">800<" not in svg
+
+
 def test_without_an_operating_point_nothing_is_said_of_one() -> None:
     (figure,) = figures_of()
     assert "Solid" not in " ".join(figure.caption)

@@ -68,22 +68,20 @@ def _strip(axes: Axes, strip: Strip | None, key: str) -> None:
 
 
 def _operating(axes: Axes, threshold: float) -> None:
-    """The line, and its value on the side that has more room."""
-    axes.axvline(threshold, color=POINT, linewidth=1.6, zorder=3)
+    """A line, and its value on the side that has more room; at the edge an arrow, if it is far from all dots."""
     low, high = axes.get_xlim()
-    left = threshold > (low + high) / 2
-    text = axes.annotate(
-        f"{threshold:.4g}",
-        (threshold, 1.0),
-        (-2.5 if left else 2.5, 0.0),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        ha="right" if left else "left",
-        va="top",
-        fontsize=SMALL - 1,
-        color=POINT,
-    )
-    text.set_in_layout(False)
+    at, text = threshold, f"{threshold:.4g}"
+    if threshold > 2 * high - low:
+        at, text = high, f"{text} →"
+    elif threshold < 2 * low - high:
+        at, text = low, f"← {text}"
+    else:
+        axes.axvline(threshold, color=POINT, linewidth=1.6, zorder=3)
+    left = at > (low + high) / 2
+    place, moved = (at, 1.0), (-2.5 if left else 2.5, 0.0)
+    words = axes.annotate(text, place, moved, xycoords=("data", "axes fraction"), textcoords="offset points")
+    words.set(ha="right" if left else "left", va="top", fontsize=SMALL - 1, color=POINT)
+    words.set_in_layout(False)
 
 
 def named(svg: str, drawing: Strips) -> str:

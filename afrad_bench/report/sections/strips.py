@@ -77,7 +77,10 @@ def _points(grid: Grid, shown: Sequence[RowEvidence[Score]]) -> Iterator[str]:
     if rows:
         every = len({one.row.label for one in shown})
         notes = "; ".join(note if len(of) == every else f"{note} ({some(list(of))})" for note, of in rows.items())
-        yield f"Solid, with its value: the stored operating point, one for all categories of a model: {notes}."
+        yield (
+            "Solid, with its value, or an arrow where it is far from all dots: the stored operating point, one for all "
+            f"categories of a model: {notes}."
+        )
 
 
 def _strip(grid: Grid, one: RowEvidence[Score], category: str, most: int) -> Strip | None:
