@@ -18,8 +18,8 @@ INTERVAL_SECONDS = 0.02
 
 MEASURED: Mapping[str, str] = {
     "cpu": "peak increase of the process's resident memory, sampled every 20 ms; pages of mapped files count",
-    "cuda": "peak memory allocated by torch on the device, the model included, less what was allocated before the method "
-    "was built; neither torch's cache nor the CUDA context",
+    "cuda": "peak memory allocated by torch on the device, the model included, less what was allocated before the "
+    "method was built; neither torch's cache nor the CUDA context",
     "mps": "peak increase of the memory that the Metal driver allocated, sampled every 20 ms",
 }
 """What `PeakMemory.bytes` means, by type of device."""
