@@ -17,6 +17,7 @@ from afrad_bench.cli.options import (
     STORE,
     STORE_VARIABLE,
     Place,
+    as_options,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def run_command(
     `suite`: as the user wrote it. What comes from an environment variable is left out."""
     words = ["afrad-bench", verb, suite, "--profile", selection.profile]
     for override in selection.overrides:
-        words += ["--set", override]
+        words += as_options(override)
     for name, root in workspace.roots.items():
         words += ["--data", f"{name}={root}"]
     return shlex.join([*words, *_places(workspace, place, reports)])

@@ -49,6 +49,8 @@ ThreadsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+DETERMINISTIC = "deterministic=true"
+"""The override that `--deterministic` stands for."""
 SIDE = "A store folder, FOLDER:SUITE, SUITE, rev:REVISION, FOLDER:SUITE:rev:REVISION or NAME.json."
 
 
@@ -100,9 +102,9 @@ class ProfileChoice:
                 continue
             if any(text.partition("=")[0] == field for text in given):
                 raise fail(f"{option} and --set {field}=... say the same", option, "give one of them")
-            made.append(f"{field}={json.dumps(values, ensure_ascii=False)}")
+            made.append(_override(field, values))
         if self.deterministic:
-            made.append("deterministic=true")
+            made.append(DETERMINISTIC)
         return (*given, *made)
 
 
@@ -275,6 +277,28 @@ def chosen(suite: Suite, profile: str | None, overrides: Sequence[str], workspac
     selection = suite.select(profile, overrides)
     check_data([(suite, selection)], workspace)
     return selection
+
+
+def as_options(override: str) -> list[str]:
+    """The words of a command line that give an override: `--set` only where no shorter option says the same."""
+    if override == DETERMINISTIC:
+        return ["--deterministic"]
+    field, _, text = override.partition("=")
+    try:
+        values = json.loads(text)
+        if field == "datasets":
+            on = [":".join(filter(None, (each["name"], each.get("root")))) for each in values]
+            if _override(field, _data_sets(on)) == override:
+                return [word for each in on for word in ("--on", each)]
+        if field == "rows" and _override(field, list(map(str, values))) == override:
+            return [word for label in values for word in ("--only", label)]
+    except (ValueError, TypeError, LookupError, AttributeError):
+        pass  # YAML, or another shape, which only --set can say
+    return ["--set", override]
+
+
+def _override(field: str, values: Sequence[object]) -> str:
+    return f"{field}={json.dumps(values, ensure_ascii=False)}"
 
 
 def _data_sets(texts: Sequence[str] | None) -> list[dict[str, str]]:

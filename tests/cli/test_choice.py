@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from afrad_bench.cli.options import ProfileChoice
+from afrad_bench.cli.options import ProfileChoice, as_options
 from afrad_bench.errors import UserError
 
 
@@ -16,6 +16,28 @@ def test_data_and_rows_become_overrides() -> None:
         'rows=["AFRAD", "with, comma"]',
     )
     assert ProfileChoice().overrides == ()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--on", "folder:C:/images", "--on", "demo"],
+        ["--only", "AFRAD", "--only", "with, comma"],
+        ["--deterministic"],
+        ["--set", "seeds=[0]"],
+        ["--set", "datasets=[demo]"],
+        ["--set", 'datasets=[{"name": "folder", "params": {"bits": 12}}]'],
+        ["--set", "rows=[1]"],
+        ["--set", 'datasets={"name": 3}'],
+        ["--set", "afrad.reading=printed"],
+    ],
+)
+def test_overrides_are_repeated_by_the_shortest_options_that_give_them(words: list[str]) -> None:
+    given: dict[str, list[str]] = {}
+    for option, value in zip(words[::2], words[1::2], strict=False):
+        given.setdefault({"--set": "override"}.get(option, option[2:]), []).append(value)
+    choice = ProfileChoice(**given, deterministic=words == ["--deterministic"])  # type: ignore[arg-type]
+    assert [word for override in choice.overrides for word in as_options(override)] == words
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,9 @@ def test_a_run_writes_the_log_and_open_finds_its_report(tmp_path: Path, cache_fo
     assert [line["label"] for line in lines if line["event"] == "cell_ended"] == ["plain", "squared"]
     assert lines[-1] == {**lines[-1], "event": "run_ended", "cells": {"ok": 2}}
     assert not more or len(list((place.folder / "events").iterdir())) == 2
+    place.run(suite, "--log-json", "nothing_left.jsonl")
+    lines = [json.loads(line) for line in (place.folder / "nothing_left.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["cells"]) for line in lines] == [("run", 0), ("run_ended", {})]
     out = place.call("open", suite)
     assert out.splitlines()[0] == os.path.join("reports", "tiny", "demo", "report.html")
     assert "no browser was found" in out

@@ -84,11 +84,13 @@ def run(
     if todo:
         must_be_writable(place.store, "--store")
         must_be_writable(output.reports, "--reports")
-        try:
-            with followers(plan, len(todo), log_json, tensorboard) as more:
+    try:
+        with followers(plan, len(todo), log_json, tensorboard) as more:
+            if todo:
                 ended = run_shown(plan, todo, workspace, options, out, more)
-        except KeyboardInterrupt:
-            interrupted = True
+    except KeyboardInterrupt:
+        interrupted = True
+    if todo:
         plan = plan_of(selection, workspace, out, told=plan.cautions)
     again = run_command(choice.suite, selection, workspace, place, output.reports)
     publish(report_of(plan, Store(place.store), again), destination(output.reports, plan), out, also=output.also)
