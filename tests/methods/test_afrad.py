@@ -28,6 +28,7 @@ from afrad_bench.methods.afrad.scoring import (
     relative_errors,
     stage_errors,
     stage_means,
+    stage_sizes,
     stage_weights,
 )
 from afrad_bench.methods.afrad.training import masked, reconstruction_loss
@@ -292,7 +293,7 @@ def test_a_relative_error_is_eq_14_on_features_scaled_token_by_token() -> None:
     scale = (size + 0.1) ** -0.25
     by_hand = torch.linalg.vector_norm((restored - original) * scale, dim=1)
     means = stage_means((1, 4))
-    errors = relative_errors(stage_errors(restored, original, means), original, means, 0.5)
+    errors = relative_errors(stage_errors(restored, original, means), stage_sizes(original, means), 0.5)
     assert torch.allclose(error_map(errors, stage_weights((1, 4), "channels")), by_hand, atol=1e-6)
 
 

@@ -28,6 +28,7 @@ from afrad_bench.methods.afrad.scoring import (
     relative_errors,
     stage_errors,
     stage_means,
+    stage_sizes,
     stage_weights,
 )
 
@@ -119,9 +120,10 @@ class Scorer(Arranged):
         original = self.standardise(self.arranged(features))
         stages = stage_errors(self.reconstruction(original), original, self.means)
         score = self.config
-        errors = error_map(relative_errors(stages, original, self.means, score.relative), self.weights)
+        sizes = stage_sizes(original, self.means) if score.relative or score.relative_image else None
+        errors = error_map(relative_errors(stages, sizes, score.relative), self.weights)
         pixels = pixel_map(errors, self.image)
         if (score.weigh_image, score.relative_image) == (score.weigh, score.relative):
             return pixels, image_score(errors, pixels, score)
-        errors = error_map(relative_errors(stages, original, self.means, score.relative_image), self.image_weights)
+        errors = error_map(relative_errors(stages, sizes, score.relative_image), self.image_weights)
         return pixels, image_score(errors, pixel_map(errors, self.image), score)

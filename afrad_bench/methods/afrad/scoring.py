@@ -31,11 +31,18 @@ def stage_errors(reconstructed: Tensor, original: Tensor, means: Tensor) -> Tens
 
 
 @in_float32
-def relative_errors(errors: Tensor, original: Tensor, means: Tensor, relative: float) -> Tensor:
-    """`stage_errors`, each divided by (mean square of the original's channels + FLOOR)^`relative`; 0: not divided."""
+def stage_sizes(original: Tensor, means: Tensor) -> Tensor:
+    """Mean square of each stage's channels, (B, C, H, W) -> (B, n, H, W)."""
+    return torch.einsum("bchw,cn->bnhw", original.square(), means)
+
+
+@in_float32
+def relative_errors(errors: Tensor, sizes: Tensor | None, relative: float) -> Tensor:
+    """`stage_errors`, each divided by (`stage_sizes` + FLOOR)^`relative`; 0: not divided, and no sizes needed."""
     if not relative:
         return errors
-    return errors / (torch.einsum("bchw,cn->bnhw", original.square(), means) + FLOOR) ** relative
+    assert sizes is not None
+    return errors / (sizes + FLOOR) ** relative
 
 
 def error_map(errors: Tensor, weights: Tensor) -> Tensor:
