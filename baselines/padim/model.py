@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -82,23 +82,20 @@ class Padim:
         _, height, width = self.extractor.shapes[0]
         device = self.bench.device
         span = self._span(height * width)
-        embedding = Embedding(self.extractor.channels, (height, width), self.kept).to(device)
-        gaussians = PatchGaussians(height * width, self.channels, device)
+        head = self._with(self.kept)
         passes = math.ceil(height * width / span)
         done = 0
 
         def embeddings() -> Iterator[Tensor]:
             nonlocal done
             for batch in train.batches(BATCH):
-                yield embedding(feature_maps(self.bench, self.extractor, batch))
+                yield head.embedding(feature_maps(self.bench, self.extractor, batch))
                 done += len(batch)
                 self.bench.watch(done, passes * len(train), "Gaussian statistics")
 
         with torch.inference_mode():
-            fit_gaussians(gaussians, embeddings, self.config.epsilon, span, _float64_device(device))
-        side = (self.bench.image_size, self.bench.image_size)
-        pixels = PixelMap((height, width), side, self.config.sigma).to(device)
-        self._head = Head(embedding, gaussians, pixels).eval()
+            fit_gaussians(head.gaussians, embeddings, self.config.epsilon, span, _float64_device(device))
+        self._head = head
         notes = [f"{self.channels} of {sum(self.extractor.channels)} channels, drawn at random from the seed"]
         if passes > 1:
             notes.append(f"statistics taken in {passes} passes over the training features, for want of memory")
@@ -111,6 +108,28 @@ class Padim:
     def network(self) -> nn.Module:
         """Backbone and head as one module in eval mode; the Gaussians are buffers, not parameters."""
         return FrozenNetwork(self.extractor, self._fitted())
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Everything that `network()` holds, including the backbone's weights and which channels are kept."""
+        return self.network().state_dict()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load a state that `state()` returned, with the channels that it keeps."""
+        names = (f"head.embedding.kept{i}" for i in range(len(self.extractor.channels)))
+        starts = np.cumsum([0, *self.extractor.channels[:-1]])
+        parts = [state[name].cpu() + int(start) for name, start in zip(names, starts, strict=True) if name in state]
+        self.kept = torch.cat(parts)
+        self._head = self._with(self.kept)
+        self.network().load_state_dict(state)
+
+    def _with(self, kept: Tensor) -> Head:
+        """The head of these channels, whose Gaussians are not fitted yet."""
+        _, height, width = self.extractor.shapes[0]
+        side = (self.bench.image_size, self.bench.image_size)
+        embedding = Embedding(self.extractor.channels, (height, width), kept)
+        gaussians = PatchGaussians(height * width, self.channels, self.bench.device)
+        pixels = PixelMap((height, width), side, self.config.sigma)
+        return Head(embedding, gaussians, pixels).to(self.bench.device).eval()
 
     def _fitted(self) -> Head:
         if self._head is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -75,10 +75,7 @@ class Patchcore:
                 device,
                 self.bench.watch,
             )
-        side = (self.bench.image_size, self.bench.image_size)
-        pixels = PixelMap(self.grid, side, self.config.sigma)
-        bank = MemoryBank(vectors, self.config.search)
-        self._head = Head(self.embedding, bank, pixels, self.config).to(self.bench.device).eval()
+        self._head = self._with(vectors)
         return TrainingRecord(images_seen=2 * len(train), notes=self._notes(kept, total))
 
     def predict(self, images: Images) -> Prediction:
@@ -88,6 +85,22 @@ class Patchcore:
     def network(self) -> nn.Module:
         """Backbone and head as one module in eval mode; the bank is a buffer, not a parameter."""
         return FrozenNetwork(self.extractor, self._fitted())
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Everything that `network()` holds, including the backbone's weights."""
+        return self.network().state_dict()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load a state that `state()` returned."""
+        self._head = self._with(torch.zeros_like(state["head.bank.vectors"], device=self.bench.device))
+        self.network().load_state_dict(state)
+
+    def _with(self, vectors: Tensor) -> Head:
+        """The head with a bank of these vectors."""
+        side = (self.bench.image_size, self.bench.image_size)
+        pixels = PixelMap(self.grid, side, self.config.sigma)
+        bank = MemoryBank(vectors, self.config.search)
+        return Head(self.embedding, bank, pixels, self.config).to(self.bench.device).eval()
 
     def _fitted(self) -> Head:
         if self._head is None:
