@@ -26,6 +26,7 @@ from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray, test_images, train_images
 from afrad_bench.methods.afrad import Config, build
 from afrad_bench.types import Bench, Seeds
+from afrad_bench_baselines.padim import model as padim
 from tests.conftest import DrawnPicture, drawn_dataset, mvtec_folder
 
 SMALL: dict[str, Any] = {
@@ -321,7 +322,8 @@ profiles:
     )
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delattr("afrad_bench_baselines.padim.model.Padim.state")  # as a method of one's own may have none
+    stateless = type("Stateless", (padim.Padim,), {"state": None})  # as a method of one's own may be
+    monkeypatch.setattr(padim, "Padim", stateless)
 
     def run(*more: str) -> str:
         arguments = ["run", str(suite), "--store", "s", "--reports", "r", "--cache", str(cache_folder), *more]
