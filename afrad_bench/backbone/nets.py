@@ -43,7 +43,7 @@ def feature_net(name: str, image_size: int, indices: tuple[int, ...] | None = No
     arguments |= size_arguments(name, image_size)
     try:
         return timm.create_model(name, pretrained=False, features_only=True, **arguments)
-    except (RuntimeError, NotImplementedError, AttributeError) as error:
+    except (RuntimeError, AttributeError) as error:
         raise fail(f"timm provides no feature maps of the backbone {name}: {error}") from error
 
 
