@@ -469,7 +469,7 @@ def test_the_files_are_real_pictures(written: tuple[Report, Path]) -> None:
 def test_alarms_stand_in_the_files_of_a_figure_and_once_on_the_page(store: Store) -> None:
     fill(store, TWO, weights="random", weights_hash="random")
     report = made(store, TWO)
-    svg, page = pictures.drawn(report.figures)["efficiency_plot"].svg, to_html(report)
+    svg, page = pictures.vectors(report.figures)["efficiency_plot"], to_html(report)
     assert svg.count("⚠ Random weights: a, b.") == 1
     assert page.count("Random weights: a, b.") == 1
     of_page = page[page.index("efficiency_plot-drawing-title") :]
@@ -480,7 +480,7 @@ def test_alarms_stand_in_the_files_of_a_figure_and_once_on_the_page(store: Store
 def test_the_page_holds_the_pictures_with_words_for_them(written: tuple[Report, Path]) -> None:
     report, folder = written
     source = (folder / "report.html").read_text(encoding="utf-8")
-    assert source == to_html(report, pictures.drawn(report.figures, folder / "figures"))
+    assert source == to_html(report)
     page = Page(source)
     assert page.open == []
     assert page.tags.count("svg") == len(report.figures)
@@ -517,13 +517,13 @@ def test_hostile_names_are_only_text_in_pictures(store: Store) -> None:
     assert "svg" in page.tags
 
 
-def test_dollars_and_signs_that_the_font_lacks_are_text_in_pictures(store: Store) -> None:
+def test_dollars_and_signs_that_the_font_lacks_are_text_in_pictures(store: Store, tmp_path: Path) -> None:
     """matplotlib would read formulas between dollars, and warn of each sign."""
     name = "猫 for $5 and $x_{"
     spec = suite(row("a"), measures=MEASURES)
     spec = replace(spec, rows=(replace(spec.rows[0], label=name),), suite=name)
     fill(store, spec)
-    drawn = pictures.drawn(made(store, spec).figures)
+    drawn = pictures.drawn(made(store, spec).figures, tmp_path / "figures")
     assert len(drawn) > 3
     assert all(f"suite {name}" in picture.svg for picture in drawn.values())
 
@@ -661,5 +661,5 @@ def test_times_are_drawn_against_accuracy_if_they_are_of_one_machine(tmp_path: P
         if isinstance(figure.drawing, Bubbles):
             assert figure.drawing.bubbles[0].range == (3.5, 6.0)
             assert [each.label for each in figure.drawing.bubbles] == ["a", "b ⚠ unreliable"]
-            svg = pictures.drawn([figure])[figure.key].svg
+            svg = pictures.vectors([figure])[figure.key]
             assert '<g class="point" role="img"><title>a: 90.0 % at 4 ms (3.5 to 6)</title>' in svg

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from afrad_bench.report import Report, to_markdown
-from afrad_bench.report.drawing.pictures import drawn
+from afrad_bench.report.drawing.pictures import vectors
 from afrad_bench.report.drawing.shapes import Figure, Span, Spans
 from afrad_bench.report.model import MeasureSpec
 from afrad_bench.report.sections import latencies
@@ -71,7 +71,7 @@ def test_one_time_is_no_figure(book: Bookkeeper) -> None:
 @pytest.mark.parametrize(("slowest", "logarithmic"), [(9.0, False), (2e6, True)])
 def test_the_axis_is_logarithmic_above_a_decade(slowest: float, logarithmic: bool) -> None:
     spans = [Span(str(value), None, value, None, False, "") for value in (1.0, slowest)]
-    svg = drawn([spans_figure(spans, "times", "Times", (), ("stamp",))])["times"].svg
+    svg = vectors([spans_figure(spans, "times", "Times", (), ("stamp",))])["times"]
     assert ("ms per image (log scale)" in svg) is logarithmic
     assert ("1,000,000" in svg) is logarithmic
     assert "unreliable" not in svg

@@ -10,7 +10,7 @@ from afrad_bench.report import to_html
 from afrad_bench.report.basis.evidence import RowEvidence
 from afrad_bench.report.basis.grid import Grid
 from afrad_bench.report.basis.results import Results, read
-from afrad_bench.report.drawing.pictures import drawn
+from afrad_bench.report.drawing.pictures import vectors
 from afrad_bench.report.drawing.shapes import Figure, Strips
 from afrad_bench.report.model import MeasureSpec, PlannedCell
 from afrad_bench.report.sections.strips import DOTS, LEAST, MEASURE, MOST, PANELS, THRESHOLD, strips
@@ -48,7 +48,7 @@ def test_every_image_is_a_dot_beside_the_threshold_of_the_best_f1() -> None:
     assert strip.normal.names == ("c0/good/0", "c0/good/1", "c0/good/2")
     assert strip.anomalous.scores == (3.0, 4.0, 5.0)
     assert strip.threshold == 3.0  # from here on it is anomalous
-    svg = drawn([figure])["score_strips"].svg
+    svg = vectors([figure])["score_strips"]
     assert svg.count('<g class="point" role="img" data-image=') == 6
     assert "<title>c0/dent/1, anomalous: 4</title>" in svg
     assert "Not drawn" not in " ".join(figure.caption)
@@ -96,7 +96,7 @@ def test_a_stored_operating_point_is_a_line_with_its_value_and_what_decided_it()
     assert found == [[None, None], [3.25, 4.5]]
     assert "the stored operating point, one for all categories of a model: " in figure.caption[-1]
     assert f"{DECIDED} (with); {DECIDED}; stale: rate (with)." in figure.caption[-1]
-    svg = drawn([figure])["score_strips"].svg
+    svg = vectors([figure])["score_strips"]
     assert svg.count("stroke: #00664b") == 3  # a line in two panels, and one in the legend
     assert all(f">{text}<" in svg for text in ("3.25", "4.5", "operating point"))
 
@@ -108,7 +108,7 @@ def test_an_operating_point_far_from_all_dots_is_an_arrow_that_leaves_them_their
     assert first is not None
     assert second is not None
     strips = ((replace(first, operating=900.5), replace(second, operating=-80.25)),)
-    svg = drawn([replace(figure, drawing=replace(figure.drawing, strips=strips))])["score_strips"].svg
+    svg = vectors([replace(figure, drawing=replace(figure.drawing, strips=strips))])["score_strips"]
     assert ">900.5 →<" in svg
     assert ">← −80.25<" in svg or ">← -80.25<" in svg
     assert svg.count("stroke: #00664b") == 1  # no line but that of the legend
@@ -118,7 +118,7 @@ def test_an_operating_point_far_from_all_dots_is_an_arrow_that_leaves_them_their
 def test_without_an_operating_point_nothing_is_said_of_one() -> None:
     (figure,) = figures_of()
     assert "Solid" not in " ".join(figure.caption)
-    assert "operating point<" not in drawn([figure])["score_strips"].svg
+    assert "operating point<" not in vectors([figure])["score_strips"]
 
 
 def test_rows_that_are_not_drawn_are_named() -> None:
@@ -142,4 +142,4 @@ def test_a_hostile_name_is_only_text_and_the_page_names_each_dot(tmp_path: Path)
         "demo",
         [RowEvidence(spec.rows[0], 0, "demo", 0, {"c": [Score("c", "<b>&", False, 1.0), Score("c", "d", True, 2.0)]})],
     )
-    assert "<title>&lt;b&gt;&amp;, normal: 1</title>" in drawn([hostile])["score_strips"].svg
+    assert "<title>&lt;b&gt;&amp;, normal: 1</title>" in vectors([hostile])["score_strips"]

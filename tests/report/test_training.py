@@ -13,7 +13,7 @@ import pytest
 
 from afrad_bench.hashing import digest
 from afrad_bench.report import Report, build, to_html, to_markdown
-from afrad_bench.report.drawing.pictures import drawn
+from afrad_bench.report.drawing.pictures import vectors
 from afrad_bench.report.drawing.shapes import Losses
 from afrad_bench.report.model import PlannedCell, ReportInput
 from afrad_bench.report.sections import training
@@ -149,7 +149,7 @@ def test_the_fits_of_one_seed_are_a_mean_with_its_range(tmp_path: Path) -> None:
 def test_a_scale_is_logarithmic_where_losses_span_decades(tmp_path: Path) -> None:
     wide = tuple(10.0**-epoch for epoch in range(5))
     (figure,) = reported(tmp_path, {"wide": wide, "narrow": SETTLED[:3]}).section("training").figures  # type: ignore[union-attr]
-    svg = drawn([figure])["training"].svg
+    svg = vectors([figure])["training"]
     assert svg.count("mean loss (log scale)") == 1
     assert svg.count(">epoch<") == 2
 

@@ -10,7 +10,7 @@ from afrad_bench.report.basis.grid import Grid, Measured, is_noise, ranks
 from afrad_bench.report.basis.results import doubts
 from afrad_bench.report.basis.terms import short
 from afrad_bench.report.basis.verdict import Beside, judge, published_for
-from afrad_bench.report.model import Entry, Fact, MeasureSpec, RowSpec, Summary
+from afrad_bench.report.model import Entry, Fact, MeasureSpec, Quote, RowSpec, Summary
 from afrad_bench.types import MEAN, Metric
 
 NOISE = "the lead is inside the noise: the intervals mean ± std of the best and the second best overlap"
@@ -54,9 +54,11 @@ def fact(grid: Grid, row: RowSpec, item: Item) -> tuple[Fact, Measured]:
     """All that is known about one metric of one row, and the runs that it comes from."""
     measured = grid.at(row, item.dataset, item.measure, item.name, item.category)
     figures = item.published(grid, row)
-    covered = grid.categories(item.dataset, item.measure, item.name) if item.category == MEAN else ()
-    others = grid.runs_beside(row, item.dataset, item.measure)
-    quotes = judge(figures, row, Beside(measured.summary, measured.runs, others, covered)) if figures else ()
+    quotes: tuple[Quote, ...] = ()
+    if figures:
+        covered = grid.categories(item.dataset, item.measure, item.name) if item.category == MEAN else ()
+        others = grid.runs_beside(row, item.dataset, item.measure)
+        quotes = judge(figures, row, Beside(measured.summary, measured.runs, others, covered))
     found = Fact(row.label, item.dataset, item.category or "", item.name, item.unit, measured.summary, quotes)
     return found, measured
 

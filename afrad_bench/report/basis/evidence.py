@@ -156,13 +156,13 @@ def _place(cell: PlannedCell, category: str | None) -> str:
 
 
 def _made(kind: type[T], rows: pd.DataFrame) -> Iterator[T]:
-    names = list(kind.__dataclass_fields__)
-    for values in rows[names].itertuples(index=False, name=None):
-        yield kind(**{name: _plain(value) for name, value in zip(names, values, strict=True)})
+    return map(kind, *(map(_plain, rows[name].tolist()) for name in kind.__dataclass_fields__))
 
 
 def _plain(value: Any) -> Any:
     """Arrays as tuples, and NaN (pandas' missing value) as None."""
-    if hasattr(value, "tolist"):
-        return tuple(value.tolist())
-    return None if isinstance(value, float) and value != value else value
+    if isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, float):
+        return None if value != value else value
+    return tuple(value.tolist()) if hasattr(value, "tolist") else value

@@ -29,7 +29,7 @@ def stamp(grid: Grid, dataset: str, seeds: str) -> tuple[str, ...]:
         _with_values("backbone", by_term(uses, "backbone")),
         _with_values("epochs trained", by_term(uses, "epochs")),
     ]
-    alarms = [f"⚠ {_short(each.text)}" for each in cautions(grid) if each.level == "alarm"]
+    alarms = [f"⚠ {_short(each.text)}" for each in cautions(grid, times=False) if each.level == "alarm"]
     return (" · ".join(filter(None, terms)), *alarms)
 
 

@@ -72,6 +72,12 @@ def draw(figure: Figure, identity: str) -> tuple[str, bytes]:
         return _svg(canvas, figure, identity), _png(canvas, figure, identity)
 
 
+def draw_svg(figure: Figure, identity: str) -> str:
+    """The SVG text of `draw` alone, in half its time."""
+    with _styled(figure):
+        return _svg(_canvas(figure), figure, identity)
+
+
 def draw_pdf(figure: Figure, identity: str) -> bytes:
     """A figure as a PDF file, for print: its texts are text, and `identity` is a keyword of the file."""
     about = {"Title": figure.title, "Subject": figure.description, "Keywords": identity, "Creator": "afrad-bench"}

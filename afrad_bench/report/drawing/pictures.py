@@ -28,12 +28,22 @@ class Picture:
     png: bytes
 
 
-def drawn(figures: Iterable[Figure], folder: Path | None = None) -> Mapping[str, Picture]:
+def vectors(figures: Iterable[Figure]) -> Mapping[str, str]:
+    """Key -> SVG text of each figure, for what needs no PNG."""
+    made = {}
+    for figure in figures:
+        from afrad_bench.report.drawing.canvas import draw_svg
+
+        made[figure.key] = draw_svg(figure, identity(figure))
+    return made
+
+
+def drawn(figures: Iterable[Figure], folder: Path) -> Mapping[str, Picture]:
     """Key -> picture of each figure; unchanged pictures are read from `folder`."""
     made = {}
     for figure in figures:
         mark = identity(figure)
-        found = None if folder is None else _kept(figure, folder, mark)
+        found = _kept(figure, folder, mark)
         if found is None:
             from afrad_bench.report.drawing.canvas import draw
 

@@ -36,7 +36,7 @@ def write(
     texts = {f"{report.name}.md": to_markdown(report)}
     if report.facts:
         texts |= {f"{report.name}.csv": to_csv(report), f"{report.name}_wide.csv": to_wide_csv(report)}
-    texts |= {f"{report.name}.html": to_html(report, pictures), **more}
+    texts |= {f"{report.name}.html": to_html(report, {key: each.svg for key, each in pictures.items()}), **more}
     if "latex" in also or (folder / f"{report.name}.tex").is_file():
         tables = f"{report.name}_tables"
         texts |= {f"{tables}.tex": to_latex(report), f"{report.name}.tex": to_latex_document(report, tables)}

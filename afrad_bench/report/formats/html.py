@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
 
-from afrad_bench.report.drawing.pictures import Picture, drawn
+from afrad_bench.report.drawing.pictures import vectors
 from afrad_bench.report.drawing.shapes import Figure, Gallery
 from afrad_bench.report.drawing.style import LINE
 from afrad_bench.report.model import Heading, Line, Report, Table
@@ -40,10 +40,10 @@ LONG = 500
 """Letters of footnotes that a page shows below a table without being asked, about four lines."""
 
 
-def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> str:
+def to_html(report: Report, drawings: Mapping[str, str] | None = None) -> str:
     """A complete page with an embedded style sheet. Every text of the report is escaped.
 
-    `pictures`: key -> picture of the report's figures; they are drawn if not given."""
+    `drawings`: key -> SVG text of the report's figures; they are drawn if not given."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -52,10 +52,8 @@ def to_html(report: Report, pictures: Mapping[str, Picture] | None = None) -> st
     pages.filters |= {"groupwise": _groups, "spreads": _spreads, "figures": _figures, "columns": _columns}
     pages.filters |= {"folds": _folds, "heat": _heat, "contents": _contents, "json": _json}
     pages.globals["first"] = _First()
-    found = drawn(report.figures) if pictures is None else pictures
-    inline = {
-        figure.key: Markup(_inline(found[figure.key].svg, figure)) for figure in report.figures
-    }  # our own drawing
+    found = vectors(report.figures) if drawings is None else drawings
+    inline = {figure.key: Markup(_inline(found[figure.key], figure)) for figure in report.figures}  # our own drawing
     page = pages.from_string((here / "report.html.j2").read_text(encoding="utf-8"))
     style = Markup((here / "report.css").read_text(encoding="utf-8"))  # our own file, not data
     run = script()
