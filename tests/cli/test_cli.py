@@ -259,6 +259,12 @@ def test_moving_the_data_changes_nothing(place: Place) -> None:
     assert "4 done, 0 to run" in place.run(path)
 
 
+def test_a_name_between_colons_stays_text(place: Place) -> None:
+    """rich would show :B: as a picture."""
+    data = mvtec_folder(place.folder / "B")
+    assert "folder:B: 2 categories" in place.call("plan", place.write(SUITE), "--on", f"folder:{data}")
+
+
 def test_roots_come_from_option_environment_and_suite(place: Place, tmp_path: Path) -> None:
     path = place.write(SUITE.replace("datasets: [folder]", f"datasets: ['folder:{place.data.as_posix()}']"))
     assert "16 training" in place.call("plan", path)

@@ -50,7 +50,7 @@ def make(stderr: bool = False) -> Console:
     width = int(wanted) if wanted.isdecimal() else 0
     if not width and not (sys.stderr if stderr else sys.stdout).isatty():
         width = WIDE
-    made = Console(stderr=stderr, width=width or None, highlight=False)
+    made = Console(stderr=stderr, width=width or None, highlight=False, emoji=False)
     if made.width < NARROW:
         made.width = NARROW
     return made
@@ -58,7 +58,7 @@ def make(stderr: bool = False) -> Console:
 
 def show_error(error: UserError) -> None:
     """Print each problem to standard error: place, message, and the hint below."""
-    out = Console(stderr=True, highlight=False, soft_wrap=True)
+    out = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     for problem in error.problems:
         text = Text()
         if problem.where:
