@@ -7,6 +7,7 @@ network, images."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +59,8 @@ class TrainingMaps:
     """The feature maps of training images, batch by batch in the order of each epoch.
 
     On a CUDA device, if they take at most half of its free memory, they stay there, and a step copies nothing. Else
-    each batch is read from the cache, or computed where there is none."""
+    each batch is read from the cache, or computed where there is none; on a CUDA device on a stream of its own, so that
+    it is copied while the card still computes with the batch before."""
 
     def __init__(self, bench: Bench, extractor: Extractor, images: Images, *, in_memory: bool = False) -> None:
         """`in_memory`: hold what the cache keeps of all images in memory where the maps do not stay on the card."""
@@ -68,6 +70,9 @@ class TrainingMaps:
         on_card = bench.device.startswith("cuda") and self._bytes() <= free_bytes(bench.device) // 2
         self._held: list[Tensor] | None = self._copied() if on_card else None
         self._read = bench.features.parts(extractor, images) if in_memory and not on_card else None
+        self._copies = torch.cuda.Stream(bench.device) if bench.device.startswith("cuda") and not on_card else None
+        if self._copies is not None:
+            self._copies.wait_stream(torch.cuda.current_stream(bench.device))  # for the backbone's weights
 
     def __len__(self) -> int:
         return len(self._images)
@@ -86,7 +91,18 @@ class TrainingMaps:
         order = torch.cat(batches(self._bench, len(self), len(self), epoch))
         if self._held is not None:
             order = moved(order, self._bench.device)
-        return map(self._maps, order.split(size))
+        make = self._maps if self._copies is None else partial(self._beside, self._copies)
+        return map(make, order.split(size))
+
+    def _beside(self, copies: torch.cuda.Stream, indices: Tensor) -> list[Tensor]:
+        """`_maps`, made on the stream for copies; the card, not the host, waits for it."""
+        computing = torch.cuda.current_stream(self._bench.device)
+        with torch.cuda.stream(copies):
+            maps = self._maps(indices)
+        computing.wait_stream(copies)
+        for each in maps:
+            each.record_stream(computing)  # else its memory could be used anew before it is read
+        return maps
 
     def _maps(self, indices: Tensor) -> list[Tensor]:
         if self._held is not None:

@@ -7,8 +7,9 @@ images as an uninterrupted one."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -31,6 +32,8 @@ THRESHOLD = 0.5
 """Noise value above which a pixel is anomalous."""
 MOST_OF_THE_IMAGE = 0.8
 """Largest weight of the image in the blend with the texture."""
+THREADS = 8
+"""Most threads that make images for a card: they share Python's interpreter lock, so that more add little."""
 
 
 class Pair(NamedTuple):
@@ -108,7 +111,7 @@ def pairs(
 ) -> Iterator[Batch]:
     """The batches of an epoch, given by their indices; `make` corrupts one image (3, side, side).
 
-    A thread makes the next batch while the current one is used."""
+    Threads make the next batches while the current one is used (`ahead`)."""
 
     def batch(indices: Tensor) -> Batch:
         places = [int(i) for i in indices]
@@ -120,17 +123,24 @@ def pairs(
         clean, corrupted, masks = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
         return Batch(places, clean, corrupted, masks[:, None].float())
 
-    return ahead(batch, batches)
+    return ahead(batch, batches, bench.device)
 
 
-def ahead(make: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
-    """`make` of each item in order, while a thread already makes that of the next item."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = None
-        for item in items:
-            coming = pool.submit(make, item)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = coming
-        if waiting is not None:
-            yield waiting.result()
+def ahead(make: Callable[[Given], Made], items: Iterable[Given], device: str) -> Iterator[Made]:
+    """`make` of each item in order, while threads already make those of the next items.
+
+    One thread if the device is the CPU, whose cores train meanwhile; else up to `THREADS`, since a card may take less
+    time for a step than a thread for its images."""
+    threads = 1 if device == "cpu" else min(THREADS, torch.get_num_threads())
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Made]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for coming in waiting:
+                coming.cancel()

@@ -78,7 +78,7 @@ class EfficientAd:
         def one_epoch(epoch: int) -> float:
             begun, losses = epoch * len(kept), []
             order = [int(one) for one in batches(bench, len(kept), 1, epoch)[: steps - begun]]
-            shown = ahead(lambda place: self._shown(kept, place, epoch, textures), order)
+            shown = ahead(lambda place: self._shown(kept, place, epoch, textures), order, bench.device)
             with draws_of(bench, "dropout", epoch):
                 for step, images in enumerate(shown, begun):
                     for group in optimizer.param_groups:

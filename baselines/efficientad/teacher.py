@@ -71,7 +71,7 @@ def distil(config: Config, bench: Bench, network: Network, textures: Textures) -
     def chunk(number: int) -> float:
         steps = range(number * CHUNK, min((number + 1) * CHUNK, given.steps))
         losses = []
-        for large, small in ahead(lambda step: images("distillation", step), steps):
+        for large, small in ahead(lambda step: images("distillation", step), steps, bench.device):
             target = (features(large) - mean) / variance.sqrt()
             losses.append(stepped(F.mse_loss(pdn(network.normalised(small.to(device))), target), optimizer))
         return float(torch.stack(losses).mean())

@@ -74,7 +74,7 @@ def distil(config: Config, bench: Bench, network: Network, textures: Textures, f
     def chunk(number: int) -> float:
         steps, losses = range(number * CHUNK, min((number + 1) * CHUNK, given.steps)), []
         with draws_of(bench, "teacher's dropout", field, number):
-            for images in ahead(patches, steps):
+            for images in ahead(patches, steps, bench.device):
                 losses.append(stepped(loss(images.to(device)), optimizer))
         return float(torch.stack(losses).mean())
 

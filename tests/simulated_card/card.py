@@ -1,8 +1,9 @@
 """A CUDA device that is not there: tensors that say they are on `cuda:N`, computed on the CPU, with CUDA's rules.
 
-What CUDA refuses is refused: tensors of several devices in one operator, a generator of another device. Kernel
-launches, copies between host and card, and what makes the host wait are counted, each with the line of ours that
-caused it. Times mean nothing here.
+What CUDA refuses is refused: tensors of several devices in one operator, a generator of another device. So is what
+CUDA would compute wrongly: a tensor that is read before the stream that makes it is waited for. Kernel launches, copies
+between host and card, and what makes the host wait are counted, each with the line of ours that caused it. Times mean
+nothing here.
 
 It needs the two libraries of `build`; the process must start with `LD_PRELOAD` of the second one."""
 
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +69,8 @@ class Counts:
     pinned: list[str] = field(default_factory=list)
     """Copies from pinned memory, for which the host does not wait."""
     to_host: list[str] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
+    """Those copies from the host that are made on another stream than that of the computations."""
 
 
 _COUNTS: list[Counts] = []
@@ -96,11 +100,42 @@ def build(folder: Path) -> dict[str, str]:
     return {"LD_PRELOAD": str(preload), "SIMULATED_CARD": str(guard)}
 
 
+class Stream:
+    """A stream of a card: work in order. Work of other streams is seen as far as they were waited for."""
+
+    def __init__(self, device: object = None) -> None:
+        self.seen: dict[Stream, int] = {}
+
+    def wait_stream(self, other: Stream) -> None:
+        self.seen[other] = next(_TIME)
+
+    def __deepcopy__(self, memo: object) -> Stream:
+        return self  # a copied tensor is of the same stream
+
+
+_TIME = count()
+_STREAMS = [Stream()]
+"""The stream of the computations, and within `stream` another one."""
+
+
+@contextmanager
+def stream(aside: Stream) -> Iterator[None]:
+    """As `torch.cuda.stream`."""
+    _STREAMS.append(aside)
+    try:
+        yield
+    finally:
+        _STREAMS.pop()
+
+
 class OnCard(Tensor):
     """A tensor that says it is on `cuda:index`; its values are those of `inner`, a tensor of the CPU."""
 
     inner: Tensor
     index: int
+    stream: Stream
+    time: int
+    used_by: Stream
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
@@ -113,8 +148,12 @@ class OnCard(Tensor):
             dtype=inner.dtype,
             device=torch.device("cuda", index),
         )
-        made.inner, made.index = inner, index
+        made.inner, made.index, made.time = inner, index, next(_TIME)
+        made.stream = made.used_by = _STREAMS[-1]
         return made
+
+    def record_stream(self, stream: Stream) -> None:  # type: ignore[override]
+        self.used_by = stream
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"OnCard({tuple(self.shape)}, cuda:{self.index})"
@@ -155,6 +194,9 @@ def simulated(free: int) -> Iterator[None]:
         "set_device": lambda device: None,
         "get_rng_state": lambda device="cuda": torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": lambda state, device="cuda": None,
+        "Stream": Stream,
+        "stream": stream,
+        "current_stream": lambda device=None: _STREAMS[-1],
         "manual_seed": lambda seed: None,
         "manual_seed_all": lambda seed: None,
         "is_bf16_supported": lambda *args, **kwargs: True,
@@ -211,8 +253,11 @@ def prepare() -> None:
 
 
 def _note(what: str) -> None:
+    place = _place()
     for counts in _COUNTS:
-        getattr(counts, what).append(_place())
+        getattr(counts, what).append(place)
+        if what in ("to_card", "pinned") and len(_STREAMS) > 1:
+            counts.aside.append(place)
 
 
 def _launched() -> None:
@@ -248,6 +293,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return out
     tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
     held = [each for each in tensors if isinstance(each, OnCard)]
+    for each in held:
+        _must_be_made(each, func)
     cards = {each.index for each in held}
     if len(cards) > 1 and func not in COPIES:
         raise Refused(f"tensors of cards {sorted(cards)} in {func} at {_place()}")
@@ -262,6 +309,17 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return _made(func, args, kwargs, index) if to_card else func(*args, **kwargs)
     _must_not_mix(func, args, kwargs, [each for each in tensors if not isinstance(each, OnCard)])
     return _computed(func, args, kwargs, held, wanted, index)
+
+
+def _must_be_made(tensor: OnCard, func: Any) -> None:
+    """On the stream that reads it, or on one that it waited for; and the allocator must know of both."""
+    here = _STREAMS[-1]
+    if tensor.stream is here:
+        return
+    if here.seen.get(tensor.stream, -1) < tensor.time:
+        raise Refused(f"a tensor is read before the stream that makes it: {func} at {_place()}")
+    if tensor.stream is not _STREAMS[0] and tensor.used_by is not here:
+        raise Refused(f"the memory of a tensor of another stream may be used anew: {func} at {_place()}")
 
 
 def _converted(func: Any, source: Tensor, kwargs: dict[str, Any], wanted: torch.device | None, index: int) -> Any:

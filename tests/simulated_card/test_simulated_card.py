@@ -63,6 +63,17 @@ def test_it_refuses_what_cuda_refuses(environment: dict[str, str]) -> None:
 import torch
 from tests.simulated_card import card
 card.prepare()
+
+def made_aside(waited=True, told=True):
+    aside = torch.cuda.Stream("cuda:0")
+    with torch.cuda.stream(aside):
+        made = here.to("cuda:0")
+    if waited:
+        torch.cuda.current_stream("cuda:0").wait_stream(aside)
+    if told:
+        made.record_stream(torch.cuda.current_stream("cuda:0"))
+    return made
+
 with card.simulated(2**34):
     here, there, other = torch.ones(3), torch.ones(3, device="cuda:0"), torch.ones(3, device="cuda:1")
     for mixed in (
@@ -70,12 +81,15 @@ with card.simulated(2**34):
         lambda: there + other,
         lambda: here[there.long()],
         lambda: torch.randn(3, device="cuda:0", generator=torch.Generator()),
+        lambda: 2 * made_aside(waited=False),
+        lambda: 2 * made_aside(told=False),
     ):
         try:
             mixed()
         except (card.Refused, RuntimeError):
             continue
         raise SystemExit("not refused")
+    2 * made_aside()
     with card.counted() as counts:
         product = (there * 2).sum()
         float(product)
@@ -161,6 +175,7 @@ def test_features_that_do_not_fit_come_from_pinned_memory(lines: Lines) -> None:
     line = lines[methods.CROWDED, "cuda:0"]
     of_steps = [place for place in line["fit"]["pinned"] if place.startswith("backbone/")]
     assert len(of_steps) >= 2 * line["epochs"]
+    assert [place for place in line["fit"]["aside"] if place in of_steps] == of_steps
     waits = Counter(line["fit"]["waits"])
     assert sum(count for place, count in waits.items() if not place.startswith("backbone/")) == line["epochs"]
     assert sum(count for place, count in waits.items() if place.startswith("backbone/")) <= 1  # as the cache is filled

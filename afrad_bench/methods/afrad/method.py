@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,18 +70,17 @@ class Afrad:
         self.network().load_state_dict(state)
 
     def _standardise_by(self, maps: TrainingMaps) -> None:
-        """Set mean and standard deviation of each channel over images and positions; in float64, batch by batch."""
-        total = np.zeros(self.channels)
-        square = np.zeros(self.channels)
+        """Set mean and standard deviation of each channel over images and positions; in float64, image by image."""
+        where = "cpu" if self.bench.device == "mps" else self.bench.device  # Metal lacks float64
+        total, square = torch.zeros(2, self.channels, dtype=torch.float64, device=where)
         count = 0
-        for (chunk,) in maps.chunks():
-            rows = chunk.cpu().numpy().astype(np.float64)
-            total += rows.sum(axis=(0, 2, 3))
-            square += (rows**2).sum(axis=(0, 2, 3))
-            count += rows.shape[0] * rows.shape[2] * rows.shape[3]
+        for image in chain.from_iterable(chunk.unbind() for (chunk,) in maps.chunks()):
+            rows = image.to(where, torch.float64)
+            total += rows.sum((1, 2))
+            square += rows.square().sum((1, 2))
+            count += rows[0].numel()
         mean = total / count
-        deviation = np.sqrt(np.maximum(square / count - mean**2, 0.0))
+        deviation = (square / count - mean.square()).clamp_min(0).sqrt()
         deviation[deviation < 1e-6] = 1.0  # a constant channel has no information; it keeps its scale
-        standardise = self.scorer.standardise
-        standardise.mean.copy_(torch.from_numpy(mean).view(1, -1, 1, 1))
-        standardise.deviation.copy_(torch.from_numpy(deviation).view(1, -1, 1, 1))
+        self.scorer.standardise.mean.copy_(mean.view(1, -1, 1, 1))
+        self.scorer.standardise.deviation.copy_(deviation.view(1, -1, 1, 1))
