@@ -205,7 +205,13 @@ class Check:
         data = f'datasets=[{{"name": "folder", "root": "{PACK / "demo"}"}}]'
         few = data.replace("}]", ', "params": {"limit_train": 8, "limit_test": 2}}]')
         card = device.startswith("cuda")
-        modes = ["eager", "contiguous", "bf16", *(["fp16", "cuda_graphs", "bf16+cuda_graphs"] if card else [])]
+        modes = [
+            "eager",
+            "contiguous",
+            "folded",
+            "bf16",
+            *(["fp16", "cuda_graphs", "bf16+cuda_graphs"] if card else []),
+        ]
         compiled = ["eager", "contiguous", "compile"]
         compiled += ["compile+cuda_graphs", "bf16+compile+cuda_graphs"] if card else []
 

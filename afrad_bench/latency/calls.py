@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from afrad_bench.backbone.memory_format import arrange
 from afrad_bench.images.sets import ImageArray
+from afrad_bench.latency.folding import fold
 from afrad_bench.latency.modes import Mode
 from afrad_bench.types import HasNetwork, Method
 
@@ -31,8 +32,8 @@ class Prepared:
 
 def prepared(method: Method, pixels: Tensor, device: str, mode: Mode) -> Prepared:
     """Prepare the call that scores `pixels`, (B, 3, H, W) float32 on the CPU, with the method's network on the device,
-    or with `predict` if it has no network. Compiles and captures the network if the mode requires it; errors of these
-    steps are raised. Raises `ValueError` if the method does not support the mode, or an output is not finite."""
+    or with `predict` if it has no network. Folds, compiles and captures the network if the mode requires it; errors of
+    these steps are raised. Raises `ValueError` if the method does not support the mode, or an output is not finite."""
     if not isinstance(method, HasNetwork):
         return _by_predict(method, pixels, mode)
     network = method.network()
@@ -46,6 +47,9 @@ def prepared(method: Method, pixels: Tensor, device: str, mode: Mode) -> Prepare
     expected = _scores(_inferring(network)(others))
     if not mode.changes:
         return Prepared(lambda: _inferring(network)(images), facts)
+    if "folded" in mode:
+        network = copy.deepcopy(network)
+        facts["folded_norms"] = fold(network, images)
     if (order := _memory_format(mode)) is not None:
         network = arrange(copy.deepcopy(network), order)
         images, others = (each.contiguous(memory_format=order) for each in (images, others))

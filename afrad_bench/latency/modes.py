@@ -12,6 +12,7 @@ CHANGES: Mapping[str, str] = {
     "bf16": "automatic mixed precision with bfloat16; distances, errors and maps stay in float32",
     "channels_last": "weights and maps with the channels innermost in memory",
     "contiguous": "weights and maps channel by channel in memory",
+    "folded": "batch norms folded into the convolutions before them",
     "compile": "torch.compile, its default backend; compiling is not timed with the calls",
     "cuda_graphs": "one captured CUDA graph, replayed; copying the image into it is timed",
 }

@@ -319,6 +319,8 @@ def _details(facts: dict[str, Any]) -> Iterator[str]:
         yield f"{facts['kernels']} kernels, copies and fills a call"
     if "kernels_missing" in facts:
         yield f"kernels not recorded: {facts['kernels_missing']}"
+    if "folded_norms" in facts:
+        yield f"{facts['folded_norms']} batch norms folded"
     if "compile_seconds" in facts:
         yield f"compiled in {facts['compile_seconds']:.1f} s to {facts['compiled_graphs']} graphs, not timed"
     if "map_difference" in facts:
