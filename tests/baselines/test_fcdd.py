@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
 from afrad_bench.instruments.metrics import auroc
-from afrad_bench.methods import fitting
 from afrad_bench.methods.fcdd.augmentation import augmented
 from afrad_bench.methods.fcdd.method import Fcdd
 from afrad_bench.methods.fcdd.networks import Hypersphere, Network, averaged, gaussian, objective
@@ -27,7 +26,7 @@ from afrad_bench.registry import find as find_entry
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
 from afrad_bench_baselines import fcdd, fcdd_oe
-from tests.adapters import bench_at, interrupted, photographs, ruled, ruled_images, small
+from tests.adapters import bench_at, check_it_resumes, photographs, ruled, ruled_images, small
 
 QUICK = small("fcdd")
 EXPOSED = small("fcdd_oe")
@@ -236,23 +235,9 @@ def test_the_rate_drops_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("make", [made, exposed])
-def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    train, images, plain = small_images(5, 32, 0), small_images(2, 32, 1), bench_at(32)
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, make: Any) -> None:
     params = {"training": {"epochs": 3, "batch_size": 2}}
-
-    def bench(**more: Any) -> Bench:
-        return Bench("cpu", 32, plain.seeds, plain.features, **more)
-
-    whole = make(bench=bench(), **params)
-    record = whole.fit(train)
-    file = tmp_path / "fit.pt"
-    with pytest.raises(KeyboardInterrupt):
-        make(bench=bench(checkpoint=file, watch=interrupted(1)), **params).fit(train)
-    resumed = make(bench=bench(checkpoint=file), **params)
-    again = resumed.fit(train)
-    assert (again.resumed_at, again.loss) == (1, record.loss)
-    assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
+    check_it_resumes(lambda bench: make(bench=bench, **params), small_images(5, 32, 0), tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------------ outliers

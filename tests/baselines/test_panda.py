@@ -14,13 +14,12 @@ from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
 from afrad_bench.instruments.metrics import auroc
-from afrad_bench.methods import fitting
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
 from afrad_bench_baselines.panda import Config, build, check
 from afrad_bench_baselines.panda.model import Panda, compactness
-from tests.adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights, small
+from tests.adapters import bench_at, check_it_resumes, photographs, ruled, ruled_images, ruled_weights, small
 
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
 QUICK = small("panda")
@@ -184,23 +183,9 @@ def test_a_missing_or_foreign_fisher_file_is_refused(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    features, train, images = FeatureCache(None), small_images(5, 64, 0), small_images(2, 64, 1)
-    params = {"training": {"epochs": 3, "batch_size": 2}}  # the last batch is one image
-
-    def bench(**more: Any) -> Bench:
-        return Bench("cpu", 64, Seeds(1, 2), features, **more)
-
-    whole = made(bench=bench(), **params)
-    record = whole.fit(train)
-    file = tmp_path / "fit.pt"
-    with pytest.raises(KeyboardInterrupt):
-        made(bench=bench(checkpoint=file, watch=interrupted(1)), **params).fit(train)
-    resumed = made(bench=bench(checkpoint=file), **params)
-    again = resumed.fit(train)
-    assert (again.resumed_at, again.loss) == (1, record.loss)
-    assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    training = {"epochs": 3, "batch_size": 2}  # the last batch is one image
+    check_it_resumes(lambda bench: made(bench=bench, training=training), small_images(5, 64, 0), tmp_path)
 
 
 def test_it_can_predict_whenever_a_search_looks_at_it() -> None:

