@@ -31,7 +31,7 @@ from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.methods.demands import costly_bank
-from afrad_bench.methods.fields import BankLimit, OddSide, Smoothing
+from afrad_bench.methods.fields import BankLimit, OddSide, Smoothing, StatisticsAfterOnes
 from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.searching import Search, must_search, search_field
 from afrad_bench.methods.small import Small
@@ -60,12 +60,7 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: WideResNet50 = Field(WideResNet50(), description="Frozen backbone and where its weights come from.")
-    batch_norm: Literal["official", "pretrained"] = Field(
-        "official",
-        description="Statistics of the backbone's batch norms. official: moved by one image of ones in training mode, "
-        "as the official script does before anything else. pretrained: as they come with the weights.",
-        exclude_if=lambda value: value == "official",
-    )
+    batch_norm: StatisticsAfterOnes = "official"
     reductions: FinestFirst = Field(
         (8, 16),
         min_length=1,

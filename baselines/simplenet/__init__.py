@@ -43,7 +43,7 @@ from afrad_bench.backbone.maps import FeatureMaps
 from afrad_bench.backbone.offered import needed
 from afrad_bench.backbone.weights import FinestFirst, WideResNet50
 from afrad_bench.errors import fail
-from afrad_bench.methods.fields import EvalBatch, Smoothing
+from afrad_bench.methods.fields import EvalBatch, Smoothing, StatisticsAfterOnes
 from afrad_bench.methods.recipes import Recipe
 from afrad_bench.methods.small import Small
 from afrad_bench.methods.training_step import Step, step_field
@@ -117,12 +117,7 @@ class Config(_Part):
     """SimpleNet with the defaults of the official run script."""
 
     backbone: WideResNet50 = Field(WideResNet50(), description="Frozen backbone and where its weights come from.")
-    batch_norm: Literal["official", "pretrained"] = Field(
-        "official",
-        description="Statistics of the backbone's batch norms. official: moved by one image of ones in training mode, "
-        "as the official script does before anything else. pretrained: as they come with the weights.",
-        exclude_if=lambda value: value == "official",
-    )
+    batch_norm: StatisticsAfterOnes = "official"
     reductions: FinestFirst = Field(
         (8, 16),
         min_length=1,
