@@ -202,7 +202,7 @@ def _written(
             write_array_header_1_0(file, {**layout, "shape": entry.shape})
         for batch in batches:
             for i, values in enumerate(batch):
-                raw = np.ascontiguousarray(values, made[i].precision).tobytes()
+                raw = np.ascontiguousarray(values, made[i].precision).data
                 files[i].write(raw)
                 checksums[i] = zlib.crc32(raw, checksums[i])
         for file in files:
@@ -224,5 +224,5 @@ def _checksum(values: Any) -> int:
     flat = values.reshape(-1)
     total = 0
     for start in range(0, flat.size, 1 << 24):
-        total = zlib.crc32(flat[start : start + (1 << 24)].tobytes(), total)
+        total = zlib.crc32(flat[start : start + (1 << 24)], total)
     return total
