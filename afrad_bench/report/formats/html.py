@@ -20,6 +20,7 @@ from afrad_bench.report.model import Heading, Line, Report, Table
 
 SCRIPTS = (
     "elements.js",
+    "noise.js",
     "table.js",
     "tools.js",
     "take.js",
