@@ -23,6 +23,7 @@ from afrad_bench.store import Store
 from afrad_bench.types import MEAN
 from tests.browser.chrome import NEEDS_CHROMIUM, Tab, browser
 from tests.report.large import large_report
+from tests.report.test_doubtful import CALM, LOAD, timed
 from tests.report.test_figures import MEASURES, fill
 from tests.report.test_latencies import LATENCY, TIMES
 from tests.report.test_report import Bookkeeper, planned, row, suite
@@ -447,6 +448,34 @@ def test_a_page_with_every_kind_of_figure(tab: Tab, pictured: Path) -> None:
 def test_the_number_of_a_footnote_is_no_decimal(tab: Tab, noted: Path) -> None:
     tab.open(noted, "#view&results-1.to=a")
     assert tab.run(f"[...{RESULTS}.querySelectorAll('.delta')].slice(-1)[0].textContent.trim()") == "0.0"
+
+
+def test_numbers_beside_a_flag_stand_below_those_without(tab: Tab, tmp_path: Path) -> None:
+    times = {"calm": [(70.2, CALM)], "loaded": [(12.6, f"{LOAD}; {CALM}")], "also calm": [(50.2, CALM)]}
+    path = tmp_path / "report.html"
+    path.write_text(to_html(timed(Bookkeeper(tmp_path / "store"), times)), encoding="utf-8")
+    tab.open(path)
+    column = "[...document.querySelectorAll('#efficiency-1 tbody tr')].map(row => row.cells[2])"
+    ends = f"{column}.map(cell => cell.querySelector('.noted').getBoundingClientRect().right)"
+    assert tab.run(f"{ends}.length") == 3
+    assert tab.run(f"new Set({ends}).size") == 1
+    assert tab.run(f"{column}.filter(cell => cell.innerText.includes('unreliable')).length") == 1
+
+
+def test_a_metric_is_never_broken_at_its_hyphen(tab: Tab) -> None:
+    tab.window(390, 800)
+    script = """(() => {
+      const texts = [...document.querySelectorAll("main p, main td, main th .name, main li")];
+      const kept = texts.flatMap((each) => [...each.querySelectorAll("span.short")])
+        .filter((each) => /^[A-Z]-[A-Z]\\w+$/.test(each.textContent) && each.checkVisibility());
+      const own = (each) => [...each.childNodes].map((node) => (node.nodeType === 3 ? node.data : "")).join("");
+      const loose = texts.map(own).filter((text) => /[IP]-[A-Z]/.test(text));
+      return [kept.map((each) => each.getClientRects().length), loose];
+    })()"""
+    lines, loose = tab.run(script)
+    assert len(lines) > 5
+    assert set(lines) == {1}
+    assert loose == []
 
 
 def test_pictures_can_be_looked_at_more_closely(tab: Tab, pictured: Path) -> None:
