@@ -17,8 +17,8 @@ from afrad_bench.cli.options import (
     STORE,
     STORE_VARIABLE,
     Place,
-    as_options,
 )
+from afrad_bench.suite.options import as_options
 
 if TYPE_CHECKING:
     from afrad_bench.running.workspace import Workspace

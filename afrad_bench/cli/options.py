@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afrad_bench.errors import Problem, UserError, fail
+from afrad_bench.suite.options import DETERMINISTIC, as_override, data_sets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,8 +49,6 @@ ThreadsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-DETERMINISTIC = "deterministic=true"
-"""The override that `--deterministic` stands for."""
 SIDE = "A store folder, FOLDER:SUITE, SUITE, rev:REVISION, FOLDER:SUITE:rev:REVISION or NAME.json."
 
 
@@ -97,12 +95,12 @@ class ProfileChoice:
         """All overrides, as `--set` takes them. Raises `UserError` if two options set the same field."""
         given = tuple(self.override or ())
         made = []
-        for option, field, values in (("--on", "datasets", _data_sets(self.on)), ("--only", "rows", self.only)):
+        for option, field, values in (("--on", "datasets", data_sets(self.on)), ("--only", "rows", self.only)):
             if not values:
                 continue
             if any(text.partition("=")[0] == field for text in given):
                 raise fail(f"{option} and --set {field}=... say the same", option, "give one of them")
-            made.append(_override(field, values))
+            made.append(as_override(field, values))
         if self.deterministic:
             made.append(DETERMINISTIC)
         return (*given, *made)
@@ -277,34 +275,6 @@ def chosen(suite: Suite, profile: str | None, overrides: Sequence[str], workspac
     selection = suite.select(profile, overrides)
     check_data([(suite, selection)], workspace)
     return selection
-
-
-def as_options(override: str) -> list[str]:
-    """The words of a command line that give an override: `--set` only where no shorter option says the same."""
-    if override == DETERMINISTIC:
-        return ["--deterministic"]
-    field, _, text = override.partition("=")
-    try:
-        values = json.loads(text)
-        if field == "datasets":
-            on = [":".join(filter(None, (each["name"], each.get("root")))) for each in values]
-            if _override(field, _data_sets(on)) == override:
-                return [word for each in on for word in ("--on", each)]
-        if field == "rows" and _override(field, list(map(str, values))) == override:
-            return [word for label in values for word in ("--only", label)]
-    except (ValueError, TypeError, LookupError, AttributeError):
-        pass  # YAML, or another shape, which only --set can say
-    return ["--set", override]
-
-
-def _override(field: str, values: Sequence[object]) -> str:
-    return f"{field}={json.dumps(values, ensure_ascii=False)}"
-
-
-def _data_sets(texts: Sequence[str] | None) -> list[dict[str, str]]:
-    """`NAME` and `NAME:PATH` as entries of a suite's `datasets`."""
-    parts = (text.partition(":") for text in texts or ())
-    return [{"name": name, "root": root} if colon else {"name": name} for name, colon, root in parts]
 
 
 def check_data(selections: Sequence[tuple[Suite, Selection]], workspace: Workspace) -> None:

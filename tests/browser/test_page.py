@@ -8,18 +8,22 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import pandas as pd
 import pytest
+from scipy.stats import t
 
 from afrad_bench.report import RowSpec, build, to_html
+from afrad_bench.statistics import holm, paired
 from afrad_bench.store import Store
 from afrad_bench.types import MEAN
 from tests.browser.chrome import NEEDS_CHROMIUM, Tab, browser
 from tests.report.large import large_report
+from tests.report.test_doubtful import CALM, LOAD, timed
 from tests.report.test_figures import MEASURES, fill
 from tests.report.test_latencies import LATENCY, TIMES
 from tests.report.test_report import Bookkeeper, planned, row, suite
@@ -195,13 +199,70 @@ def test_columns_and_what_is_alike_can_be_hidden(tab: Tab) -> None:
 
 def test_differences_to_a_chosen_row(tab: Tab, shown: Shown) -> None:
     choose(tab, f"{tools('results-1')} select", "PaDiM", "change")
-    cell = f"[...{RESULTS}.tBodies[0].rows].map(row => row.cells[2].innerText.split(' ±')[0])"
+    cell = f"[...{RESULTS}.tBodies[0].rows].map(row => row.cells[2].innerText.split(/ [±●○]/)[0].trim())"
     column = shown.means["image_auroc"]
     wanted = [f"{value - column['PaDiM']:+.1f}".replace("-", "−") for value in column]
     wanted[0], wanted[-1] = f"{column['PaDiM']:.1f}", "✗ failed\n1"
     assert tab.run(cell) == wanted
     assert tab.run(f"{RESULTS}.rows[2].cells[2].querySelector('.delta').className") == "delta better"
     assert tab.run(f"{RESULTS}.rows[2].cells[3].querySelector('.delta').className") == "delta worse"
+
+
+def test_differences_are_marked_as_in_the_section_of_effects(tab: Tab, shown: Shown) -> None:
+    """Same test, same correction: a difference inside the noise has neither a colour nor a mark."""
+    choose(tab, f"{tools('results-1')} select", "AFRAD", "change")
+    effects = tab.run(
+        "Object.fromEntries([...document.getElementById('effects-1').tBodies[0].rows].map(row =>"
+        " [row.cells[0].innerText, [row.cells[1].innerText, row.cells[2].innerText]]))"
+    )
+    seen = set()
+    delta = "row.cells[at].querySelector('.delta')"
+    pair = f"{delta} && [{delta}.innerText, {delta}.className]"
+    lines = f"[...{RESULTS}.tBodies[0].rows].map(row => [row.cells[0].innerText, ...[2, 3].map(at => {pair})])"
+    for name, *deltas in tab.run(lines):
+        for (text, shade), effect in zip(filter(None, deltas), effects.get(name, ()), strict=False):
+            mark = re.sub("[^●○]", "", effect)
+            assert re.sub("[^●○]", "", text) == mark, (name, text, effect)
+            assert text.split()[0] == effect.split()[0]
+            assert ("better" in shade or "worse" in shade) == bool(mark)
+            seen.add(mark)
+    assert seen == {"●", ""}
+    said = tab.run(f"document.querySelector({json.dumps(tools('results-1'))} + ' + .status').textContent")
+    assert "Grey: not told from the noise of seeds." in said
+    assert "one seed" not in said
+    lines = list(csv.DictReader(io.StringIO(taken(tab, 0))))
+    finding = {line["Method"]: line["I-AUROC ↑ % finding"] for line in lines}
+    assert finding["AFRAD"] == ""
+    assert finding["PaDiM"] in ("certain", "likely", "unclear")
+    (padim,) = (line for line in lines if line["Method"] == "PaDiM")
+    change = shown.means["image_auroc"]["PaDiM"] - shown.means["image_auroc"]["AFRAD"]
+    assert float(padim["I-AUROC ↑ %"]) == pytest.approx(change, abs=1e-9)  # not rounded
+
+
+def test_one_seed_shows_no_noise(tab: Tab, noted: Path) -> None:
+    tab.open(noted, "#view&results-1.to=a")
+    assert tab.run(f"{RESULTS}.rows[2].cells[2].querySelector('.delta').className.trim()") == "delta"
+    assert "one seed" in tab.run(f"document.querySelector({json.dumps(tools('results-1'))} + ' + .status').textContent")
+
+
+def test_the_page_tests_as_the_report_does(tab: Tab) -> None:
+    """p values of Student's t, those of a paired test, and Holm's correction."""
+    source = Path(str(files("afrad_bench.report.formats"))).joinpath("page", "noise.js").read_text(encoding="utf-8")
+
+    def found(expression: str) -> Any:
+        return tab.run(f"(() => {{ {source} return {expression}; }})()")
+
+    for freedom in (1, 2, 3, 4, 7, 10, 29):
+        for value in (-3.1, 0.0, 0.4, 2.1, 12.7):
+            assert found(f"studentP({value}, {freedom})") == pytest.approx(2 * t.sf(abs(value), freedom), abs=1e-12)
+    values = [0.01, 0.04, 0.03, 0.2]
+    assert found(f"holm({values})") == pytest.approx(holm(values))
+    rows = [{0: 91.0, 1: 90.2, 2: 90.9}, {0: 90.1, 1: 90.0, 2: 90.4, 7: 4.0}, {2: 90.0}]
+    cells = [{"dataset": {"seeds": " ".join(f"{seed}:{value}" for seed, value in row.items())}} for row in rows]
+    one, two, three = map(json.dumps, cells)
+    assert found(f"pairedP({one}, {two}).p") == pytest.approx(paired(rows[0], rows[1]).p)
+    assert found(f"pairedP({one}, {three})") == {"finding": "one seed", "p": None}
+    assert found(f"[...findings([{two}, {one}], {one}).values()]") == ["unclear", "alike"]
 
 
 def test_seeds_and_spread_are_shown_on_request(tab: Tab) -> None:
@@ -386,7 +447,35 @@ def test_a_page_with_every_kind_of_figure(tab: Tab, pictured: Path) -> None:
 
 def test_the_number_of_a_footnote_is_no_decimal(tab: Tab, noted: Path) -> None:
     tab.open(noted, "#view&results-1.to=a")
-    assert tab.run(f"[...{RESULTS}.querySelectorAll('.delta')].slice(-1)[0].textContent") == "0.0"
+    assert tab.run(f"[...{RESULTS}.querySelectorAll('.delta')].slice(-1)[0].textContent.trim()") == "0.0"
+
+
+def test_numbers_beside_a_flag_stand_below_those_without(tab: Tab, tmp_path: Path) -> None:
+    times = {"calm": [(70.2, CALM)], "loaded": [(12.6, f"{LOAD}; {CALM}")], "also calm": [(50.2, CALM)]}
+    path = tmp_path / "report.html"
+    path.write_text(to_html(timed(Bookkeeper(tmp_path / "store"), times)), encoding="utf-8")
+    tab.open(path)
+    column = "[...document.querySelectorAll('#efficiency-1 tbody tr')].map(row => row.cells[2])"
+    ends = f"{column}.map(cell => cell.querySelector('.noted').getBoundingClientRect().right)"
+    assert tab.run(f"{ends}.length") == 3
+    assert tab.run(f"new Set({ends}).size") == 1
+    assert tab.run(f"{column}.filter(cell => cell.innerText.includes('unreliable')).length") == 1
+
+
+def test_a_metric_is_never_broken_at_its_hyphen(tab: Tab) -> None:
+    tab.window(390, 800)
+    script = """(() => {
+      const texts = [...document.querySelectorAll("main p, main td, main th .name, main li")];
+      const kept = texts.flatMap((each) => [...each.querySelectorAll("span.short")])
+        .filter((each) => /^[A-Z]-[A-Z]\\w+$/.test(each.textContent) && each.checkVisibility());
+      const own = (each) => [...each.childNodes].map((node) => (node.nodeType === 3 ? node.data : "")).join("");
+      const loose = texts.map(own).filter((text) => /[IP]-[A-Z]/.test(text));
+      return [kept.map((each) => each.getClientRects().length), loose];
+    })()"""
+    lines, loose = tab.run(script)
+    assert len(lines) > 5
+    assert set(lines) == {1}
+    assert loose == []
 
 
 def test_pictures_can_be_looked_at_more_closely(tab: Tab, pictured: Path) -> None:

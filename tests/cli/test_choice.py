@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from afrad_bench.cli.options import ProfileChoice, as_options
+from afrad_bench.cli.options import ProfileChoice
 from afrad_bench.errors import UserError
+from afrad_bench.suite.options import as_options
 
 
 def test_data_and_rows_become_overrides() -> None:

@@ -12,12 +12,14 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 from PIL import Image
 
@@ -25,10 +27,10 @@ from afrad_bench.report import Report, build, failure_report, to_html, to_markdo
 from afrad_bench.report import failures as failing
 from afrad_bench.report.basis import evidence, figures
 from afrad_bench.report.basis.evidence import TRAINING
-from afrad_bench.report.drawing import pictures
+from afrad_bench.report.drawing import bubbles, pictures
 from afrad_bench.report.drawing.bubbles import _apart, _round
 from afrad_bench.report.drawing.shapes import Bubble, Bubbles, Curves, Figure, Gallery, Histograms
-from afrad_bench.report.drawing.style import COLOURS, colour, dash
+from afrad_bench.report.drawing.style import COLOURS, RC, colour, dash
 from afrad_bench.report.formats.html import script
 from afrad_bench.report.model import MeasureSpec, ReportInput
 from afrad_bench.report.sections import curves
@@ -333,6 +335,27 @@ def test_a_row_without_a_count_is_named_instead_of_drawn(store: Store) -> None:
     assert "Not drawn, since accuracy or GFLOPs were not measured: b." in found.caption
 
 
+@pytest.mark.parametrize("count", [13, 30])
+def test_many_long_labels_cover_neither_each_other_nor_a_point(count: int) -> None:
+    """Costs lie close together, as those of the variants of few methods do."""
+    costs = (0.1, 0.11, 0.2, 2.1, 30.0)
+    found = tuple(
+        Bubble(f"PatchCore, fraction=0.1, on 4,8,16,32 ({at})", at, costs[at % 5], 80 + at * 7 % 12 + at / 50, 0.4, 2.0)
+        for at in range(count)
+    )
+    drawing = Bubbles(found, (), "GFLOPs", "I-AUROC", "M parameters")
+    with matplotlib.rc_context(RC):
+        canvas = Canvas(figsize=bubbles.size(drawing), layout="constrained")
+        bubbles.fill(canvas, drawing, 0.3)
+        canvas.draw_without_rendering()
+        (axes,) = canvas.axes
+        boxes = [each.get_window_extent() for each in axes.texts if each.get_text()]
+    assert len(boxes) == count
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    points = [axes.transData.transform((each.x, each.y)) for each in found]
+    assert not any(box.contains(x, y) for box in boxes for x, y in points)
+
+
 @pytest.mark.parametrize("places", [[0.0, 1.0, 2.0, 40.0], [5.0] * 6, [0.0, 9.0, 10.0, 11.0, 30.0], [1.0]])
 def test_labels_moved_apart_do_not_overlap_and_keep_their_order(places: list[float]) -> None:
     moved = _apart(places, 10.0)
@@ -560,7 +583,7 @@ def test_styles_differ_in_grey_too() -> None:
 
 def test_the_examples_in_the_docstrings_run() -> None:
     from afrad_bench.instruments import polyline
-    from afrad_bench.report.drawing import bubbles, style
+    from afrad_bench.report.drawing import style
 
     assert _round(1.19) == 1.0
     for module in (evidence, figures, failing, bubbles, polyline, style):

@@ -650,10 +650,12 @@ def test_random_weights_are_flagged_everywhere(book: Bookkeeper, facts: dict[str
 def test_overrides_notes_and_dirty_code_are_named(book: Bookkeeper) -> None:
     spec = suite(row("a"), row("b"))
     planted = "defects of brick, grass and gravel are planted"
-    book.run(spec.rows[0].cells[0], auroc(0.9), overrides=["epochs=2"], notes_=[planted], git_dirty=True)
+    own = ["epochs=2", 'datasets=[{"name": "folder", "root": "my parts"}]', 'rows=["a"]']
+    book.run(spec.rows[0].cells[0], auroc(0.9), overrides=own, notes_=[planted], git_dirty=True)
     book.run(spec.rows[1].cells[0], auroc(0.8), notes_=[planted, "coreset 1 % instead of 10 %"])
     report = book.report(spec)
-    assert "Not the suite's own settings: epochs=2 (a)." in alarms(report)
+    told = "Not the suite's own settings: epochs=2 (a); --on 'folder:my parts' (a); --only a (a)."
+    assert told in alarms(report)
     notes = [w.text for w in report.warnings if w.level == "note"]
     assert planted in notes
     assert "coreset 1 % instead of 10 % (b)" in notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from afrad_bench.report.basis.terms import (
     some,
 )
 from afrad_bench.report.model import Caution
+from afrad_bench.suite.options import as_options
 from afrad_bench.types import SERIOUS
 
 
@@ -72,10 +74,17 @@ def _random(uses: Iterable[Counted]) -> Iterable[str]:
 def _overrides(grid: Grid) -> Iterable[str]:
     everywhere = {use.row.label for use in grid.counted}
     settings = [
-        text + ("" if set(labels) == everywhere else f" ({some(labels)})") for text, labels in deviations(grid).items()
+        _as_given(text) + ("" if set(labels) == everywhere else f" ({some(labels)})")
+        for text, labels in deviations(grid).items()
     ]
     if settings:
         yield f"Not the suite's own settings: {'; '.join(settings)}."
+
+
+def _as_given(override: str) -> str:
+    """An override as a user gives it: by the shorter option if there is one, else as the value of `--set`."""
+    option, *words = as_options(override)
+    return override if option == "--set" else shlex.join([option, *words])
 
 
 def _newer_failures(uses: Iterable[Counted]) -> Iterable[str]:
@@ -101,7 +110,7 @@ def _gaps(grid: Grid) -> Iterable[str]:
         if number
     ]
     if counts:
-        yield f"Of {count(len(by_cell), 'cell')}: {', '.join(counts)}. They are listed below."
+        yield f"Of {count(len(by_cell), 'cell')}: {', '.join(counts)}. They are listed in “Failed, missing and stale”."
 
 
 def _notes(grid: Grid, uses: Sequence[Counted]) -> Iterable[str]:

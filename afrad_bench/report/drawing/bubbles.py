@@ -24,16 +24,18 @@ LOGARITHMIC = 12.0
 """The cost axis is logarithmic if the largest cost divided by the smallest is above this."""
 FRONT: dict[str, Any] = {"color": SOFT, "linewidth": 1.0, "linestyle": (0, (4, 2)), "zorder": 1}
 """The Pareto front."""
-LETTERS, MANY = 24, 8
-"""Longest line of a label; of more bubbles than this, labels are smaller."""
+LETTERS, MANY, CROWD = 24, 8, 16
+"""Longest line of a label. Above `MANY` bubbles, labels are smaller; above `CROWD`, the figure is larger."""
 LEADER = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.7}
 """A thin line from a label to its point."""
 Place = tuple[float, float, float, Literal["left", "center", "right"]]
 
 
 def size(drawing: Bubbles) -> tuple[float, float]:
-    """Width and height in inches."""
-    return (9.2 if drawing.marks else 7.2), max(4.4, 0.22 * len(drawing.marks) + 1.2)
+    """Width and height in inches: of more bubbles, more room for their labels."""
+    many = len(drawing.bubbles) > CROWD
+    high = max(4.4, 0.22 * len(drawing.marks) + 1.2, 0.28 * len(drawing.bubbles) if many else 0.0)
+    return (9.2 if drawing.marks or many else 7.2), high
 
 
 def fill(figure: Figure, drawing: Bubbles, below: float) -> None:

@@ -12,14 +12,20 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
+from typing import TYPE_CHECKING
 
+from afrad_bench.report.basis.effect import CERTAIN, LIKELY
 from afrad_bench.report.drawing.pictures import vectors
 from afrad_bench.report.drawing.shapes import Figure, Gallery
 from afrad_bench.report.drawing.style import LINE
 from afrad_bench.report.model import Heading, Line, Report, Table
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 SCRIPTS = (
     "elements.js",
+    "noise.js",
     "table.js",
     "tools.js",
     "take.js",
@@ -32,6 +38,10 @@ SCRIPTS = (
     "start.js",
 )
 """The parts of the page's script, in order; they share one scope."""
+NAME = re.compile(r"\b[A-Z]-[A-Z]\w+")
+"""A name that may be broken at its hyphen: I-AUROC, M-FPN."""
+MARK = re.compile(f" ([{CERTAIN}{LIKELY}])$")
+"""What tells of a difference whether it is more than noise."""
 SHADES = 5
 """Steps of colour in a table of categories."""
 ALARMS = re.compile(r' *<g id="alarm-\d+">.*?</g>\n', re.DOTALL)
@@ -50,6 +60,7 @@ def to_html(report: Report, drawings: Mapping[str, str] | None = None) -> str:
     here = files("afrad_bench.report.formats")
     pages = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     pages.filters |= {"groupwise": _groups, "spreads": _spreads, "figures": _figures, "columns": _columns}
+    pages.filters |= {"flags": _flags, "unbroken": _unbroken}
     pages.filters |= {"folds": _folds, "heat": _heat, "contents": _contents, "json": _json}
     pages.globals["first"] = _First()
     found = vectors(report.figures) if drawings is None else drawings
@@ -163,6 +174,20 @@ def _spreads(table: Table) -> list[str]:
     """The widest standard deviation of each column, used to align numbers with and without one."""
     columns = zip(*(line.entries for line in table.lines), strict=True)
     return [max((entry.spread for entry in column), key=len) for column in columns]
+
+
+def _flags(table: Table) -> list[str]:
+    """The flag of each column's numbers, used to align those with and without one."""
+    columns = zip(table.headings, zip(*(line.entries for line in table.lines), strict=True), strict=False)
+    return [max((entry.flag for entry in column), key=len) if head.numeric else "" for head, column in columns]
+
+
+def _unbroken(text: str) -> Markup:
+    """The text, escaped, in which names such as I-AUROC stay on one line, and a mark stays behind its interval."""
+    from markupsafe import Markup, escape
+
+    kept = MARK.sub(r"&nbsp;\1", str(escape(text)))
+    return Markup(NAME.sub(r'<span class="short">\g<0></span>', kept))
 
 
 def _figures(text: str, width: int) -> str:

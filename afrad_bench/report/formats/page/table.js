@@ -160,31 +160,45 @@ class ReportTable {
     }
   }
 
-  /** Show the difference to the chosen line or column in place of each number. */
+  /** Show the difference to the chosen line or column in place of each number, and whether it is more than noise. */
   compare() {
     const chosen = this.candidates.find((each) => each.key === this.reference);
     this.table.classList.toggle("relative", Boolean(chosen));
     for (const line of this.lines) line.row.classList.toggle("reference", line === chosen);
     for (const column of this.columns) column.head.classList.toggle("reference", column === chosen);
-    for (const line of this.lines) {
-      for (const column of this.columns.slice(this.keys)) {
-        const cell = line.cells[column.at];
-        const known = cell.querySelector(":scope > .delta");
-        const base = chosen && (this.compared === "lines" ? chosen.cells[column.at] : line.cells[chosen.at]);
-        if (!base || base === cell || number(base) === null || number(cell) === null || !column.arrow) {
-          if (known) known.hidden = true;
-          cell.classList.remove("against");
-          continue;
-        }
-        const delta = known ?? cell.appendChild(element("span", { class: "delta" }));
-        const change = number(cell) - number(base);
-        const text = signed(change, decimals(cell));
-        const better = (column.arrow === "↑") === (change > 0);
-        delta.textContent = text;
-        delta.className = `delta ${/[+−]/.test(text) ? (better ? "better" : "worse") : ""}`;
-        delta.hidden = false;
-        cell.classList.add("against");
+    for (const cell of this.table.querySelectorAll(".against")) {
+      cell.classList.remove("against");
+      cell.querySelector(":scope > .delta").hidden = true;
+    }
+    if (!chosen) return;
+    const columns = this.columns.slice(this.keys).filter((column) => column.arrow);
+    if (this.compared === "lines") {
+      for (const column of columns) {
+        this.against(chosen.cells[column.at], this.lines.map((line) => [line.cells[column.at], column]));
       }
+    } else {
+      for (const line of this.lines) {
+        this.against(line.cells[chosen.at], columns.map((column) => [line.cells[column.at], column]));
+      }
+    }
+  }
+
+  /** Show the differences of some entries, each with its column, to one of them. */
+  against(base, entries) {
+    if (number(base) === null) return;
+    const others = entries.filter(([cell]) => cell !== base && number(cell) !== null);
+    const found = findings(others.map(([cell]) => cell), base);
+    for (const [cell, column] of others) {
+      const change = number(cell) - number(base);
+      const text = signed(change, decimals(cell));
+      const better = (column.arrow === "↑") === (change > 0) ? "better" : "worse";
+      const told = /[+−]/.test(text) && ["certain", "likely", "alike"].includes(found.get(cell));
+      const delta = cell.querySelector(":scope > .delta") ?? cell.appendChild(element("span", { class: "delta" }));
+      delta.replaceChildren(`${text} `, element("span", { class: "mark" }, MARKS[found.get(cell)] ?? ""));
+      delta.className = `delta ${told ? better : ""}`;
+      Object.assign(delta.dataset, { change, finding: found.get(cell) });
+      delta.hidden = false;
+      cell.classList.add("against");
     }
   }
 
@@ -197,7 +211,12 @@ class ReportTable {
     if (columns < this.columns.length) parts.push(`${columns} of ${this.columns.length} columns`);
     if (this.sort) parts.push(`sorted by ${this.sort.column.name}`);
     if (this.table.classList.contains("relative")) parts.push(`differences of means to ${this.reference}`);
-    return parts.length ? `Shown: ${parts.join(", ")}.` : "";
+    return parts.length ? [`Shown: ${parts.join(", ")}.`, ...this.marks()].join(" ") : "";
+  }
+
+  /** What the marks of the differences mean, of those that are there. */
+  marks() {
+    const found = new Set([...this.table.querySelectorAll(".against > .delta")].map((delta) => delta.dataset.finding));
+    return Object.entries(MEANINGS).filter(([finding]) => found.has(finding)).map(([, meaning]) => meaning);
   }
 }
-

@@ -15,7 +15,8 @@ function shown(table) {
     const flag = [...cell.querySelectorAll(":scope > .flag, .name + .flag")].map(plain).join(" ");
     return {
       text: [said(cell), flag].filter(Boolean).join(" "),
-      raw: relative ? said(cell).replace("−", "-") : unrounded(cell),
+      raw: relative ? cell.querySelector(":scope > .delta").dataset.change : unrounded(cell),
+      finding: relative ? cell.querySelector(":scope > .delta").dataset.finding : "",
       spread: spread && showing("spread") ? plain(spread).replace(/^±\s*/, "") : "",
       std: spread && showing("spread") ? deviation(cell) : "",
       rank: relative ? "" : cell.querySelector("strong") ? "best" : cell.querySelector("u") ? "second" : "",
@@ -42,10 +43,8 @@ function unrounded(cell) {
 
 /** Standard deviation over seeds (ddof = 1), before rounding. */
 function deviation(cell) {
-  const values = (cell.dataset.seeds ?? "").split(" ").filter(Boolean).map((each) => Number(each.split(":")[1]));
-  if (values.length < 2) return plain(cell.querySelector(".spread")).replace(/^±\s*/, "");
-  const mean = values.reduce((sum, each) => sum + each, 0) / values.length;
-  return String(Math.sqrt(values.reduce((sum, each) => sum + (each - mean) ** 2, 0) / (values.length - 1)));
+  const values = [...seedsOf(cell).values()];
+  return values.length < 2 ? plain(cell.querySelector(".spread")).replace(/^±\s*/, "") : String(moments(values)[1]);
 }
 
 function quoted(cell) {
@@ -61,7 +60,7 @@ function noteText(item) {
   return plain(copy);
 }
 
-/** CSV: numbers before rounding; a column each for the standard deviation, the seeds and the published figures. */
+/** CSV: numbers before rounding; a column each for standard deviation, seeds, published figures, and what a difference tells. */
 function toCsv(table) {
   const { heads, lines, notes, about } = shown(table);
   const columns = [];
@@ -70,6 +69,7 @@ function toCsv(table) {
     const any = (pick) => lines.some((line) => pick(line[at]));
     columns.push([head.text, of((entry) => entry.raw ?? entry.text)]);
     if (any((entry) => entry.std)) columns.push([`${head.text} std`, of((entry) => entry.std)]);
+    if (any((entry) => entry.finding)) columns.push([`${head.text} finding`, of((entry) => entry.finding)]);
     if (any((entry) => entry.seeds)) columns.push([`${head.text} by seed`, of((entry) => entry.seeds)]);
     if (any((entry) => entry.published)) columns.push([`${head.text} published`, of((entry) => entry.published)]);
   });
