@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.backbone.extractor import Extractor
-from afrad_bench.backbone.features import moved
+from afrad_bench.machine.copying import moved
 from afrad_bench.machine.free_memory import free_bytes
 from afrad_bench.methods.fitting import batches
 from afrad_bench.methods.inference import gathered

@@ -64,6 +64,8 @@ class Counts:
 
     launches: int = 0
     waits: list[str] = field(default_factory=list)
+    for_all: list[str] = field(default_factory=list)
+    """Those waits that are for all streams of the card."""
     to_card: list[str] = field(default_factory=list)
     """Copies from the host of at least one number for each of several; without the 8 bytes of a scalar."""
     pinned: list[str] = field(default_factory=list)
@@ -108,6 +110,9 @@ class Stream:
 
     def wait_stream(self, other: Stream) -> None:
         self.seen[other] = next(_TIME)
+
+    def synchronize(self) -> None:
+        _note("waits")
 
     def __deepcopy__(self, memo: object) -> Stream:
         return self  # a copied tensor is of the same stream
@@ -179,7 +184,7 @@ def simulated(free: int) -> Iterator[None]:
         "is_initialized": lambda: True,
         "device_count": lambda: CARDS,
         "current_device": lambda: 0,
-        "synchronize": lambda device=None: _note("waits"),
+        "synchronize": lambda device=None: (_note("waits"), _note("for_all")),
         "get_device_name": lambda device=None: NAME,
         "get_device_capability": lambda device=None: (9, 0),
         "get_device_properties": lambda device=None: SimpleNamespace(
@@ -266,10 +271,10 @@ def _launched() -> None:
 
 
 def _place() -> str:
-    """The innermost line of ours on the stack."""
+    """The innermost line of ours on the stack, and not of `moved`, but of what calls it."""
     for frame in reversed(traceback.extract_stack(limit=60)):
         path = Path(frame.filename)
-        if any(part in path.parts for part in OURS) and HERE not in path.parents:
+        if path.name != "copying.py" and any(part in path.parts for part in OURS) and HERE not in path.parents:
             return f"{path.parent.name}/{path.name}:{frame.lineno}"
     return "?"
 
