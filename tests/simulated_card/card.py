@@ -14,7 +14,7 @@ import os
 import subprocess
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -73,6 +73,8 @@ class Counts:
     to_host: list[str] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
     """Those copies from the host that are made on another stream than that of the computations."""
+    ahead: int = 0
+    """The most events that the card had not reached, as far as the host knew."""
 
 
 _COUNTS: list[Counts] = []
@@ -116,6 +118,28 @@ class Stream:
 
     def __deepcopy__(self, memo: object) -> Stream:
         return self  # a copied tensor is of the same stream
+
+
+class Event:
+    """A marker in a stream, which is reached when the host waits for it."""
+
+    pending = 0
+
+    def __init__(self, *, blocking: bool = False) -> None:
+        self.waiting = False
+
+    def record(self, stream: Stream) -> None:
+        self.waiting = True
+        Event.pending += 1
+        for counts in _COUNTS:
+            counts.ahead = max(counts.ahead, Event.pending)
+
+    def synchronize(self) -> None:
+        Event.pending -= self.waiting
+        self.waiting = False
+
+    def __del__(self) -> None:
+        Event.pending -= self.waiting
 
 
 _TIME = count()
@@ -197,9 +221,11 @@ def simulated(free: int) -> Iterator[None]:
         "reset_peak_memory_stats": lambda device=None: None,
         "empty_cache": lambda: None,
         "set_device": lambda device: None,
+        "device": lambda device: nullcontext(),
         "get_rng_state": lambda device="cuda": torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": lambda state, device="cuda": None,
         "Stream": Stream,
+        "Event": Event,
         "stream": stream,
         "current_stream": lambda device=None: _STREAMS[-1],
         "manual_seed": lambda seed: None,

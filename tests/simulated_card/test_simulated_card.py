@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from afrad_bench.methods.frozen import STEPS_AHEAD
 from tests.simulated_card import card, methods
 
 ROOT = Path(__file__).parents[2]
@@ -178,6 +179,7 @@ def test_features_that_do_not_fit_come_from_pinned_memory(lines: Lines) -> None:
     of_steps = [place for place in line["fit"]["pinned"] if place.startswith("backbone/")]
     assert len(of_steps) >= 2 * line["epochs"]
     assert [place for place in line["fit"]["aside"] if place in of_steps] == of_steps
+    assert line["fit"]["ahead"] == STEPS_AHEAD + 1 < len(of_steps), "else a whole epoch could be in memory"
     waits = Counter(line["fit"]["waits"])
     assert sum(count for place, count in waits.items() if not place.startswith("backbone/")) == line["epochs"]
     of_cache = [place for place in line["fit"]["waits"] if place.startswith("backbone/")]
