@@ -43,8 +43,9 @@ bench: $(FOR_DEV)
 gpu-pack: $(FOR_DEV)
 	$(BIN)/python benchmarks/gpu_check.py pack
 
+OUT ?= reports/performance/gpu
 gpu-check:
-	$(PYTHON) benchmarks/gpu_check.py run
+	$(PYTHON) benchmarks/gpu_check.py run --out $(OUT)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,9 @@ def main() -> int:
 
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         print(f"torch {torch.__version__} finds no CUDA card here; --device cpu tries the steps out without one")
+        return 2
+    if problem := _lacking():
+        print(problem)
         return 2
     return Check(args.device, args.out).run(args.only)
 
@@ -131,6 +135,26 @@ def _images(root: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------------- run
 
 
+def _lacking() -> str:
+    """Why no step could begin here, so that no minute of a card is lost; empty if nothing is missing."""
+    if not (PACK / "demo").is_dir() or not _wheels():
+        return f"{PACK} is not here or not complete: `make gpu-pack` on a machine with network fills it; take it along"
+    if not _are_for_this_python() and find_spec("pydantic_core") is None:
+        here = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return f"{PACK} is for another Python, this is {here}: `python benchmarks/gpu_check.py pack --python {here}`"
+    return ""
+
+
+def _wheels() -> list[Path]:
+    return sorted((PACK / "wheels").glob("*.whl"))
+
+
+def _are_for_this_python() -> bool:
+    """Whether compiled packages among the wheels are for the Python that runs this."""
+    tag = f"-cp{sys.version_info.major}{sys.version_info.minor}-"
+    return all(tag in wheel.name for wheel in _wheels() if "-cp" in wheel.name)
+
+
 @dataclass(frozen=True)
 class Step:
     """One step: commands that run one after the other, also if one fails, within so many seconds together."""
@@ -167,10 +191,11 @@ class Check:
     def _installed(self) -> dict[str, str]:
         """The environment of the steps, with the packed wheels and this checkout on the path."""
         site = self.work / "site"
-        wheels = sorted((PACK / "wheels").glob("*.whl"))
-        if wheels:
+        if _are_for_this_python():
             pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile"]
-            subprocess.run([*pip, "--upgrade", "--target", site, *wheels, "--find-links", PACK / "wheels"], check=True)
+            subprocess.run(
+                [*pip, "--upgrade", "--target", site, *_wheels(), "--find-links", PACK / "wheels"], check=True
+            )
             self._install_checkout(site)
         places = [str(site), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         return {
@@ -299,32 +324,40 @@ class Check:
             texts.append(said)
         seconds = time.monotonic() - began
         output = "\n".join(texts)
+        try:
+            facts = step.facts(output)
+        except (ValueError, LookupError, TypeError) as error:  # of a command that was ended while it wrote
+            facts = {"unreadable": f"{type(error).__name__}: {error}"}
         print(f"{step.name}: rc {rc}, {seconds:.0f} s", flush=True)
         print("\n".join(line[:200] for line in output.splitlines()[-14:]), flush=True)
         return {
             "step": step.name,
             "rc": rc,
             "seconds": round(seconds, 1),
-            "facts": step.facts(output),
+            "facts": facts,
             "output": output,
         }
 
     def _ran(self, command: Sequence[str], limit: float) -> tuple[int, str]:
-        """Exit status and output of a command, which ends after `limit` seconds with all processes that it started."""
-        try:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, text=True, errors="replace", start_new_session=True,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        except OSError as error:
-            return 127, str(error)
-        try:
-            said, _ = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            said, _ = process.communicate()
-            return 124, f"{said}\nended after {limit:.0f} s"
-        return process.returncode, said
+        """Exit status and output of a command, which ends after `limit` seconds with all processes of its group.
+
+        The output goes to a file: a pipe would stay open, and be waited for, as long as any process that it has started
+        in another group."""
+        said = self.work / "output"
+        with said.open("wb") as file:
+            try:
+                process = subprocess.Popen(
+                    command, cwd=ROOT, env=self._environment, start_new_session=True, stdout=file, stderr=file
+                )
+            except OSError as error:
+                return 127, str(error)
+            try:
+                rc, end = process.wait(limit), ""
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                rc, end = 124, f"\nended after {limit:.0f} s"
+        return rc, said.read_text("utf-8", errors="replace") + end
 
     def _write(self) -> None:
         """The record so far, without paths of this machine."""
@@ -359,9 +392,9 @@ class Check:
 
 
 def _parity(output: str) -> Any:
-    """The JSON object, after lines on the progress."""
+    """The JSON object, between lines on the progress."""
     _, brace, rest = f"\n{output}".partition("\n{\n")
-    return json.loads(brace + rest) if brace else None
+    return json.JSONDecoder().raw_decode("{" + rest)[0] if brace else None
 
 
 def _figures(output: str) -> dict[str, Any]:

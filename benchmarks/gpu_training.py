@@ -21,6 +21,7 @@ from torch import Tensor
 
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.images.sets import ImageArray
+from afrad_bench.instruments.clock import clock_for
 from afrad_bench.instruments.kernels import Kernels, recorded
 from afrad_bench.methods import afrad
 from afrad_bench.methods.afrad.training import masked, reconstruction_loss
@@ -84,7 +85,7 @@ class Trained:
 
     def milliseconds(self, kind: str, steps: int) -> float:
         """Milliseconds of a step of this kind, made as `afrad.training` makes it."""
-        wait = torch.cuda.synchronize if self.bench.device.startswith("cuda") else lambda: None
+        wait = clock_for(self.bench.device).synchronise
         made = endless(self._built(), self.maps, self.bench, **KINDS[kind])
         for _ in range(3):
             next(made)

@@ -20,9 +20,11 @@ from afrad_bench.backbone.maps import Part, ReadMaps
 from afrad_bench.backbone.weights import BackboneConfig, Weights, known_models, locate
 from afrad_bench.errors import fail
 from afrad_bench.hashing import digest
+from afrad_bench.machine.copying import moved
 from afrad_bench.types import Images, Watch, unwatched
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from afrad_bench.backbone.extractor import Extractor
@@ -285,8 +287,9 @@ class FeatureCache:
         the progress."""
         import torch
 
-        began = time.perf_counter()
         device = extractor.mean.device
+        _wait(device)  # for what it was told before, which is no work of the backbone
+        began = time.perf_counter()
         batches = list(images.batches(BATCH))
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(batches[0].array)
@@ -296,19 +299,21 @@ class FeatureCache:
                     ahead = pool.submit(batches[i + 1].array)
                 # Closed before `yield`: what fails there must not leave it on. Training cannot use inference tensors.
                 with torch.no_grad():
-                    maps = extractor.kept(pixels.to(device), parts)
+                    maps = extractor.kept(moved(pixels, str(device)), parts)
                     maps = tuple(rounded(one, part).contiguous() for one, part in zip(maps, parts, strict=True))
                 yield maps
                 if told:
                     self._watch(min((i + 1) * BATCH, len(images)), len(images), "backbone features")
-        if device.type == "cuda":  # else this would be the time of the launches
-            torch.cuda.synchronize(device)
+        _wait(device)  # else this would be the time of the launches
         self.seconds += time.perf_counter() - began
 
 
-def moved(tensor: Tensor, device: str) -> Tensor:
-    """Copied to the device; to a CUDA device from pinned memory, while the device goes on computing."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor.to(device)
+def _wait(device: torch.device) -> None:
+    """Wait for the work of a CUDA device's stream that is in use, not for what other streams compute meanwhile."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
 
 
 def rounded(maps: Tensor, part: Part) -> Tensor:

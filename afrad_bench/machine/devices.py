@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from afrad_bench.errors import fail
 from afrad_bench.machine.environment import device_type, resolve_device
@@ -32,6 +33,19 @@ def several(text: str) -> tuple[str, ...]:
     if twice:
         raise fail(f"{twice[0]} is named twice; a card has one worker", OPTION)
     return _alike(found)
+
+
+@contextmanager
+def made_current(device: str) -> Iterator[None]:
+    """Inside, a CUDA device is torch's current one: code that names none, as `.cuda()` of an official implementation,
+    means it and not the first card, where another worker may be. Nothing on other devices."""
+    if device_type(device) != "cuda":
+        yield
+        return
+    import torch
+
+    with torch.cuda.device(device):
+        yield
 
 
 def _all() -> list[str]:

@@ -82,8 +82,8 @@ def resolve_device(wanted: str, option: str = "--device") -> str:
         return "cuda:0" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = wanted.partition(":")
     if kind == "cuda" and torch.cuda.is_available():
-        if not index or (index.isdigit() and int(index) < torch.cuda.device_count()):
-            return f"cuda:{index or 0}"
+        if not index or (index.isascii() and index.isdigit() and int(index) < torch.cuda.device_count()):
+            return f"cuda:{int(index or 0)}"
     elif wanted == "mps" and torch.backends.mps.is_available():
         return "mps"
     found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
@@ -116,8 +116,11 @@ def cards() -> dict[str, str]:
     found = {}
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         device = f"cuda:{i}"
-        free, total = torch.cuda.mem_get_info(device)
-        memory = f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} free"
+        try:
+            free, total = torch.cuda.mem_get_info(device)
+            memory = f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} free"
+        except RuntimeError as error:  # it is full, or another process has it for itself
+            memory = f"cannot be used now: {str(error).splitlines()[0]}"
         versions = [f"{name} {value}" for name, value in _of_cuda(device).items()]
         found[device] = ", ".join([name_of(device), memory, *versions])
     return found

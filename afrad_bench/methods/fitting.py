@@ -145,10 +145,13 @@ class _OfOneShape:
         return called
 
     def _captured(self, given: tuple[Tensor, ...]) -> Callable[..., Tensor]:
-        """Forward and backward pass as CUDA graphs. The passes before the capture leave no trace in the network."""
+        """Forward and backward pass as CUDA graphs. The passes before the capture leave no trace in the network, and in
+        the generator none either: what follows draws as it would without them, also after a resumption."""
         buffers = [buffer.clone() for buffer in self._net.buffers()]
         sample = tuple(one.detach().clone() for one in given)
-        with torch.cuda.device(self._device):  # torch would capture a stream of the current device
+        card = torch.device(self._device).index or 0
+        # The device is named since torch would capture a stream of the current one.
+        with torch.cuda.device(self._device), torch.random.fork_rng([card], device_type="cuda"):
             made = torch.cuda.make_graphed_callables(
                 _Loss(self._net, self._loss).train(), sample, allow_unused_input=True
             )

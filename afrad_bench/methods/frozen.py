@@ -6,6 +6,7 @@ network, images."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from afrad_bench.backbone.extractor import Extractor
-from afrad_bench.backbone.features import moved
+from afrad_bench.machine.copying import moved
 from afrad_bench.machine.free_memory import free_bytes
 from afrad_bench.methods.fitting import batches
 from afrad_bench.methods.inference import gathered
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 CHUNK = 64
 """Images whose maps are copied to a graphics card at once, when all are to stay there."""
+STEPS_AHEAD = 2
+"""Steps that the host may be ahead of a card: the batches of all of them are in memory. A step of few launches, as a
+graph is, would let it run ahead through the whole epoch."""
 
 
 class FrozenNetwork(nn.Module):
@@ -73,6 +77,8 @@ class TrainingMaps:
         self._copies = torch.cuda.Stream(bench.device) if bench.device.startswith("cuda") and not on_card else None
         if self._copies is not None:
             self._copies.wait_stream(torch.cuda.current_stream(bench.device))  # for the backbone's weights
+        self._told: deque[torch.cuda.Event] = deque()
+        """What marks, for the last steps, the work that was told before them."""
 
     def __len__(self) -> int:
         return len(self._images)
@@ -97,6 +103,10 @@ class TrainingMaps:
     def _beside(self, copies: torch.cuda.Stream, indices: Tensor) -> list[Tensor]:
         """`_maps`, made on the stream for copies; the card, not the host, waits for it."""
         computing = torch.cuda.current_stream(self._bench.device)
+        self._told.append(torch.cuda.Event(blocking=True))
+        self._told[-1].record(computing)
+        if len(self._told) > STEPS_AHEAD:
+            self._told.popleft().synchronize()
         with torch.cuda.stream(copies):
             maps = self._maps(indices)
         computing.wait_stream(copies)

@@ -276,6 +276,8 @@ class CellRun:
 
     def _fitted(self) -> Subject:
         """The method, fitted now."""
+        from afrad_bench.instruments.clock import clock_for
+
         device, machine = self.environment.device, LoadWatch()
         callback = self.options.should_continue
 
@@ -302,6 +304,7 @@ class CellRun:
             self._phase("fit"),
         ):
             record = method.fit(train_images(self.planned.dataset, self.cell.image_size))
+            clock_for(device).synchronise()  # what a card has still to compute belongs to the fit
         with self.clock.phase("peak memory"):
             load = machine.load(wait=any(measure.name == "cost" for measure in self.measures))
         return replace(

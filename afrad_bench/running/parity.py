@@ -18,6 +18,7 @@ from afrad_bench.deploy import model_file
 from afrad_bench.errors import UserError, first_line
 from afrad_bench.hashing import seed_for
 from afrad_bench.machine.arithmetic import without_tf32
+from afrad_bench.machine.devices import made_current
 from afrad_bench.machine.free_memory import must_answer
 from afrad_bench.methods.small import Small, small_images, small_of
 from afrad_bench.running.foreseen import file_checks
@@ -73,7 +74,8 @@ def _of(entry: registry.Entry, device: str, path: Path) -> Parity:
             return Parity(entry.name, "not tried", detail="its module declares no SMALL configuration")
         if lacking := _lacking(entry, small):
             return Parity(entry.name, "not tried", detail=lacking)
-        return _tried(entry, small, device, path)
+        with made_current(device):
+            return _tried(entry, small, device, path)
     except Exception as error:  # noqa: BLE001 - a method may fail in any way; the line holds the error
         must_answer(device)
         return Parity(entry.name, "failed", detail=first_line(f"{type(error).__name__}: {error}"))

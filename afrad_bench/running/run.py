@@ -12,6 +12,7 @@ from afrad_bench import writing
 from afrad_bench.backbone.features import FeatureCache
 from afrad_bench.deploy import model_file
 from afrad_bench.machine.arithmetic import applied
+from afrad_bench.machine.devices import made_current
 from afrad_bench.machine.lock import Busy
 from afrad_bench.running.cell_run import CellRun, RunOptions
 from afrad_bench.running.foreseen_features import foreseen
@@ -98,7 +99,8 @@ class Runner:
             return self._measured(runner)
 
     def _measured(self, runner: CellRun) -> Done:
-        with applied(self._plan.selection.arithmetic, self._plan.environment.device):
+        device = self._plan.environment.device
+        with made_current(device), applied(self._plan.selection.arithmetic, device):
             recorded = runner.run()
         status, error = recorded.cell["status"], recorded.cell["error"] or ""
         stored = Stopwatch()
@@ -111,7 +113,7 @@ class Runner:
         if status == "failed":
             from afrad_bench.machine.free_memory import must_answer
 
-            must_answer(self._plan.environment.device)
+            must_answer(device)
         else:
             runner.forget_checkpoint()
         self._before = stored.seconds  # known only after the row is written: it counts for the next cell

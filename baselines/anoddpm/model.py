@@ -14,7 +14,7 @@ from afrad_bench.hashing import canonical
 from afrad_bench.methods.diffusion.noise import generator, noised, steps
 from afrad_bench.methods.diffusion.unet import Unet
 from afrad_bench.methods.fitting import Checkpoint, adamw, batches, draws_of, noise_of, stepped, train_epochs
-from afrad_bench.methods.inference import predict
+from afrad_bench.methods.inference import pixels_of, predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Loop, Prediction, TrainingRecord
 from afrad_bench_baselines.anoddpm import Config, Training, check
@@ -60,7 +60,7 @@ class Anoddpm:
             losses = []
             with draws_of(bench, "dropout", epoch):
                 for indices in self._order(len(train), epoch):
-                    images = torch.from_numpy(train.subset(indices.tolist()).array()).to(bench.device)
+                    images = pixels_of(train.subset(indices.tolist()), bench.device)
                     t = steps(len(indices), config.below, source, bench.device)
                     drawn = permutations(len(indices) * COLOURS, source, bench.device).unflatten(0, (-1, COLOURS))
                     loss = self.loss(2 * images - 1, t, drawn)

@@ -26,7 +26,7 @@ from afrad_bench.methods.fitting import (
     stepped,
     train_epochs,
 )
-from afrad_bench.methods.inference import predict
+from afrad_bench.methods.inference import pixels_of, predict
 from afrad_bench.methods.official import load_into, note, read
 from afrad_bench.types import Bench, Images, Loop, Prediction, TrainingRecord
 from afrad_bench_baselines.ddad import Config, check
@@ -146,11 +146,11 @@ class Ddad:
         largest = self.net.largest.zero_()
         with torch.inference_mode():
             for batch in train.batches(self.config.eval_batch):
-                found = self.net.measured(torch.from_numpy(batch.array()).to(self.bench.device))
+                found = self.net.measured(pixels_of(batch, self.bench.device))
                 largest.copy_(largest.maximum(torch.stack([values.amax() for values in found])))
 
     def _pixels(self, images: Images) -> Tensor:
-        return 2 * torch.from_numpy(images.array()).to(self.bench.device) - 1
+        return 2 * pixels_of(images, self.bench.device) - 1
 
     def predict(self, images: Images) -> Prediction:
         """Score images by how pixels and features of the repaired image differ."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
+from afrad_bench.machine.copying import moved
 from afrad_bench.methods.demands import square_maps
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, mean_loss, stepped, train_epochs
 from afrad_bench.methods.frozen import feature_maps
@@ -124,8 +125,8 @@ class Destseg:
             maps = feature_maps(self.bench, net.teacher, train.subset(batch.indices))
         else:
             with torch.no_grad():
-                maps = list(net.teacher(batch.clean.to(self.bench.device)))
-        restored = net.restored(batch.corrupted.to(self.bench.device))
+                maps = list(net.teacher(moved(batch.clean, self.bench.device)))
+        restored = net.restored(moved(batch.corrupted, self.bench.device))
         loss = cosine([normalised(one) for one in maps], restored)
         return stepped(loss, optimizer, self.config.training.clip)
 
@@ -135,8 +136,8 @@ class Destseg:
         net.student.eval()
         net.segmentation.train()
         with torch.no_grad():
-            products = net.products(batch.corrupted.to(self.bench.device))
-        loss = segmentation(net.segmentation(products), batch.mask.to(self.bench.device))
+            products = net.products(moved(batch.corrupted, self.bench.device))
+        loss = segmentation(net.segmentation(products), moved(batch.mask, self.bench.device))
         return stepped(loss, optimizer, self.config.training.clip)
 
     def predict(self, images: Images) -> Prediction:

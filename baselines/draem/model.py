@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
+from afrad_bench.machine.copying import moved
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, mean_loss, stepped, train_epochs
 from afrad_bench.methods.inference import predict
 from afrad_bench.methods.official import note
@@ -88,7 +89,7 @@ class Draem:
     def _step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
         """One training step on a batch; returns its loss."""
         clean, corrupted, mask = (
-            self.net.arranged(part.to(self.bench.device)) for part in (batch.clean, batch.corrupted, batch.mask)
+            self.net.arranged(moved(part, self.bench.device)) for part in (batch.clean, batch.corrupted, batch.mask)
         )
         restored, probabilities = self.net.compare(corrupted)
         return stepped(loss(clean, restored, mask, probabilities), optimizer)

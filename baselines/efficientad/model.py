@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical, seed_for
+from afrad_bench.machine.copying import moved
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, stepped, train_epochs
-from afrad_bench.methods.inference import predict
+from afrad_bench.methods.inference import pixels_of, predict
 from afrad_bench.methods.official import note
 from afrad_bench.methods.synthesis import ahead
 from afrad_bench.methods.textures import Textures, find
@@ -83,7 +84,7 @@ class EfficientAd:
                 for step, images in enumerate(shown, begun):
                     for group in optimizer.param_groups:
                         group["lr"] = config.lr * (0.1 if step >= int(LATE * steps) else 1.0)
-                    losses.append(stepped(self._loss(*(one.to(bench.device) for one in images)), optimizer))
+                    losses.append(stepped(self._loss(*(moved(one, bench.device) for one in images)), optimizer))
             if bench.should_continue is not None:
                 self._calibrate(held)
             return float(torch.stack(losses).mean())
@@ -134,7 +135,7 @@ class EfficientAd:
         net, moments = self.net, []
         with torch.no_grad():
             for batch in train.batches(self.config.eval_batch):
-                maps = net.teacher(net.normalised(torch.from_numpy(batch.array()).to(self.bench.device)))
+                maps = net.teacher(net.normalised(pixels_of(batch, self.bench.device)))
                 moments.append(torch.stack(torch.var_mean(maps, (2, 3), correction=0), dim=1))
             variance, mean = spread(torch.cat(moments))
             net.mean.copy_(mean)
@@ -144,8 +145,8 @@ class EfficientAd:
         """The quantiles of both distances over all positions of held-out images."""
         self.net.eval()
         with torch.no_grad():
-            batches_ = (torch.from_numpy(batch.array()) for batch in held.batches(self.config.eval_batch))
-            found = [self.net.distances(batch.to(self.bench.device)).transpose(0, 1).flatten(1) for batch in batches_]
+            batches_ = (pixels_of(batch, self.bench.device) for batch in held.batches(self.config.eval_batch))
+            found = [self.net.distances(batch).transpose(0, 1).flatten(1) for batch in batches_]
             distances = torch.cat(found, dim=1).cpu().numpy()
             self.net.calibrate(np.quantile(distances, QUANTILES, axis=1).T.tolist())
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from afrad_bench.hashing import canonical, seed_for
+from afrad_bench.machine.copying import moved
 from afrad_bench.methods.fitting import Checkpoint, beforehand, stepped, train_epochs
 from afrad_bench.methods.official import load_into, read_state
 from afrad_bench.methods.patch_embedding import PatchEmbedding
@@ -59,7 +60,7 @@ def distil(config: Config, bench: Bench, network: Network, textures: Textures) -
 
     def features(large: Tensor) -> Tensor:
         with torch.no_grad():
-            return embedding(extractor(large.to(device)))
+            return embedding(extractor(moved(large, device)))
 
     rounds = range(-(-given.statistics // given.batch_size))
     moments = [
@@ -73,7 +74,7 @@ def distil(config: Config, bench: Bench, network: Network, textures: Textures) -
         losses = []
         for large, small in ahead(lambda step: images("distillation", step), steps, bench.device):
             target = (features(large) - mean) / variance.sqrt()
-            losses.append(stepped(F.mse_loss(pdn(network.normalised(small.to(device))), target), optimizer))
+            losses.append(stepped(F.mse_loss(pdn(network.normalised(moved(small, device))), target), optimizer))
         return float(torch.stack(losses).mean())
 
     own = beforehand(bench, "teacher")

@@ -17,7 +17,7 @@ from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, mean_loss, rate_factor, stepped, train_epochs
 from afrad_bench.methods.frozen import feature_maps
-from afrad_bench.methods.inference import gathered
+from afrad_bench.methods.inference import gathered, pixels_of
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.hvq_trans import Config, maps_of, must_fit, reads
@@ -121,7 +121,7 @@ class HvqTrans:
             (features,) = feature_maps(self.bench, self.shared, images)
             return features
         with torch.no_grad():
-            (features,) = self.net.extractor(torch.from_numpy(images.array()).to(self.bench.device))
+            (features,) = self.net.extractor(pixels_of(images, self.bench.device))
         return features
 
     def _see(self, train: Images, which: Sequence[int]) -> None:

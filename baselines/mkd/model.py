@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from afrad_bench.hashing import canonical, seed_for
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, mean_loss, stepped, train_epochs
 from afrad_bench.methods.frozen import feature_maps
-from afrad_bench.methods.inference import predict
+from afrad_bench.methods.inference import pixels_of, predict
 from afrad_bench.methods.official import load_into, note, read_state
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.mkd import Config, check, reductions
@@ -60,7 +60,7 @@ class Mkd:
     def _loss(self, images: Images) -> Tensor:
         """The loss of a batch; the teacher's maps are cached if it sees what the cache's features are of."""
         net = self.net
-        pixels = net.pixels(torch.from_numpy(images.array()).to(self.bench.device))
+        pixels = net.pixels(pixels_of(images, self.bench.device))
         if self.config.pixels == "imagenet":
             taught = net.taps(feature_maps(self.bench, net.teacher, images))
         else:

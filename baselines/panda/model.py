@@ -13,7 +13,7 @@ from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.methods.fitting import Checkpoint, batches, mean_loss, stepped, train_epochs
-from afrad_bench.methods.inference import everywhere, gathered
+from afrad_bench.methods.inference import everywhere, gathered, pixels_of
 from afrad_bench.methods.neighbours import MemoryBank
 from afrad_bench.methods.official import read, sha256
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
@@ -119,7 +119,7 @@ class Panda:
 
         def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
             for indices in batches(bench, len(train), config.batch_size, epoch):
-                images = torch.from_numpy(train.subset(indices.tolist()).array()).to(bench.device)
+                images = pixels_of(train.subset(indices.tolist()), bench.device)
                 loss = compactness(net.embedded(images), centre)
                 for name, old in pretrained.items():
                     change = (self.fisher[name] * (learning[name] - old).square()).sum()
@@ -135,7 +135,7 @@ class Panda:
         parts, done = [], 0
         with torch.no_grad():
             for batch in images.batches(self.config.eval_batch):
-                parts.append(self.net.embedded(torch.from_numpy(batch.array()).to(self.bench.device)))
+                parts.append(self.net.embedded(pixels_of(batch, self.bench.device)))
                 done += len(batch)
                 self.bench.watch(done, len(images), "features of the bank")
         return torch.cat(parts)
@@ -144,9 +144,7 @@ class Panda:
         """Score a batch by the distances to the nearest training images; no map."""
         self._fitted()
         with torch.inference_mode():
-            read = (
-                torch.from_numpy(one.array()).to(self.bench.device) for one in images.batches(self.config.eval_batch)
-            )
+            read = (pixels_of(one, self.bench.device) for one in images.batches(self.config.eval_batch))
             found = gathered(self.net(batch) for batch in read)
         return Prediction(found.pred_score, None)
 

@@ -9,6 +9,7 @@ from timm.optim import AdamP
 from torch import Tensor, nn
 
 from afrad_bench.hashing import canonical, seed_for
+from afrad_bench.machine.copying import moved
 from afrad_bench.methods.coreset import memory_bank, must_fit, share
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, rate_factor, train_epochs
 from afrad_bench.methods.frozen import FrozenNetwork, feature_maps, predict
@@ -151,7 +152,7 @@ class ReConPatch:
         for indices in batches(self.bench, len(train), config.images, epoch):
             with torch.no_grad():
                 patches = torch.cat([self._patches(train.subset(part.tolist())) for part in indices.split(BATCH)])
-            order = torch.randperm(len(patches), generator=chance).to(patches.device)
+            order = moved(torch.randperm(len(patches), generator=chance), str(patches.device))
             for part in order.split(config.batch_size):
                 yield patches[part]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, stepped, train_epochs
-from afrad_bench.methods.inference import predict
+from afrad_bench.methods.inference import pixels_of, predict
 from afrad_bench.methods.official import note
 from afrad_bench.methods.textures import find
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
@@ -90,7 +90,7 @@ class Us:
         return train.subset(kept.tolist()), train.subset(held.tolist())
 
     def _pixels(self, images: Images) -> Tensor:
-        return self.net.pixels(torch.from_numpy(images.array()).to(self.bench.device))
+        return self.net.pixels(pixels_of(images, self.bench.device))
 
     def _shown(self, images: Images) -> Iterator[tuple[Scale, Tensor]]:
         """Each scale with each batch of pixels, in inference."""

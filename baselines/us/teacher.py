@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from afrad_bench.hashing import canonical, seed_for
+from afrad_bench.machine.copying import moved
 from afrad_bench.methods.fitting import Checkpoint, beforehand, draws_of, stepped, train_epochs
 from afrad_bench.methods.official import load_into, read_state
 from afrad_bench.methods.synthesis import ahead
@@ -75,7 +76,7 @@ def distil(config: Config, bench: Bench, network: Network, textures: Textures, f
         steps, losses = range(number * CHUNK, min((number + 1) * CHUNK, given.steps)), []
         with draws_of(bench, "teacher's dropout", field, number):
             for images in ahead(patches, steps, bench.device):
-                losses.append(stepped(loss(images.to(device)), optimizer))
+                losses.append(stepped(loss(moved(images, device)), optimizer))
         return float(torch.stack(losses).mean())
 
     own = beforehand(bench, f"teacher{field}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from afrad_bench.errors import UserError
 from afrad_bench.machine import environment
 
 
@@ -32,6 +33,32 @@ def test_it_says_why_auto_takes_the_cpu(machine: pytest.MonkeyPatch) -> None:
     machine.setattr(environment, "_accelerator_possible", lambda: False)
     assert environment.why_auto().startswith("auto: no driver of an accelerator is here (none of /dev/nvidiactl")
     assert environment.cards() == {}
+
+
+def test_a_card_that_others_have_filled_is_listed_all_the_same(machine: pytest.MonkeyPatch) -> None:
+    def full(device: str) -> tuple[int, int]:
+        if device == "cuda:0":
+            raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")
+        return 3 * 2**30, 4 * 2**30
+
+    with_cards(machine, 2)
+    machine.setattr("torch.cuda.mem_get_info", full)
+    first, second = environment.cards().values()
+    assert first == "Card cuda:0, cannot be used now: CUDA error: out of memory, cuda 12.4, nvidia driver 550.1"
+    assert "3.0 free" in second
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("cuda", "cuda:0"), ("cuda:1", "cuda:1"), ("cuda:01", "cuda:1")])
+def test_a_card_has_one_name(machine: pytest.MonkeyPatch, wanted: str, found: str) -> None:
+    with_cards(machine, 2)
+    assert environment.resolve_device(wanted) == found
+
+
+@pytest.mark.parametrize("wanted", ["cuda:2", "cuda:x", "cuda:\u00b9", "cuda:-1", "gpu"])
+def test_a_card_that_is_not_there_is_named_with_those_that_are(machine: pytest.MonkeyPatch, wanted: str) -> None:
+    with_cards(machine, 2)
+    with pytest.raises(UserError, match=r"found: cpu, cuda:0, cuda:1$"):
+        environment.resolve_device(wanted)
 
 
 def test_it_lists_all_cards(machine: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from time import sleep
+
 import numpy as np
 import pytest
 import torch
 
 from afrad_bench.images.sets import ImageArray
+from afrad_bench.instruments import clock
 from afrad_bench.measures import cost
 from afrad_bench.running.plan import make
 from afrad_bench.running.run import run_suite
@@ -96,6 +99,19 @@ def test_the_harness_tells_features_of_the_fit_apart(tmp_path):
     assert "the backbone ran during the fit" in found.loc[("first", "fit_seconds"), "note"]
     assert found.loc[("second", "fit_feature_seconds"), "value"] == 0
     assert "found in the cache" in found.loc[("second", "fit_seconds"), "note"]
+
+
+def test_what_a_card_computes_after_the_fit_has_returned_belongs_to_the_fit(tmp_path, monkeypatch):
+    card = clock.WallClock("a card that is busy for a while", synchronise=lambda: sleep(0.5))
+    monkeypatch.setattr(clock, "clock_for", lambda device: card)
+    mvtec_folder(tmp_path / "data", train=2, test=1)
+    (tmp_path / "suite.yaml").write_text(SUITE.replace("ROOT", str(tmp_path / "data")))
+    workspace = Workspace(tmp_path / "store", None, 2**30, "cpu", 1)
+    plan = make(load(tmp_path / "suite.yaml").select(), workspace, workspace.files())
+    (done,) = run_suite(plan, plan.cells[:1], workspace)
+    found = Store(tmp_path / "store").read("measurements").set_index("metric")["value"]
+    assert done.error == ""
+    assert found["fit_seconds"] >= 0.5
 
 
 def test_times_of_a_fit_on_a_loaded_machine_are_marked():

@@ -14,7 +14,7 @@ import os
 import subprocess
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -64,6 +64,8 @@ class Counts:
 
     launches: int = 0
     waits: list[str] = field(default_factory=list)
+    for_all: list[str] = field(default_factory=list)
+    """Those waits that are for all streams of the card."""
     to_card: list[str] = field(default_factory=list)
     """Copies from the host of at least one number for each of several; without the 8 bytes of a scalar."""
     pinned: list[str] = field(default_factory=list)
@@ -71,6 +73,8 @@ class Counts:
     to_host: list[str] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
     """Those copies from the host that are made on another stream than that of the computations."""
+    ahead: int = 0
+    """The most events that the card had not reached, as far as the host knew."""
 
 
 _COUNTS: list[Counts] = []
@@ -109,8 +113,33 @@ class Stream:
     def wait_stream(self, other: Stream) -> None:
         self.seen[other] = next(_TIME)
 
+    def synchronize(self) -> None:
+        _note("waits")
+
     def __deepcopy__(self, memo: object) -> Stream:
         return self  # a copied tensor is of the same stream
+
+
+class Event:
+    """A marker in a stream, which is reached when the host waits for it."""
+
+    pending = 0
+
+    def __init__(self, *, blocking: bool = False) -> None:
+        self.waiting = False
+
+    def record(self, stream: Stream) -> None:
+        self.waiting = True
+        Event.pending += 1
+        for counts in _COUNTS:
+            counts.ahead = max(counts.ahead, Event.pending)
+
+    def synchronize(self) -> None:
+        Event.pending -= self.waiting
+        self.waiting = False
+
+    def __del__(self) -> None:
+        Event.pending -= self.waiting
 
 
 _TIME = count()
@@ -179,7 +208,7 @@ def simulated(free: int) -> Iterator[None]:
         "is_initialized": lambda: True,
         "device_count": lambda: CARDS,
         "current_device": lambda: 0,
-        "synchronize": lambda device=None: _note("waits"),
+        "synchronize": lambda device=None: (_note("waits"), _note("for_all")),
         "get_device_name": lambda device=None: NAME,
         "get_device_capability": lambda device=None: (9, 0),
         "get_device_properties": lambda device=None: SimpleNamespace(
@@ -192,9 +221,11 @@ def simulated(free: int) -> Iterator[None]:
         "reset_peak_memory_stats": lambda device=None: None,
         "empty_cache": lambda: None,
         "set_device": lambda device: None,
+        "device": lambda device: nullcontext(),
         "get_rng_state": lambda device="cuda": torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": lambda state, device="cuda": None,
         "Stream": Stream,
+        "Event": Event,
         "stream": stream,
         "current_stream": lambda device=None: _STREAMS[-1],
         "manual_seed": lambda seed: None,
@@ -266,10 +297,10 @@ def _launched() -> None:
 
 
 def _place() -> str:
-    """The innermost line of ours on the stack."""
+    """The innermost line of ours on the stack, and not of `moved`, but of what calls it."""
     for frame in reversed(traceback.extract_stack(limit=60)):
         path = Path(frame.filename)
-        if any(part in path.parts for part in OURS) and HERE not in path.parents:
+        if path.name != "copying.py" and any(part in path.parts for part in OURS) and HERE not in path.parents:
             return f"{path.parent.name}/{path.name}:{frame.lineno}"
     return "?"
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from afrad_bench.methods.frozen import STEPS_AHEAD
 from tests.simulated_card import card, methods
 
 ROOT = Path(__file__).parents[2]
@@ -152,6 +153,8 @@ def test_training_waits_once_an_epoch(lines: Lines, name: str) -> None:
     waits = Counter(place for place in line["fit"]["waits"] if not place.startswith("backbone/"))
     assert line["epochs"] >= 2
     assert sum(waits.values()) <= line["epochs"], waits
+    copies = Counter(line["fit"]["to_card"])  # for each of them the host waits, too
+    assert all(count == 1 for count in copies.values()), copies  # none in a step
 
 
 @pytest.mark.parametrize("name", CACHED)
@@ -165,9 +168,9 @@ def test_features_are_copied_to_the_card_once(lines: Lines, name: str) -> None:
 @pytest.mark.parametrize("name", CACHED)
 def test_features_of_images_in_memory_stay_on_the_card(lines: Lines, name: str) -> None:
     predict = lines[name, "cuda:0"]["predict"]
-    assert predict["pinned"] == []
+    assert predict["to_card"] == []
     assert not [place for place in predict["to_host"] if place.startswith("backbone/")]
-    assert all(place.startswith("backbone/") for place in predict["to_card"])  # the images
+    assert all(place.startswith("backbone/") for place in predict["pinned"])  # the images
 
 
 def test_features_that_do_not_fit_come_from_pinned_memory(lines: Lines) -> None:
@@ -176,12 +179,15 @@ def test_features_that_do_not_fit_come_from_pinned_memory(lines: Lines) -> None:
     of_steps = [place for place in line["fit"]["pinned"] if place.startswith("backbone/")]
     assert len(of_steps) >= 2 * line["epochs"]
     assert [place for place in line["fit"]["aside"] if place in of_steps] == of_steps
+    assert line["fit"]["ahead"] == STEPS_AHEAD + 1 < len(of_steps), "else a whole epoch could be in memory"
     waits = Counter(line["fit"]["waits"])
     assert sum(count for place, count in waits.items() if not place.startswith("backbone/")) == line["epochs"]
-    assert sum(count for place, count in waits.items() if place.startswith("backbone/")) <= 1  # as the cache is filled
+    of_cache = [place for place in line["fit"]["waits"] if place.startswith("backbone/")]
+    assert len(of_cache) <= 2  # before and after it is filled
 
 
 def test_features_that_nothing_keeps_never_leave_the_card(lines: Lines) -> None:
     line = lines[methods.UNCACHED, "cuda:0"]
-    assert line["fit"]["pinned"] == line["fit"]["to_host"] == []
-    assert all(place.startswith("backbone/") for place in line["fit"]["to_card"])  # the images
+    assert line["fit"]["to_card"] == line["fit"]["to_host"] == []
+    assert all(place.startswith("backbone/") for place in line["fit"]["pinned"])  # the images
+    assert line["fit"]["for_all"] == [], "the backbone's time is not that of a step beside it"

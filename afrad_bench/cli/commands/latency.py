@@ -136,6 +136,7 @@ def _measured(
     from afrad_bench.backbone.features import FeatureCache
     from afrad_bench.cli.screen.console import QUIET
     from afrad_bench.cli.screen.steps import PhaseLines
+    from afrad_bench.machine.devices import made_current
     from afrad_bench.machine.environment import current
 
     _check_given(methods, choice, workspace)
@@ -159,7 +160,7 @@ def _measured(
     arithmetic = _arithmetic(choice, plans)
     environment = current(workspace.device, threads, arithmetic)
     modes = timing.parse_modes(schedule.mode or ["eager"], environment.device)
-    with applied(arithmetic, environment.device):
+    with made_current(environment.device), applied(arithmetic, environment.device):
         return timing.measure(
             entrants,
             modes,

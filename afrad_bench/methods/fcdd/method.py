@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical, seed_for
+from afrad_bench.machine.copying import moved
 from afrad_bench.methods.fcdd import FcddConfig, must_fit
 from afrad_bench.methods.fcdd.augmentation import augmented
 from afrad_bench.methods.fcdd.networks import Network, averaged, objective
@@ -77,9 +78,9 @@ class Fcdd:
         def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
             for indices in batches(bench, len(train), config.batch_size, epoch):
                 images, labels = self._shown(pictures, indices.tolist(), epoch)
-                normalised = (images.to(bench.device) - net.mean) / net.std
+                normalised = (moved(images, bench.device) - net.mean) / net.std
                 mixed = bool(labels.any()) and not bool(labels.all())
-                loss = objective(net.sphere(normalised), labels.to(bench.device) if mixed else None)
+                loss = objective(net.sphere(normalised), moved(labels, bench.device) if mixed else None)
                 yield stepped(loss, optimizer), len(indices)
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, self.notes)
