@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from afrad_bench import __version__, writing
 from afrad_bench.cli import exits
@@ -91,14 +92,28 @@ def _own_exit_code(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
+class _Command(TyperCommand):
+    """A command that takes no option for the value of the option before it, as Click would: `--log-json --devices`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        known = {name for option in self.params for name in option.opts if name.startswith("-")}
+        for option in self.params:
+            value = ctx.params.get(option.name)
+            for each in value if isinstance(value, (list, tuple)) else [value]:
+                if str(each) in known:
+                    ctx.fail(f"Option '{option.opts[0]}' requires a value, but the option {each} follows.")
+        return rest
+
+
 for _panel, _commands in COMMANDS.items():
     for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(_own_exit_code(bundled(_command)))
+        app.command(_name, cls=_Command, rich_help_panel=_panel)(_own_exit_code(bundled(_command)))
 for _name, (_help, _commands) in GROUPS.items():
     _group = typer.Typer(help=_help, no_args_is_help=True)
     app.add_typer(_group, name=_name, rich_help_panel=KEEPING)
     for _inner, _command in _commands.items():
-        _group.command(_inner)(_own_exit_code(bundled(_command)))
+        _group.command(_inner, cls=_Command)(_own_exit_code(bundled(_command)))
 
 
 def _version(wanted: bool) -> None:

@@ -259,6 +259,13 @@ def test_moving_the_data_changes_nothing(place: Place) -> None:
     assert "4 done, 0 to run" in place.run(path)
 
 
+def test_an_option_is_not_the_value_of_the_option_before_it(place: Place) -> None:
+    path = place.write(SUITE)
+    for option in ("--data", "--only"):
+        said = place.call("plan", path, "--only", "plain", option, "--json", expect=2)
+        assert f"'{option}' requires a value, but the option --json" in " ".join(said.replace("│", "").split())
+
+
 def test_a_name_between_colons_stays_text(place: Place) -> None:
     """rich would show :B: as a picture."""
     data = mvtec_folder(place.folder / "B")

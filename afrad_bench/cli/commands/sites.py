@@ -19,9 +19,10 @@ def site(
     """Write an index, leaderboards, history, all rows and every report of stores as static pages. Measures nothing."""
     from afrad_bench.cli.screen import console
     from afrad_bench.site import write_site
+    from afrad_bench.site.layout import counted
 
     screen = console.make()
     with console.busy(screen) as watch:
         written = write_site(stores, out, gates or (), watch)
     console.show_cautions(screen, written.faults)
-    screen.print(f"site: {written.index}, with {len(written.reports)} reports", soft_wrap=True, markup=False)
+    screen.print(f"site: {written.index}, with {counted(len(written.reports), 'report')}", soft_wrap=True, markup=False)
