@@ -7,10 +7,8 @@ images as an uninterrupted one."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from afrad_bench.hashing import seed_for
+from afrad_bench.methods.ahead import ahead
 from afrad_bench.types import Bench, Images
 
 if TYPE_CHECKING:
     from afrad_bench.types import BoolArray, FloatArray
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 LARGEST_LATTICE = 5
 """A lattice has 2^0 to 2^5 cells along each side; the two sides are drawn separately."""
@@ -32,8 +28,6 @@ THRESHOLD = 0.5
 """Noise value above which a pixel is anomalous."""
 MOST_OF_THE_IMAGE = 0.8
 """Largest weight of the image in the blend with the texture."""
-THREADS = 8
-"""Most threads that make images for a card: they share Python's interpreter lock, so that more add little."""
 
 
 class Pair(NamedTuple):
@@ -124,23 +118,3 @@ def pairs(
         return Batch(places, clean, corrupted, masks[:, None].float())
 
     return ahead(batch, batches, bench.device)
-
-
-def ahead(make: Callable[[Given], Made], items: Iterable[Given], device: str) -> Iterator[Made]:
-    """`make` of each item in order, while threads already make those of the next items.
-
-    One thread if the device is the CPU, whose cores train meanwhile; else up to `THREADS`, since a card may take less
-    time for a step than a thread for its images."""
-    threads = 1 if device == "cpu" else min(THREADS, torch.get_num_threads())
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Made]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(make, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for coming in waiting:
-                coming.cancel()

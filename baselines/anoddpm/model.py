@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
+from afrad_bench.methods.ahead import images_ahead
 from afrad_bench.methods.diffusion.noise import generator, noised, steps
 from afrad_bench.methods.diffusion.unet import Unet
 from afrad_bench.methods.fitting import Checkpoint, adamw, batches, draws_of, noise_of, stepped, train_epochs
-from afrad_bench.methods.inference import pixels_of, predict
+from afrad_bench.methods.inference import predict
 from afrad_bench.methods.official import note
 from afrad_bench.types import Bench, Images, Loop, Prediction, TrainingRecord
 from afrad_bench_baselines.anoddpm import Config, Training, check
@@ -59,10 +60,9 @@ class Anoddpm:
             source = noise_of(bench, "training", epoch)
             losses = []
             with draws_of(bench, "dropout", epoch):
-                for indices in self._order(len(train), epoch):
-                    images = pixels_of(train.subset(indices.tolist()), bench.device)
-                    t = steps(len(indices), config.below, source, bench.device)
-                    drawn = permutations(len(indices) * COLOURS, source, bench.device).unflatten(0, (-1, COLOURS))
+                for images in images_ahead(train, self._order(len(train), epoch), bench.device):
+                    t = steps(len(images), config.below, source, bench.device)
+                    drawn = permutations(len(images) * COLOURS, source, bench.device).unflatten(0, (-1, COLOURS))
                     loss = self.loss(2 * images - 1, t, drawn)
                     losses.append(stepped(loss, optimizer, config.clip))
                     follow(self.net.unet, unet, config.average)

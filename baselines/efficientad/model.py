@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical, seed_for
 from afrad_bench.machine.copying import moved
+from afrad_bench.methods.ahead import ahead
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, stepped, train_epochs
 from afrad_bench.methods.inference import pixels_of, predict
 from afrad_bench.methods.official import note
-from afrad_bench.methods.synthesis import ahead
 from afrad_bench.methods.textures import Textures, find
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.efficientad import Config, check, teacher_file

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from afrad_bench.hashing import canonical, seed_for
 from afrad_bench.machine.copying import moved
+from afrad_bench.methods.ahead import ahead
 from afrad_bench.methods.fitting import Checkpoint, beforehand, stepped, train_epochs
 from afrad_bench.methods.official import load_into, read_state
 from afrad_bench.methods.patch_embedding import PatchEmbedding
-from afrad_bench.methods.synthesis import ahead
 from afrad_bench.methods.textures import Textures
 from afrad_bench.types import Bench
 from afrad_bench_baselines.efficientad import REDUCTIONS, Config

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from afrad_bench.hashing import canonical, seed_for
+from afrad_bench.methods.ahead import images_ahead
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, mean_loss, stepped, train_epochs
 from afrad_bench.methods.frozen import feature_maps
-from afrad_bench.methods.inference import pixels_of, predict
+from afrad_bench.methods.inference import predict
 from afrad_bench.methods.official import load_into, note, read_state
 from afrad_bench.types import Bench, Images, Prediction, TrainingRecord
 from afrad_bench_baselines.mkd import Config, check, reductions
@@ -51,16 +52,20 @@ class Mkd:
         checkpoint = Checkpoint(bench.checkpoint, identity, {"student": net.student, "optimizer": optimizer})
 
         def one_epoch(epoch: int) -> float:
+            return mean_loss(steps(epoch), len(train))
+
+        def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
             order = batches(bench, len(train), config.batch_size, epoch)
-            losses = (stepped(self._loss(train.subset(indices.tolist())), optimizer) for indices in order)
-            return mean_loss(zip(losses, map(len, order), strict=True), len(train))
+            for indices, pixels in zip(order, images_ahead(train, order, bench.device), strict=True):
+                yield stepped(self._loss(train.subset(indices.tolist()), pixels), optimizer), len(indices)
 
         return train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, self.notes)
 
-    def _loss(self, images: Images) -> Tensor:
-        """The loss of a batch; the teacher's maps are cached if it sees what the cache's features are of."""
+    def _loss(self, images: Images, pixels: Tensor) -> Tensor:
+        """The loss of a batch, whose pixels are on the device; the teacher's maps are cached if it sees what the cache's
+        features are of."""
         net = self.net
-        pixels = net.pixels(pixels_of(images, self.bench.device))
+        pixels = net.pixels(pixels)
         if self.config.pixels == "imagenet":
             taught = net.taps(feature_maps(self.bench, net.teacher, images))
         else:

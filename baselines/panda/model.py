@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from afrad_bench.backbone.extractor import Extractor
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
+from afrad_bench.methods.ahead import images_ahead
 from afrad_bench.methods.fitting import Checkpoint, batches, mean_loss, stepped, train_epochs
 from afrad_bench.methods.inference import everywhere, gathered, pixels_of
 from afrad_bench.methods.neighbours import MemoryBank
@@ -118,13 +119,12 @@ class Panda:
             return loss
 
         def steps(epoch: int) -> Iterator[tuple[Tensor, int]]:
-            for indices in batches(bench, len(train), config.batch_size, epoch):
-                images = pixels_of(train.subset(indices.tolist()), bench.device)
+            for images in images_ahead(train, batches(bench, len(train), config.batch_size, epoch), bench.device):
                 loss = compactness(net.embedded(images), centre)
                 for name, old in pretrained.items():
                     change = (self.fisher[name] * (learning[name] - old).square()).sum()
                     loss = loss + self.config.ewc_weight / 2 * change
-                yield stepped(loss, optimizer, config.clip), len(indices)
+                yield stepped(loss, optimizer, config.clip), len(images)
 
         record = train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, self.notes)
         net.bank = MemoryBank(self._all(train), self.config.search)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from afrad_bench.errors import fail
 from afrad_bench.hashing import canonical
+from afrad_bench.methods.ahead import images_ahead
 from afrad_bench.methods.fitting import Checkpoint, batches, draws_of, stepped, train_epochs
 from afrad_bench.methods.inference import pixels_of, predict
 from afrad_bench.methods.official import note
@@ -63,8 +64,8 @@ class Us:
 
         def one_epoch(epoch: int) -> float:
             losses = []
-            for indices in batches(bench, len(kept), 1, epoch):
-                pixels = self._pixels(kept.subset(indices.tolist()))
+            for images in images_ahead(kept, batches(bench, len(kept), 1, epoch), bench.device):
+                pixels = net.pixels(images)
                 for field, scale in net.scales.items():
                     target = scale.target(pixels)
                     for i in range(len(scale.students)):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Barrier, BrokenBarrierError
-from time import sleep
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from pydantic import ValidationError
 from afrad_bench.errors import UserError
 from afrad_bench.images.sets import ImageArray
 from afrad_bench.methods import textures
-from afrad_bench.methods.synthesis import THREADS, Pair, ahead, corrupt, draw_mask, pairs, perlin, rotated
+from afrad_bench.methods.synthesis import Pair, corrupt, draw_mask, pairs, perlin, rotated
 from afrad_bench.methods.textures import TextureConfig
 from tests.adapters import bench_at, ruled_images
 
@@ -111,36 +109,6 @@ def test_draws_follow_from_seed_epoch_and_image() -> None:
     assert all(torch.equal(first[i], again) for i, again in shown(0, order[1:]).items()), "whatever the batches are"
     for other in (shown(1, order), shown(0, order, seed=2)):
         assert not any(torch.equal(first[i], other[i]) for i in first)
-
-
-def test_for_a_card_several_threads_make_images_and_their_order_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    both = Barrier(2)
-
-    def slow_first(item: int) -> int:
-        both.wait(timeout=30)  # passed only by two at the same time
-        sleep(0.02 * (1 - item % 2))
-        return item
-
-    assert list(ahead(slow_first, range(6), "cuda:0")) == list(range(6))
-    with pytest.raises(BrokenBarrierError):
-        list(ahead(lambda _: both.wait(timeout=0.2), range(4), "cpu"))
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
-def test_what_goes_wrong_in_a_thread_is_raised_in_its_place(device: str) -> None:
-    made = ahead(lambda item: 6 // item, [3, 2, 0, 1], device)
-    assert [next(made), next(made)] == [2, 3]
-    with pytest.raises(ZeroDivisionError):
-        next(made)
-
-
-def test_images_that_nobody_waits_for_are_not_made() -> None:
-    begun: list[int] = []
-    made = ahead(begun.append, range(1000), "cuda:0")
-    next(made)
-    made.close()
-    assert len(begun) <= THREADS + 1
 
 
 # ------------------------------------------------------------------------------------------------------------ textures
