@@ -97,7 +97,8 @@ def stepped(
     """One optimizer step on this loss, with the norm of all gradients clipped to `clip`; returns the loss, detached.
 
     It does not wait for the device. `set_to_none`: False leaves a gradient of 0 to a parameter that had one before and
-    is not used now, so that its moments and its weight decay go on, as torch did before version 2."""
+    is not used now, so that its moments and its weight decay go on, as torch did before version 2; not with a captured
+    step (`prepared`), whose gradients are replayed into the memory of those before."""
     optimizer.zero_grad(set_to_none=set_to_none)
     loss.backward()
     if clip is not None:

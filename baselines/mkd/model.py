@@ -62,8 +62,8 @@ class Mkd:
         return train_epochs(bench, checkpoint, config.epochs, len(train), net, one_epoch, self.notes)
 
     def _loss(self, images: Images, pixels: Tensor) -> Tensor:
-        """The loss of a batch, whose pixels are on the device; the teacher's maps are cached if it sees what the cache's
-        features are of."""
+        """The loss of a batch, `pixels` of which are on the device; the teacher's maps are cached if it sees what the
+        cache's features are of."""
         net = self.net
         pixels = net.pixels(pixels)
         if self.config.pixels == "imagenet":
