@@ -551,6 +551,25 @@ def test_dollars_and_signs_that_the_font_lacks_are_text_in_pictures(store: Store
     assert all(f"suite {name}" in picture.svg for picture in drawn.values())
 
 
+def test_the_last_bits_of_the_layout_change_no_file(
+    written: tuple[Report, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The solver of the layout orders its variables by their place in memory."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    report, _ = written
+    drawings, execute = pictures.vectors(report.figures), ConstrainedLayoutEngine.execute
+
+    def otherwise(self: ConstrainedLayoutEngine, fig: Canvas) -> object:
+        found = execute(self, fig)
+        for axes in fig.axes:
+            axes._set_position(axes.get_position(original=True).translated(1e-12, 1e-12), which="original")  # type: ignore[attr-defined]
+        return found
+
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", otherwise)
+    assert pictures.vectors(report.figures) == drawings
+
+
 def test_nothing_is_written_beyond_the_edge_of_a_figure(store: Store) -> None:
     """Also with names as long as those of a grid, whose times are unreliable."""
     from afrad_bench.report.drawing import canvas

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
 
@@ -121,7 +122,17 @@ def _canvas(figure: Figure) -> Canvas:
         panels.above(canvas, below)
     else:
         fill(canvas, drawing, below)
+    _lay_out(canvas)
     return canvas
+
+
+def _lay_out(canvas: Canvas) -> None:
+    """Find all places once, and round them: the solver's last bits differ from one drawing to the next."""
+    if (engine := canvas.get_layout_engine()) is not None:
+        engine.execute(canvas)
+        canvas.set_layout_engine("none")
+        for axes in canvas.axes:
+            axes.set_position(np.round(axes.get_position(original=True).bounds, 6), which="original")
 
 
 def _exact(canvas: Canvas) -> None:
