@@ -47,11 +47,13 @@ def prepared(method: Method, pixels: Tensor, device: str, mode: Mode) -> Prepare
     expected = _scores(_inferring(network)(others))
     if not mode.changes:
         return Prepared(lambda: _inferring(network)(images), facts)
-    if "folded" in mode:
+    order = _memory_format(mode)
+    if "folded" in mode or order is not None:
         network = copy.deepcopy(network)
+    if "folded" in mode:
         facts["folded_norms"] = fold(network, images)
-    if (order := _memory_format(mode)) is not None:
-        network = arrange(copy.deepcopy(network), order)
+    if order is not None:
+        arrange(network, order)
         images, others = (each.contiguous(memory_format=order) for each in (images, others))
     run = _inferring(_compiled(network) if "compile" in mode else network, _autocast(device, mode))
     began = time.perf_counter()
